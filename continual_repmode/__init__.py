@@ -1,0 +1,57 @@
+"""Predict many subcellular structures from one 3D transmitted-light image.
+
+A task-incremental continual-learning toolkit around RepMode (Zhou et al., CVPR 2023).
+The names below are loaded when they are first used; importing the package itself loads
+neither PyTorch nor Avalanche nor Hydra.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from continual_repmode.data.manifest import ManifestCollection
+    from continual_repmode.data.synthetic import SyntheticCells
+    from continual_repmode.models import (
+        RepModeUNet,
+        load_model,
+        reparameterize,
+        save_model,
+    )
+    from continual_repmode.training.strategy import Naive, RepMode
+    from continual_repmode.training.streams import build_benchmark
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ManifestCollection": "continual_repmode.data.manifest",
+    "Naive": "continual_repmode.training.strategy",
+    "RepMode": "continual_repmode.training.strategy",
+    "RepModeUNet": "continual_repmode.models",
+    "SyntheticCells": "continual_repmode.data.synthetic",
+    "build_benchmark": "continual_repmode.training.streams",
+    "load_model": "continual_repmode.models",
+    "reparameterize": "continual_repmode.models",
+    "save_model": "continual_repmode.models",
+}
+
+__all__ = [  # noqa: RUF022 - in the order of use
+    "RepModeUNet",
+    "reparameterize",
+    "save_model",
+    "load_model",
+    "SyntheticCells",
+    "ManifestCollection",
+    "build_benchmark",
+    "RepMode",
+    "Naive",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,61 @@
+"""The console command ``continual-repmode``, also ``python -m continual_repmode``."""
+
+import sys
+from importlib import import_module
+
+from continual_repmode import __version__
+from continual_repmode.commands import VERBS
+from continual_repmode.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the verb that ``argv`` starts with; return the exit status.
+
+    0: done. 1: a fault of the program. 2: a mistake that the message says how to mend.
+    130: interrupted.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if verb in {"-h", "--help", "help"}:
+        print(_help())
+        return 0
+    if verb == "--version":
+        print(f"continual-repmode {__version__}")
+        return 0
+    if verb not in VERBS:
+        print(
+            f"error: there is no command {verb!r}; the commands are {', '.join(VERBS)}",
+            file=sys.stderr,
+        )
+        return 2
+    return call(verb, rest)
+
+
+def call(verb: str, arguments: list[str]) -> int:
+    """Run one verb, telling a user's mistake in one line."""
+    module = import_module(f"continual_repmode.commands.{verb}")
+    try:
+        status: int = module.main(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {about}" for verb, about in VERBS.items())
+    return (
+        "Predict many subcellular structures from one 3D transmitted-light image, and\n"
+        "add new ones without forgetting.\n\n"
+        "usage: continual-repmode COMMAND [ARGUMENTS]\n\n"
+        f"commands:\n{verbs}\n\n"
+        "`continual-repmode COMMAND --help` explains a command."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""What all figures share: colours, labels and saving.
+
+Figures are made without pyplot, so making one changes nothing outside it. Colours keep
+apart for people with colour-vision deficiencies (Okabe and Ito 2008; viridis).
+"""
+
+import os
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from continual_repmode.tasks import display_name
+
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+GREY = "#999999"
+DARK = "#333333"
+
+SMALL = 8.5
+DOTS_PER_INCH = 150
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches whose parts make room for another."""
+    return Figure(figsize=(width, height), layout="constrained", dpi=DOTS_PER_INCH)
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, all at once or not at all; return ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format="png")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def set_title(axes: Axes, text: str) -> None:
+    """Set a left-aligned title."""
+    axes.set_title(text, loc="left", fontsize=10, fontweight="bold", color=DARK)
+
+
+def plain_frame(axes: Axes) -> None:
+    """Leave only the two spines that carry the axes, and shrink the tick labels."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=SMALL)
+
+
+def bare_cells(axes: Axes) -> None:
+    """Remove frame and tick marks, as around a table of cells."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=SMALL)
+
+
+def mark_new(labels: list[Text], tasks: list[str], new: set[str]) -> None:
+    """Set the labels of the tasks that arrived after the first experience in bold."""
+    for label, task in zip(labels, tasks, strict=True):
+        if task in new:
+            label.set_fontweight("bold")
+
+
+def name_tasks(tasks: list[str]) -> str:
+    """Return one or two task names, or how many there are.
+
+    >>> name_tasks(["dna", "nucleolus"])
+    'DNA, nucleolus'
+    """
+    if len(tasks) > 2:
+        return f"{len(tasks)} tasks"
+    return ", ".join(display_name(task) for task in tasks)

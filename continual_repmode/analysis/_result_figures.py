@@ -1,0 +1,235 @@
+"""Figures of how a run went: result matrix, scores over the stream, learning curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from continual_repmode.analysis._figure import (
+    BLUE,
+    DARK,
+    GREY,
+    ORANGE,
+    SMALL,
+    bare_cells,
+    mark_new,
+    name_tasks,
+    new_figure,
+    plain_frame,
+    set_title,
+)
+from continual_repmode.metrics.regression import METRICS
+from continual_repmode.results import ExperienceRecord
+from continual_repmode.tasks import display_name
+
+
+def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
+    """Draw the score of every task after every experience as a table of colours.
+
+    The cells of the tasks that an experience taught are framed; a task not yet learned
+    is left blank. The last column is the mean over all test images.
+
+    Parameters
+    ----------
+    results : mapping
+        The content of a ``results.json``.
+    metric : str
+        A key of :data:`continual_repmode.metrics.regression.METRICS`.
+    """
+    tasks, experiences = results["tasks"], results["experiences"]
+    values = _result_array(results, metric)
+    overall = results["metrics"][metric]["overall"]["over_images"]
+    num_tasks, num_rows = len(tasks), len(experiences)
+    figure = new_figure(3.2 + 0.62 * (num_tasks + 1), 2.1 + 0.42 * num_rows)
+    axes = figure.subplots()
+    better = METRICS[metric].higher_is_better
+    colours = colormaps["viridis" if better else "viridis_r"]
+    norm = _norm_of(values)
+    image = axes.imshow(values, cmap=colours, norm=norm, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if tasks[column] in sum(experiences[: row + 1], []):
+            light = math.isnan(value) or sum(colours(norm(value))[:3]) > 1.5
+            text = "n/a" if math.isnan(value) else f"{value:.3f}"
+            _write(axes, column, row, text, "black" if light else "white")
+        if tasks[column] in experiences[row]:
+            axes.add_patch(_frame(column, row))
+    for row, value in enumerate(overall):
+        _write(axes, num_tasks + 0.15, row, _number(value), DARK)
+    axes.set_xlim(-0.55, num_tasks + 0.7)
+    axes.set_ylim(num_rows - 0.45, -0.55)
+    axes.set_xticks(
+        [*range(num_tasks), num_tasks + 0.15],
+        [*map(display_name, tasks), "all images"],
+        rotation=40,
+        ha="right",
+        rotation_mode="anchor",
+    )
+    axes.set_yticks(
+        range(num_rows),
+        [f"{n}: {name_tasks(names)}" for n, names in enumerate(experiences, start=1)],
+    )
+    axes.set_ylabel("after experience", fontsize=SMALL + 0.5)
+    bare_cells(axes)
+    direction = "higher" if better else "lower"
+    label = METRICS[metric].label
+    set_title(axes, f"{label} on the test images (framed: learned in this experience)")
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=12)
+    bar.set_label(f"{label} ({direction} is better)", fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
+    return figure
+
+
+def plot_forgetting(runs: Mapping[str, Mapping[str, Any]], metric: str) -> Figure:
+    """Draw each task's score from when it was learned to the end of the stream.
+
+    One panel per run, with a common scale. The open circle is the score right after
+    learning; dots are the scores after later experiences. Where all lie on one another,
+    nothing was forgotten.
+
+    Parameters
+    ----------
+    runs : mapping of str to mapping
+        Name of the run -> content of its ``results.json``; at least one.
+    metric : str
+        A key of :data:`continual_repmode.metrics.regression.METRICS`.
+    """
+    num_tasks = max(len(results["tasks"]) for results in runs.values())
+    num_experiences = max(len(results["experiences"]) for results in runs.values())
+    figure = new_figure(3.4 + 3.4 * len(runs), 1.5 + 0.32 * num_tasks)
+    panels = figure.subplots(1, len(runs), sharex=True, squeeze=False)[0]
+    colours = colormaps["viridis"](np.linspace(0.95, 0.0, num_experiences))
+    for axes, (name, results) in zip(panels, runs.items(), strict=True):
+        _draw_scores(axes, results, metric, colours)
+        set_title(axes, name)
+        axes.set_xlabel(METRICS[metric].label, fontsize=SMALL + 0.5)
+    handles = [
+        Line2D(
+            [], [], color=DARK, marker="o", ls="", ms=9, mfc="none", label="learned"
+        ),
+        *(
+            Line2D([], [], color=colours[index], marker="o", ls="", ms=5, label=text)
+            for index, text in enumerate(_after(num_experiences))
+            if index > 0
+        ),
+    ]
+    figure.legend(handles=handles, loc="outside right center", **_LEGEND)
+    return figure
+
+
+def plot_learning_curves(records: Sequence[ExperienceRecord]) -> Figure:
+    """Draw training loss and validation MSE of every experience.
+
+    Parameters
+    ----------
+    records : sequence of ExperienceRecord
+        At least one.
+    """
+    columns = min(len(records), 3 if len(records) != 4 else 2)
+    num_rows = math.ceil(len(records) / columns)
+    figure = new_figure(max(5.0, 3.6 * columns), 0.5 + 2.5 * num_rows)
+    panels = figure.subplots(num_rows, columns, squeeze=False).ravel()
+    for axes, record in zip(panels, records, strict=False):
+        _draw_curve(axes, record)
+    for axes in panels[len(records) :]:
+        axes.set_visible(False)
+    for axes in panels[::columns]:
+        axes.set_ylabel("mean squared error", fontsize=SMALL + 0.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, **_LEGEND)
+    return figure
+
+
+_LEGEND: dict[str, Any] = {"fontsize": SMALL, "frameon": False}
+
+
+def _result_array(results: Mapping[str, Any], metric: str) -> Any:
+    """Return R as an array of floats, NaN where there is no score."""
+    return np.array(results["metrics"][metric]["result_matrix"], dtype=np.float64)
+
+
+def _norm_of(values: Any) -> Normalize:
+    known = values[~np.isnan(values)]
+    return Normalize(known.min(), known.max()) if known.size else Normalize(0, 1)
+
+
+def _write(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
+    axes.text(x, y, text, ha="center", va="center", fontsize=SMALL, color=colour)
+
+
+def _frame(column: int, row: int) -> Rectangle:
+    corner = (column - 0.46, row - 0.44)
+    return Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=ORANGE, linewidth=2)
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _after(num_experiences: int) -> list[str]:
+    return [f"after experience {n}" for n in range(1, num_experiences + 1)]
+
+
+def _draw_scores(
+    axes: Axes, results: Mapping[str, Any], metric: str, colours: Any
+) -> None:
+    tasks, experiences = results["tasks"], results["experiences"]
+    for y, column in enumerate(_result_array(results, metric).T):
+        (known,) = np.nonzero(~np.isnan(column))
+        if known.size == 0:
+            continue
+        axes.plot(column[known], [y] * known.size, color=GREY, lw=1.2, zorder=1)
+        axes.plot(column[known[0]], y, "o", ms=9, mfc="none", mec=DARK, zorder=2)
+        for index in known[1:]:
+            axes.plot(column[index], y, "o", ms=5, color=colours[index], zorder=3)
+    axes.set_yticks(range(len(tasks)), [display_name(task) for task in tasks])
+    mark_new(axes.get_yticklabels(), tasks, set(sum(experiences[1:], [])))
+    axes.set_ylim(len(tasks) - 0.5, -0.5)
+    axes.grid(axis="x", color="#e5e5e5", zorder=0)
+    plain_frame(axes)
+    axes.tick_params(axis="y", length=0)
+
+
+def _draw_curve(axes: Axes, record: ExperienceRecord) -> None:
+    epochs = [point["epoch"] for point in record.curve]
+    validated = [p for p in record.curve if p["valid_mse"] is not None]
+    axes.plot(
+        epochs,
+        [point["train_loss"] for point in record.curve],
+        color=BLUE,
+        lw=1.2,
+        marker="." if len(epochs) <= 30 else "",
+        label="training patches",
+    )
+    axes.plot(
+        [point["epoch"] for point in validated],
+        [point["valid_mse"] for point in validated],
+        color=ORANGE,
+        lw=1.2,
+        marker="s",
+        ms=3.5,
+        label="validation images",
+    )
+    axes.plot(
+        record.best_epoch,
+        record.best_valid_mse,
+        marker="o",
+        ms=10,
+        mfc="none",
+        mec=DARK,
+        mew=1.5,
+        ls="",
+        label="kept weights (lowest validation error)",
+    )
+    axes.set_xlabel("epoch", fontsize=SMALL + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.grid(axis="y", color="#e5e5e5")
+    set_title(axes, f"experience {record.experience + 1}: {name_tasks(record.tasks)}")
+    plain_frame(axes)

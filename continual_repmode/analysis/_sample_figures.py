@@ -1,0 +1,143 @@
+"""The figure of predictions: one test image of every task."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from continual_repmode.analysis._figure import DARK, SMALL, new_figure
+from continual_repmode.errors import UserError
+from continual_repmode.metrics.regression import RegressionSums
+from continual_repmode.results import RunFolder
+from continual_repmode.tasks import display_name
+
+_COLUMNS = ("signal", "target", "prediction")
+_IMAGE_INCHES = 1.35
+_BAR_LENGTHS_UM = (1, 2, 5, 10, 20, 50, 100)
+
+
+def plot_samples(
+    folder: RunFolder, voxel_size_um: tuple[float, float, float] | None = None
+) -> Figure:
+    """Draw signal, target and prediction of one test image of every task.
+
+    Above the middle xy slice, below the middle xz section. Target and prediction share
+    one intensity scale, the central 99 % of the target.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        With ``samples/<task>.npz``.
+    voxel_size_um : tuple of float, optional
+        Voxel size (Z, Y, X): gives a scale bar, and xz sections true proportions.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no samples, or a broken one.
+    """
+    samples = {path.stem: _read(path) for path in sorted(folder.samples.glob("*.npz"))}
+    if not samples:
+        raise UserError(f"{folder.samples}: no samples here; they come with a run")
+    spacing = voxel_size_um or (1.0, 1.0, 1.0)
+    columns = 2 if len(samples) == 4 else min(len(samples), 3)
+    num_rows = math.ceil(len(samples) / columns)
+    height = max(_relative_height(s["signal"], spacing) for s in samples.values())
+    figure = new_figure(
+        (3 * _IMAGE_INCHES + 0.35) * columns,
+        (height * _IMAGE_INCHES + 0.6) * num_rows + 0.35,
+    )
+    figure.suptitle(
+        "One test image per structure: middle xy slice above, xz section below; "
+        "target and prediction on one intensity scale"
+        if columns > 1
+        else "Middle xy slice above, xz section below",
+        fontsize=SMALL,
+        color=DARK,
+    )
+    panels = figure.subfigures(num_rows, columns, squeeze=False, wspace=0.03).ravel()
+    for panel, (task, sample) in zip(panels, samples.items(), strict=False):
+        _draw_sample(panel, task, sample, spacing, with_bar=voxel_size_um is not None)
+    return figure
+
+
+def _read(path: Path) -> dict[str, NDArray[np.float32]]:
+    try:
+        with np.load(path) as content:
+            return {name: content[name].astype(np.float32) for name in _COLUMNS}
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: not a sample of a run ({error})") from error
+
+
+def _relative_height(volume: Any, spacing: tuple[float, float, float]) -> float:
+    """Return the height of slice and section together, as a multiple of their width."""
+    z, y, x = (size * step for size, step in zip(volume.shape, spacing, strict=True))
+    return float((y + z) / x)
+
+
+def _draw_sample(
+    panel: SubFigure,
+    task: str,
+    sample: dict[str, NDArray[np.float32]],
+    spacing: tuple[float, float, float],
+    *,
+    with_bar: bool,
+) -> None:
+    depth, height, _ = sample["signal"].shape
+    sums = RegressionSums.of(sample["prediction"], sample["target"]).result()
+    panel.suptitle(
+        f"{display_name(task)}   R² {sums.r2:.2f}   r {sums.pearson_r:.2f}",
+        fontsize=SMALL + 0.5,
+        fontweight="bold",
+        color=DARK,
+    )
+    ratios = (height * spacing[1], depth * spacing[0])
+    axes = panel.subplots(2, 3, height_ratios=ratios)
+    limits = {
+        "signal": np.percentile(sample["signal"], (0.5, 99.5)),
+        "target": np.percentile(sample["target"], (0.5, 99.5)),
+    }
+    limits["prediction"] = limits["target"]
+    for column, name in enumerate(_COLUMNS):
+        low, high = limits[name]
+        volume = sample[name]
+        for row, plane, step in (
+            (0, volume[depth // 2], spacing[1]),
+            (1, volume[:, height // 2], spacing[0]),
+        ):
+            axes[row, column].imshow(
+                plane, cmap="gray", vmin=low, vmax=high, aspect=step / spacing[2]
+            )
+            axes[row, column].set_axis_off()
+        title = "transmitted light" if name == "signal" else name
+        axes[0, column].set_title(title, fontsize=SMALL - 0.5, color=DARK, pad=2)
+    if with_bar:
+        _draw_scale_bar(axes[0, 0], sample["signal"].shape, spacing[2])
+
+
+def _draw_scale_bar(axes: Axes, shape: tuple[int, ...], step_um: float) -> None:
+    """Draw a bar of a round length, at most a third of the width."""
+    _, height, width = shape
+    fitting = [um for um in _BAR_LENGTHS_UM if um / step_um <= width / 3]
+    if not fitting:
+        return
+    end = width - 0.5 - 0.05 * width
+    start = end - fitting[-1] / step_um
+    outline = [withStroke(linewidth=2.5, foreground="black")]
+    y = height - 0.5 - 0.06 * height
+    axes.plot([start, end], [y, y], color="white", lw=2, solid_capstyle="butt").pop()
+    axes.text(
+        (start + end) / 2,
+        y - 0.03 * height,
+        f"{fitting[-1]} µm",
+        color="white",
+        fontsize=SMALL - 1.5,
+        ha="center",
+        va="bottom",
+        path_effects=outline,
+    )

@@ -1,0 +1,181 @@
+"""From the records of a run to result matrices, forgetting and transfer."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from continual_repmode.analysis.gating import write_gating_weights
+from continual_repmode.errors import UserError
+from continual_repmode.metrics.continual import (
+    backward_transfer,
+    forgetting,
+    forward_transfer,
+    learned_values,
+    overall,
+)
+from continual_repmode.metrics.regression import METRICS
+from continual_repmode.models import load_model
+from continual_repmode.results import (
+    ExperienceRecord,
+    RunFolder,
+    read_json,
+    write_json,
+)
+from continual_repmode.runtime import write_text_atomically
+
+ResultRows = list[dict[str, float]]
+"""Row *i*: task -> mean over its test images after experience *i*."""
+
+
+def result_matrix(records: Sequence[ExperienceRecord], metric: str) -> ResultRows:
+    """Return R[i][task] of one metric.
+
+    Parameters
+    ----------
+    records : sequence of ExperienceRecord
+        In the order of the stream.
+    metric : str
+        A key of :data:`continual_repmode.metrics.regression.METRICS`.
+    """
+    return [_mean_by_task(record, metric) for record in records]
+
+
+def summarize(
+    records: Sequence[ExperienceRecord], reference: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the part of ``results.json`` that follows from the records.
+
+    Parameters
+    ----------
+    records : sequence of ExperienceRecord
+        At least one.
+    reference : dict, optional
+        The ``results.json`` of a run to compare with, for forward transfer.
+
+    Returns
+    -------
+    dict
+        ``tasks``, ``experiences``, ``metrics`` (per metric: ``result_matrix``,
+        ``overall``, ``forgetting``, ``backward_transfer``, ``forward_transfer``),
+        ``old_tasks_unchanged`` and ``proofs``.
+    """
+    proofs = [proof for record in records for proof in record.proofs]
+    return {
+        "tasks": [task for record in records for task in record.tasks],
+        "experiences": [record.tasks for record in records],
+        "metrics": {metric: _metric(records, metric, reference) for metric in METRICS},
+        "old_tasks_unchanged": all(proof["unchanged"] for proof in proofs),
+        "proofs": [record.proofs for record in records],
+    }
+
+
+def publish(folder: RunFolder, reference: dict[str, Any] | None = None) -> None:
+    """Write ``results.json`` and the tables of a run from its records so far.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        With at least one complete experience.
+    reference : dict, optional
+        The ``results.json`` of a run to compare with, for forward transfer.
+    """
+    records = folder.records()
+    net = load_model(folder.checkpoint(records[-1].experience))
+    costs = [
+        {"wall_time_s": r.wall_time_s, "num_trained_parameters": r.num_trained_parameters}
+        for r in records
+    ]
+    results = {
+        **read_json(folder.header),
+        **summarize(records, reference),
+        "costs": costs,
+        "parameters": {
+            "total": sum(tensor.numel() for tensor in net.parameters()),
+            "per_task": {n: net.num_task_parameters(n) for n in net.task_names},
+        },
+    }
+    write_json(folder.results, results)
+    write_image_metrics(records, folder)
+    write_gating_weights(folder, net)
+
+
+def write_image_metrics(records: Sequence[ExperienceRecord], folder: RunFolder) -> None:
+    """Write ``image_metrics.csv``: one line per experience and test image."""
+    text = io.StringIO()
+    names = ["experience", "task", "image", *METRICS, "num_voxels"]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        for row in record.rows:
+            writer.writerow({"experience": record.experience, **row})
+    write_text_atomically(folder.image_metrics, text.getvalue())
+
+
+def _metric(
+    records: Sequence[ExperienceRecord], metric: str, reference: dict[str, Any] | None
+) -> dict[str, Any]:
+    matrix = result_matrix(records, metric)
+    tasks = [task for record in records for task in record.tasks]
+    better = METRICS[metric].higher_is_better
+    lost = forgetting(matrix, higher_is_better=better)
+    back = backward_transfer(matrix, higher_is_better=better)
+    both = [overall(row, _count_images(r)) for row, r in zip(matrix, records, strict=True)]
+    result = {
+        "higher_is_better": better,
+        "result_matrix": [[row.get(task) for task in tasks] for row in matrix],
+        "overall": {
+            "over_images": [values.over_images for values in both],
+            "over_tasks": [values.over_tasks for values in both],
+        },
+        "forgetting": {"per_task": dict(lost.per_task), "mean": lost.mean},
+        "backward_transfer": {"per_task": dict(back.per_task), "mean": back.mean},
+        "forward_transfer": None,
+    }
+    if reference is not None:
+        learned = learned_values(matrix)
+        known = reference_values(reference, metric)
+        shared = {task: known[task] for task in learned if task in known}
+        forward = forward_transfer(learned, shared, higher_is_better=better)
+        result["forward_transfer"] = {
+            "per_task": dict(forward.per_task),
+            "mean": forward.mean,
+        }
+    return result
+
+
+def reference_values(results: dict[str, Any], metric: str) -> dict[str, float]:
+    """Return each task's score right after it was learned, from a ``results.json``.
+
+    Raises
+    ------
+    UserError
+        If the content is not that of a ``results.json``.
+    """
+    try:
+        tasks = results["tasks"]
+        rows = results["metrics"][metric]["result_matrix"]
+        matrix = [dict(zip(tasks, row, strict=True)) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"reference: this results.json has no result matrix of {metric!r}; "
+            "name the folder of a run made by this version"
+        ) from error
+    return learned_values(matrix)
+
+
+def _mean_by_task(record: ExperienceRecord, metric: str) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for row in record.rows:
+        value = row[metric]
+        values.setdefault(row["task"], []).append(
+            float("nan") if value is None else value
+        )
+    return {task: sum(found) / len(found) for task, found in values.items()}
+
+
+def _count_images(record: ExperienceRecord) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in record.rows:
+        counts[row["task"]] = counts.get(row["task"], 0) + 1
+    return counts

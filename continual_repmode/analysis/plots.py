@@ -1,0 +1,78 @@
+"""The figures of a run; each function returns a matplotlib ``Figure``.
+
+Nothing here touches pyplot, so figures can be made anywhere and shown by a notebook or
+saved by :func:`save_figures`.
+"""
+
+from pathlib import Path
+
+from continual_repmode.analysis._figure import save_figure
+from continual_repmode.analysis._gating_figures import (
+    plot_extent_profile,
+    plot_gate_distances,
+    plot_gating,
+    plot_gating_overview,
+    plot_scale_preference,
+)
+from continual_repmode.analysis._result_figures import (
+    plot_forgetting,
+    plot_learning_curves,
+    plot_result_matrix,
+)
+from continual_repmode.analysis._sample_figures import plot_samples
+from continual_repmode.analysis.gating import read_gating_weights
+from continual_repmode.metrics.regression import METRICS
+from continual_repmode.results import RunFolder
+
+__all__ = [
+    "plot_extent_profile",
+    "plot_forgetting",
+    "plot_gate_distances",
+    "plot_gating",
+    "plot_gating_overview",
+    "plot_learning_curves",
+    "plot_result_matrix",
+    "plot_samples",
+    "plot_scale_preference",
+    "save_figure",
+    "save_figures",
+]
+
+
+def save_figures(folder: RunFolder) -> list[Path]:
+    """Write all figures of a run as PNG files into its folder ``figures``.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        With results, records, samples and gating weights.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    UserError
+        If one of these is missing or damaged.
+    """
+    results, rows = folder.read_results(), read_gating_weights(folder)
+    z, y, x = results["voxel_size_um"]
+    figures = {
+        "learning_curves": plot_learning_curves(folder.records()),
+        "samples": plot_samples(folder, (z, y, x)),
+        "gating": plot_gating(rows),
+        "gating_overview": plot_gating_overview(rows),
+        "scale_preference": plot_scale_preference(rows),
+        "extent_profile": plot_extent_profile(rows),
+    }
+    for metric in METRICS:
+        figures[f"result_matrix_{metric}"] = plot_result_matrix(results, metric)
+    if len(results["experiences"]) > 1:
+        name = results["strategy"]
+        figures["forgetting"] = plot_forgetting({name: results}, "r2")
+    return [
+        save_figure(figure, folder.figures / f"{name}.png")
+        for name, figure in figures.items()
+    ]

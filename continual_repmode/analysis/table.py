@@ -1,0 +1,77 @@
+"""The table that a run ends with."""
+
+from typing import Any
+
+from continual_repmode.tasks import display_name
+
+
+def format_table(results: dict[str, Any]) -> str:
+    """Return the scores of every task as text.
+
+    Parameters
+    ----------
+    results : dict
+        The content of a ``results.json``.
+
+    Returns
+    -------
+    str
+        A line per task in order of arrival, the overall value in both weightings, and
+        whether the old tasks are unchanged.
+    """
+    metrics, tasks = results["metrics"], results["tasks"]
+    header = ("task", "learned in", "MSE", "MAE", "R2", "Pearson r", "forgetting (R2)")
+    last = {name: metrics[name]["result_matrix"][-1] for name in metrics}
+    lost = metrics["r2"]["forgetting"]["per_task"]
+    arrived = {
+        task: str(number + 1)
+        for number, names in enumerate(results["experiences"])
+        for task in names
+    }
+    rows = [
+        (
+            display_name(task),
+            arrived[task],
+            *(_number(last[name][index]) for name in ("mse", "mae", "r2", "pearson_r")),
+            _number(lost.get(task)),
+        )
+        for index, task in enumerate(tasks)
+    ]
+    overall = [
+        (label, "", *(_number(metrics[n]["overall"][key][-1]) for n in last), "")
+        for key, label in (
+            ("over_images", "all, mean over images"),
+            ("over_tasks", "all, mean over tasks"),
+        )
+    ]
+    return "\n".join([_align([header, *rows, *overall]), "", _verdict(results)])
+
+
+def _verdict(results: dict[str, Any]) -> str:
+    proofs = [proof for proofs in results["proofs"] for proof in proofs]
+    if not proofs:
+        return "no task was added after another, so there was nothing to forget"
+    changed = sorted({proof["task"] for proof in proofs if not proof["unchanged"]})
+    if not changed:
+        return (
+            f"old tasks unchanged to the bit: {len(proofs)} of {len(proofs)} "
+            "fingerprints of parameters and outputs are equal"
+        )
+    return f"old tasks changed: {', '.join(map(display_name, changed))}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _align(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:-2], rule, *lines[-2:]])

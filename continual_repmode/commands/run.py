@@ -1,0 +1,187 @@
+"""``continual-repmode run``: learn a stream of tasks and write a run folder.
+
+The path of a run: :mod:`continual_repmode.compose` reads the settings,
+:mod:`continual_repmode.build` makes the objects,
+:func:`continual_repmode.training.loop.run_stream` trains and tests, and
+:mod:`continual_repmode.analysis` turns the records into results, figures and a table.
+"""
+
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from continual_repmode.errors import UserError
+from continual_repmode.resources import config_folder
+from continual_repmode.scenario import scenario_names
+
+if TYPE_CHECKING:
+    from continual_repmode.build import Run
+    from continual_repmode.config import RunConfig
+    from continual_repmode.results import RunFolder
+
+_HELP = """\
+Learn a stream of tasks, testing after each experience; write a run folder.
+
+usage: continual-repmode run [SETTING=VALUE ...]
+       python -m continual_repmode.run [SETTING=VALUE ...]
+
+settings, their choices (* is the default):
+  scenario=   {scenario}
+              which tasks arrive when; or the path of your own .yaml file
+  data=       {data}
+              generated cells, or volumes of yours: data=manifest data.manifest=FILE.csv
+  strategy=   {strategy}
+              repmode adds tasks without forgetting; naive fine-tunes everything
+  train=      {train}
+              quick: minutes on two CPU cores; paper: the paper's setup, for a GPU
+  seed=0      the same seed repeats a run exactly
+  device=     *auto, cpu, cuda
+  reference=FOLDER
+              a finished run to compute forward transfer against
+  hydra.run.dir=FOLDER
+              where the results go; otherwise runs/<scenario>/<date>_<time>
+  resume=FOLDER
+              go on with an interrupted run; all settings come from the folder
+
+A single value has a dot: train.epochs=100 model.width=16 data.num_train=20.
+`--cfg job` prints every setting without running.
+`-m` runs all combinations: continual-repmode run -m seed=0,1,2 strategy=repmode,naive
+
+example: continual-repmode run scenario=leave_one_out scenario.new_task=mitochondria
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run with these settings; return the exit status.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown or its value bad, or the data do not allow the run.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(_help())
+        return 0
+    resumed = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
+    if resumed:
+        if len(arguments) > 1:
+            raise UserError("resume=FOLDER takes all settings from there: give it alone")
+        return resume(Path(resumed[0]))
+    from continual_repmode.compose import launch
+
+    return launch(arguments, start)
+
+
+def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
+    """Begin a run in a new folder.
+
+    Raises
+    ------
+    UserError
+        If the folder holds a run already, or the run cannot be built.
+    """
+    from continual_repmode.build import build_run
+    from continual_repmode.config import dump_run_config
+    from continual_repmode.results import RunFolder, write_json
+    from continual_repmode.runtime import write_text_atomically
+
+    folder = RunFolder(path)
+    if folder.config.exists():
+        raise UserError(
+            f"{path} holds a run already: go on with it by resume={path}, or choose "
+            "another folder with hydra.run.dir=FOLDER"
+        )
+    reference = _read_reference(config)
+    run = build_run(config, folder)
+    command = shlex.join(["continual-repmode", "run", *overrides])
+    write_json(folder.header, {"command": command, **describe(config, run)})
+    write_text_atomically(folder.config, dump_run_config(config))
+    _carry_out(folder, run, reference)
+
+
+def resume(path: Path) -> int:
+    """Go on with an interrupted run; return the exit status.
+
+    Raises
+    ------
+    UserError
+        If the folder is not that of a run.
+    """
+    from continual_repmode.build import build_run
+    from continual_repmode.config import load_run_config
+    from continual_repmode.results import RunFolder
+
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise UserError(
+            f"resume={path}: no config.yaml there; name the folder of a run, for "
+            "example runs/incremental/2026-01-31_12-00-00"
+        )
+    config = load_run_config(folder.config.read_text(encoding="utf-8"))
+    _carry_out(folder, build_run(config, folder), _read_reference(config))
+    return 0
+
+
+def describe(config: "RunConfig", run: "Run") -> dict[str, Any]:
+    """Return what ``results.json`` says about the run besides its results."""
+    return {
+        "schema": "continual_repmode.results",
+        "schema_version": 1,
+        "scenario": config.scenario.name,
+        "strategy": type(run.strategy).__name__.lower(),
+        "seed": config.seed,
+        "device": str(run.strategy.device),
+        "voxel_size_um": run.metadata["voxel_size_um"],
+        "versions": run.metadata["versions"],
+    }
+
+
+def _read_reference(config: "RunConfig") -> dict[str, Any] | None:
+    from continual_repmode.results import RunFolder
+
+    return RunFolder(config.reference).read_results() if config.reference else None
+
+
+def _carry_out(
+    folder: "RunFolder", run: "Run", reference: dict[str, Any] | None
+) -> None:
+    """Train and test what is left, then write figures and print the table."""
+    from continual_repmode.analysis.continual import publish
+    from continual_repmode.analysis.plots import save_figures
+    from continual_repmode.analysis.table import format_table
+    from continual_repmode.training.loop import run_stream
+
+    try:
+        with warnings.catch_warnings():  # Avalanche changes the filters
+            run_stream(
+                run.strategy,
+                run.benchmark,
+                folder,
+                state=run.state,
+                metadata=run.metadata,
+                after_experience=lambda: publish(folder, reference),
+            )
+    except KeyboardInterrupt:
+        print(f"go on with: continual-repmode run resume={folder.path}", file=sys.stderr)
+        raise
+    publish(folder, reference)
+    save_figures(folder)
+    print(format_table(folder.read_results()))
+    print(f"results, figures and models: {folder.path}")
+
+
+def _help() -> str:
+    groups = ("data", "strategy", "train")
+    defaults = {"data": "synthetic", "strategy": "repmode", "train": "quick"}
+    names = {g: sorted(p.stem for p in (config_folder() / g).glob("*.yaml")) for g in groups}
+    choices = {"scenario": scenario_names(), **names}
+    defaults["scenario"] = "incremental"
+    return _HELP.format_map(
+        {
+            group: ", ".join("*" * (name == defaults[group]) + name for name in found)
+            for group, found in choices.items()
+        }
+    )

@@ -1,0 +1,131 @@
+"""Lets Hydra compose the settings of a run, and tells its errors in one line."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from continual_repmode.config import (
+    RunConfig,
+    ScenarioConfig,
+    one_line,
+    register_configs,
+    register_scenario,
+    setting_classes,
+    to_run_config,
+)
+from continual_repmode.errors import UserError
+from continual_repmode.resources import config_folder
+from continual_repmode.scenario import load_scenario, scenario_names
+
+
+def launch(arguments: Sequence[str], job: Callable[[RunConfig, Path, Sequence[str]], None]) -> int:
+    """Call ``job`` once, or for each combination of a sweep.
+
+    A mistake in one combination of a sweep does not stop the others.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Settings in Hydra's syntax; ``scenario`` may also be the path of a YAML file.
+    job : callable
+        Called with the settings, the output folder and the settings that were given.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 2 if a job raised :class:`UserError`.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown or its value cannot be understood.
+    """
+    register_configs()
+    sys.argv = ["continual-repmode run", *_register_scenarios(arguments)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we tell it in one line
+    failures: list[UserError] = []
+
+    def guarded(composed: DictConfig) -> None:
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        try:
+            job(to_run_config(composed), folder, hydra_config.overrides.task)
+        except UserError as error:
+            failures.append(error)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+    decorate = hydra.main(
+        config_path=str(config_folder()), config_name="run", version_base="1.3"
+    )
+    try:
+        decorate(guarded)()
+    except HydraException as error:
+        raise UserError(_explain(error)) from error
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from error
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def _register_scenarios(arguments: Sequence[str]) -> list[str]:
+    """Offer the package's scenarios, and files given by path under their own name."""
+    for name in scenario_names():
+        register_scenario(name, load_scenario(name))
+    return [re.sub(r"^(scenario=)(.*)$", _offer_files, text) for text in arguments]
+
+
+def _offer_files(match: re.Match[str]) -> str:
+    chosen = []
+    for name in match[2].split(","):
+        if name.endswith((".yaml", ".yml")):
+            scenario = load_scenario(name)
+            register_scenario(f"file_{scenario.name}", scenario)
+            chosen.append(f"file_{scenario.name}")
+        else:
+            chosen.append(name)
+    return match[1] + ",".join(chosen)
+
+
+def _explain(error: HydraException) -> str:
+    """Return one line that names the setting, the value and the remedy."""
+    text, cause = str(error), error.__cause__
+    if found := re.match(r"Could not override '([\w./]+)'", text):
+        return _unknown_setting(found[1])
+    if found := re.match(r"In '.*': Could not find '(\w+)/(.*)'", text):
+        options = re.search(r"Available options.*?:\n((?:\t.*\n)*)", text)
+        names = options[1].split() if options else []
+        offered = [name for name in names if not name.endswith("_schema")]
+        return f"{found[1]}={found[2]}: choose one of {', '.join(offered)}" + (
+            ", or the path of a .yaml file" if found[1] == "scenario" else ""
+        )
+    if isinstance(cause, OmegaConfBaseException):
+        return one_line(cause)
+    if "missing EQUAL" in text:
+        return f"{text.splitlines()[0]}: write a setting as name=value"
+    return " ".join(text.split())
+
+
+def _unknown_setting(name: str) -> str:
+    known = sorted(set(_setting_names()))
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"there is no setting {name!r} with these options: {hint}"
+
+
+def _setting_names() -> Iterator[str]:
+    for item in fields(RunConfig):
+        yield item.name
+    for group, schema in [*setting_classes(), ("scenario", ScenarioConfig)]:
+        yield from (f"{group}.{item.name}" for item in fields(schema))

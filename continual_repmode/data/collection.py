@@ -1,0 +1,72 @@
+"""What a data source offers to the rest: pairs of volumes per task and split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Split = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Intensity:
+    """Mean and standard deviation of a raw channel; undoes its z-score."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPair:
+    """Both channels of a pair, ready for the network.
+
+    Attributes
+    ----------
+    signal, target : ndarray of float32, shape (Z, Y, X)
+        Transmitted light and fluorescence, z-scored per image, on the model grid.
+    signal_intensity, target_intensity : Intensity
+        What the z-scores were before, in raw camera counts.
+    """
+
+    signal: NDArray[np.float32]
+    target: NDArray[np.float32]
+    signal_intensity: Intensity
+    target_intensity: Intensity
+
+
+class Pair(Protocol):
+    """One transmitted-light volume with the fluorescence of one structure."""
+
+    @property
+    def name(self) -> str:
+        """Unique within the collection, fit for a table and a file name."""
+        ...
+
+    @property
+    def task(self) -> str:
+        """Name of the structure in the target."""
+        ...
+
+    def load(self) -> LoadedPair:
+        """Return both volumes, z-scored and on the model grid."""
+        ...
+
+
+class Collection(Protocol):
+    """Every pair of a data source, by task and split."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the structures for which there are pairs."""
+        ...
+
+    @property
+    def voxel_size_um(self) -> tuple[float, float, float]:
+        """Voxel size (z, y, x) of the model grid in micrometres."""
+        ...
+
+    def pairs(self, task: str, split: Split) -> Sequence[Pair]:
+        """Return the pairs of one task and split, in a stable order."""
+        ...

@@ -1,0 +1,94 @@
+"""Pairs of volumes as PyTorch datasets: random patches to train on, or whole."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from continual_repmode.data.collection import LoadedPair, Pair
+from continual_repmode.data.patches import cut, pad_to, random_flips, random_start
+from continual_repmode.errors import UserError
+
+
+class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
+    """One random patch of each image per epoch (Section 4, "Implementation details").
+
+    Items are ``(signal, target)``, float32 tensors of shape (1, z, y, x). Places and
+    flips come from PyTorch's global generator.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Loaded when an item is asked for.
+    patch_size : sequence of int
+        Sides (z, y, x) in voxels of the model grid; the paper's are (32, 128, 128).
+    flip : bool
+        Flip each axis with probability one half.
+    pad_small : bool
+        Mirror images smaller than the patch at their faces instead of refusing them.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        patch_size: Sequence[int],
+        flip: bool = True,
+        pad_small: bool = False,
+    ) -> None:
+        if len(patch_size) != 3 or min(patch_size) < 1:
+            raise UserError(
+                f"data.patch_size={list(patch_size)}: use three positive sides [z,y,x]"
+            )
+        z, y, x = patch_size
+        self.pairs = pairs
+        self.patch_size = (z, y, x)
+        self.flip = flip
+        self.pad_small = pad_small
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        pair = self.pairs[index]
+        loaded = pair.load()
+        signal, target = loaded.signal, loaded.target
+        if self.pad_small:
+            signal = pad_to(signal, self.patch_size)
+            target = pad_to(target, self.patch_size)
+        z, y, x = signal.shape
+        if any(n < side for n, side in zip((z, y, x), self.patch_size, strict=True)):
+            raise UserError(
+                f"image {pair.name!r} measures {(z, y, x)} voxels (z, y, x), less than "
+                f"the patch {self.patch_size}; make data.patch_size smaller, or set "
+                "data.pad_small=true"
+            )
+        start = random_start((z, y, x), self.patch_size)
+        flips = random_flips() if self.flip else ()
+        return (
+            cut(signal, start, self.patch_size, flips),
+            cut(target, start, self.patch_size, flips),
+        )
+
+
+class VolumeDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Whole volumes, to validate and test on.
+
+    Items are ``(signal, target)``, float32 tensors of shape (1, Z, Y, X) with memory
+    of their own; images may differ in size, so batches hold one.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Loaded when an item is asked for.
+    """
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        loaded: LoadedPair = self.pairs[index].load()
+        return torch.tensor(loaded.signal)[None], torch.tensor(loaded.target)[None]

@@ -1,0 +1,49 @@
+"""Z-scores per image, as the paper trains on (Section 4, "Implementation details")."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual_repmode.data.collection import Intensity
+from continual_repmode.errors import UserError
+
+
+def zscore(volume: NDArray[Any]) -> tuple[NDArray[np.float32], Intensity]:
+    """Shift and scale a volume to mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (Z, Y, X)
+        Raw intensities (camera counts) of any integer or floating type.
+
+    Returns
+    -------
+    normalized : ndarray of float32, shape (Z, Y, X)
+    intensity : Intensity
+        ``volume == normalized * intensity.std + intensity.mean`` up to rounding. The
+        statistics are taken in float64 over the whole volume (population deviation).
+
+    Raises
+    ------
+    UserError
+        If the volume is empty, constant, or holds NaN or infinite values.
+    """
+    if volume.size == 0:
+        raise UserError(f"cannot normalize an empty volume of shape {volume.shape}")
+    values = volume.astype(np.float64)
+    num_bad = int(np.count_nonzero(~np.isfinite(values)))
+    if num_bad:
+        raise UserError(
+            f"cannot normalize a volume with {num_bad} NaN or infinite voxels; "
+            "replace them in the source file"
+        )
+    if values.min() == values.max():
+        raise UserError(
+            f"cannot normalize a constant volume (every voxel is {values.flat[0]:g}); "
+            "is this the right channel or crop?"
+        )
+    mean, std = float(values.mean()), float(values.std())
+    values -= mean
+    values /= std
+    return values.astype(np.float32), Intensity(mean, std)

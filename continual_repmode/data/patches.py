@@ -1,0 +1,64 @@
+"""Random patches of a pair of volumes: crop, flip, pad."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Shape = tuple[int, int, int]
+
+
+def random_start(shape: Shape, patch_size: Shape) -> Shape:
+    """Draw where a patch begins, every place inside the volume being equally likely.
+
+    Parameters
+    ----------
+    shape, patch_size : tuple of int
+        Sizes (z, y, x) in voxels; the patch must fit.
+
+    Returns
+    -------
+    tuple of int
+        Index (z, y, x) of the first voxel, drawn from PyTorch's global generator:
+        data loader workers seed it, and checkpoints save it.
+    """
+    z, y, x = (
+        int(torch.randint(size - side + 1, ()))
+        for size, side in zip(shape, patch_size, strict=True)
+    )
+    return z, y, x
+
+
+def random_flips() -> tuple[int, ...]:
+    """Draw the axes to flip, each with probability one half, as above."""
+    return tuple(axis for axis in range(3) if torch.rand(()) < 0.5)
+
+
+def cut(
+    volume: NDArray[np.float32], start: Shape, size: Shape, flips: tuple[int, ...]
+) -> torch.Tensor:
+    """Copy a patch out of a volume (Z, Y, X) and flip it.
+
+    Returns
+    -------
+    Tensor of float32, shape (1, z, y, x)
+        With memory of its own, so that the volume is safe from changes.
+    """
+    box = tuple(slice(at, at + side) for at, side in zip(start, size, strict=True))
+    return torch.from_numpy(np.flip(volume[box], flips).copy())[None]
+
+
+def pad_to(volume: NDArray[Any], min_shape: Shape) -> NDArray[Any]:
+    """Mirror a volume (Z, Y, X) at its faces until no side is below ``min_shape``.
+
+    The volume stays in the middle; it is returned as it is if it is large enough.
+    """
+    lacking = [
+        max(0, least - size)
+        for least, size in zip(min_shape, volume.shape, strict=True)
+    ]
+    if not any(lacking):
+        return volume
+    widths = [(missing // 2, missing - missing // 2) for missing in lacking]
+    return np.pad(volume, widths, mode="reflect")

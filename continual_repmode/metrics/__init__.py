@@ -1,0 +1,1 @@
+"""Measures of prediction quality and of learning over a stream."""

@@ -1,0 +1,181 @@
+"""Agreement of a prediction with its target, over one image, in one pass.
+
+The paper reports MSE, MAE and R2 of z-scored images (Section 4, "Evaluation metrics"),
+computed per image and then averaged.
+"""
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual_repmode.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ArrayLike: TypeAlias = "NDArray[Any] | Tensor"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is written and which way is up."""
+
+    name: str
+    label: str
+    higher_is_better: bool
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            Metric("mse", "MSE", higher_is_better=False),
+            Metric("mae", "MAE", higher_is_better=False),
+            Metric("r2", "R²", higher_is_better=True),
+            Metric("pearson_r", "Pearson r", higher_is_better=True),
+        )
+    }
+)
+"""The metrics, by the name of their field in :class:`ImageMetrics`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMetrics:
+    """Metrics of one image.
+
+    Attributes
+    ----------
+    mse, mae : float
+        Mean squared and mean absolute error, in the (squared) unit of the target.
+    r2 : float
+        One minus the ratio of the squared error to the spread of the target about its
+        own mean; NaN for a constant target.
+    pearson_r : float
+        Correlation, -1 to 1; NaN if the target or the prediction is constant.
+    num_voxels : int
+    """
+
+    mse: float
+    mae: float
+    r2: float
+    pearson_r: float
+    num_voxels: int
+
+
+@dataclass(slots=True)
+class RegressionSums:
+    """Running sums from which the metrics of one image follow.
+
+    Volumes may be added whole or slab by slab, in any order, and sums of separate
+    slabs may be merged. Everything is float64, and spreads are kept about the means
+    (Chan, Golub and LeVeque 1983), so a large offset of the intensities does no harm.
+
+    Examples
+    --------
+    >>> sums = RegressionSums()
+    >>> sums.update(np.array([1.0, 2.0]), np.array([1.0, 3.0]))
+    >>> sums.update(np.array([3.0]), np.array([2.0]))
+    >>> sums.result().mae
+    0.6666666666666666
+    """
+
+    num_voxels: int = 0
+    squared_error: float = 0.0
+    absolute_error: float = 0.0
+    prediction_mean: float = 0.0
+    target_mean: float = 0.0
+    prediction_spread: float = 0.0
+    target_spread: float = 0.0
+    shared_spread: float = 0.0
+
+    @classmethod
+    def of(cls, prediction: ArrayLike, target: ArrayLike) -> Self:
+        """Return the sums of one volume or slab, arrays or tensors of equal shape."""
+        predicted, true = _float64(prediction), _float64(target)
+        if predicted.shape != true.shape:
+            raise UserError(
+                f"prediction {predicted.shape} and target {true.shape} differ in shape"
+            )
+        if true.size == 0:
+            return cls()
+        error = predicted - true
+        prediction_mean, target_mean = _mean(predicted), _mean(true)
+        prediction_deviation = (predicted - prediction_mean).ravel()
+        target_deviation = (true - target_mean).ravel()
+        return cls(
+            num_voxels=true.size,
+            squared_error=float(np.square(error).sum()),
+            absolute_error=float(np.abs(error).sum()),
+            prediction_mean=prediction_mean,
+            target_mean=target_mean,
+            prediction_spread=float(np.square(prediction_deviation).sum()),
+            target_spread=float(np.square(target_deviation).sum()),
+            shared_spread=float((prediction_deviation * target_deviation).sum()),
+        )
+
+    def update(self, prediction: ArrayLike, target: ArrayLike) -> None:
+        """Add a volume or slab of any shape, prediction and target alike."""
+        self.merge(self.of(prediction, target))
+
+    def merge(self, other: "RegressionSums") -> None:
+        """Add the sums of other voxels of the same image."""
+        num_voxels = self.num_voxels + other.num_voxels
+        if other.num_voxels == 0:
+            return
+        share = other.num_voxels / num_voxels
+        prediction_step = other.prediction_mean - self.prediction_mean
+        target_step = other.target_mean - self.target_mean
+        weight = self.num_voxels * share
+        self.prediction_spread += other.prediction_spread + prediction_step**2 * weight
+        self.target_spread += other.target_spread + target_step**2 * weight
+        self.shared_spread += (
+            other.shared_spread + prediction_step * target_step * weight
+        )
+        self.prediction_mean += prediction_step * share
+        self.target_mean += target_step * share
+        self.squared_error += other.squared_error
+        self.absolute_error += other.absolute_error
+        self.num_voxels = num_voxels
+
+    def result(self) -> ImageMetrics:
+        """Return the metrics of all voxels added so far.
+
+        Raises
+        ------
+        UserError
+            If there were none.
+        """
+        if self.num_voxels == 0:
+            raise UserError("no voxels were added: metrics of an empty image")
+        norm = math.sqrt(self.prediction_spread) * math.sqrt(self.target_spread)
+        return ImageMetrics(
+            mse=self.squared_error / self.num_voxels,
+            mae=self.absolute_error / self.num_voxels,
+            r2=1 - self.squared_error / self.target_spread
+            if self.target_spread
+            else math.nan,
+            pearson_r=min(1.0, max(-1.0, self.shared_spread / norm))
+            if norm
+            else math.nan,
+            num_voxels=self.num_voxels,
+        )
+
+
+def _float64(values: ArrayLike) -> NDArray[np.float64]:
+    """Return an array or tensor as float64, without importing PyTorch for it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(values, torch.Tensor):
+        return np.asarray(values.detach().cpu().double().numpy())
+    return np.asarray(values, dtype=np.float64)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean, exact for a constant array whatever its value."""
+    first = values.flat[0]
+    return float(first + (values - first).mean())

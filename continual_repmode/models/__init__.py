@@ -1,0 +1,44 @@
+"""The networks: plain PyTorch, usable without anything else of this package."""
+
+from continual_repmode.models.conv_units import (
+    ConvUnit,
+    UnitSpec,
+    build_conv,
+    plain_unit,
+)
+from continual_repmode.models.experts import EXPERTS
+from continual_repmode.models.fingerprint import TaskFingerprint, fingerprint
+from continual_repmode.models.gating import GatingTable
+from continual_repmode.models.mode_conv import MoDEBlock, MoDEConv
+from continual_repmode.models.model_file import (
+    load_model,
+    read_model_header,
+    save_model,
+)
+from continual_repmode.models.reparameterize import reparameterize
+from continual_repmode.models.repmode import RepModeUNet
+from continual_repmode.models.task_groups import TaskGroups, group_by_task
+from continual_repmode.models.task_norm import TaskNorm
+from continual_repmode.models.unet3d import UNet3d
+
+__all__ = [
+    "EXPERTS",
+    "ConvUnit",
+    "GatingTable",
+    "MoDEBlock",
+    "MoDEConv",
+    "RepModeUNet",
+    "TaskFingerprint",
+    "TaskGroups",
+    "TaskNorm",
+    "UNet3d",
+    "UnitSpec",
+    "build_conv",
+    "fingerprint",
+    "group_by_task",
+    "load_model",
+    "plain_unit",
+    "read_model_header",
+    "reparameterize",
+    "save_model",
+]

@@ -1,0 +1,174 @@
+"""The experts of a MoDE block and the two steps of GatRep (paper Sec. 3.3, 3.4).
+
+An expert is a linear, bias-free, shift-invariant map from C_I to C_O channels. There
+are two kinds, named by what they do: ``conv5`` is a 5x5x5 convolution and
+``avg5_conv1`` is an average pooling over 5x5x5 voxels followed by a 1x1x1 convolution;
+any odd size will do. Because every expert equals one convolution, a gated sum of
+experts does too. Finding its kernel takes two steps: :func:`merge_serial` within an
+expert, :func:`merge_parallel` over the experts.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from continual_repmode.errors import UserError
+from continual_repmode.models.spatial import Axes, Size3, per_axis
+
+EXPERTS = ("conv5", "conv3", "conv1", "avg3_conv1", "avg5_conv1")
+"""The experts of the paper: pairs of size 5, 3 and 1 (the last pair coincides)."""
+
+_KIND = re.compile(r"(?:conv(?P<conv>[1-9]\d*)|avg(?P<avg>[1-9]\d*)_conv1)")
+
+
+def merge_serial(pointwise: Tensor, size: Size3) -> Tensor:
+    """Merge an average pooling and the 1x1x1 convolution after it (Eq. 3-5).
+
+    The pooling kernel W^a of Eq. 3 is 1/K^3 where its two channels agree and 0
+    elsewhere, so the product W * W^a of Eq. 5 spreads each weight evenly over the
+    window ("A-Conv").
+
+    Parameters
+    ----------
+    pointwise : Tensor, shape (O, I, 1, 1, 1)
+        Weights of the 1x1x1 convolution.
+    size : (int, int, int)
+        Pooling window (kZ, kY, kX).
+
+    Returns
+    -------
+    Tensor, shape (O, I, kZ, kY, kX)
+        A view with one stored value per channel pair; do not write to it.
+    """
+    return (pointwise / math.prod(size)).expand(-1, -1, *size)
+
+
+def merge_parallel(kernels: Sequence[Tensor], gates: Tensor) -> Tensor:
+    """Merge gated experts into one kernel: sum_e gates_e * Pad(kernel_e) (Eq. 6).
+
+    Kernels are added from the smallest to the largest, so the sum is padded only where
+    the extent grows.
+
+    Parameters
+    ----------
+    kernels : sequence of E tensors, each of shape (O, I, kZ, kY, kX)
+        Expert kernels, each with odd extents of its own.
+    gates : Tensor, shape (E, O)
+        Gating weights (dimensionless).
+
+    Returns
+    -------
+    Tensor, shape (O, I, kZ, kY, kX)
+        With the extent of the largest kernel.
+    """
+    pairs = sorted(
+        zip(kernels, gates.unbind(), strict=True), key=lambda pair: pair[0].shape[-1]
+    )
+    merged = torch.zeros_like(pairs[0][0])
+    for kernel, gate in pairs:
+        padded = pad_kernel(merged, kernel.shape[2:])
+        merged = torch.addcmul(padded, gate[:, None, None, None, None], kernel)
+    return merged
+
+
+def pad_kernel(kernel: Tensor, size: Sequence[int]) -> Tensor:
+    """Centre a kernel in zeros: Pad(., K') of Eq. 6.
+
+    Parameters
+    ----------
+    kernel : Tensor, shape (O, I, kZ, kY, kX)
+    size : sequence of 3 int
+        Wanted extent (Z, Y, X), at least that of the kernel and of the same parity.
+    """
+    margins: list[int] = []
+    for have, want in zip(reversed(kernel.shape[2:]), reversed(size), strict=True):
+        margins += [(want - have) // 2] * 2
+    return F.pad(kernel, margins) if any(margins) else kernel
+
+
+class ConvExpert(nn.Module):
+    """Expert ``convK``: a convolution, initialised Kaiming-uniform with a = sqrt(5).
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    size : (int, int, int)
+        Kernel extent (kZ, kY, kX).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, size: Size3) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *size))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+    def kernel(self) -> Tensor:
+        """Return the convolution kernel this expert equals, (O, I, kZ, kY, kX)."""
+        return self.weight
+
+
+class AvgConvExpert(ConvExpert):
+    """Expert ``avgK_conv1``: average pooling, then a 1x1x1 convolution.
+
+    The pooling has stride 1 and 'same' zero padding whose zeros count.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    size : (int, int, int)
+        Pooling window (kZ, kY, kX).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, size: Size3) -> None:
+        super().__init__(in_channels, out_channels, (1, 1, 1))
+        self.size = size
+
+    def kernel(self) -> Tensor:
+        """Return the convolution kernel this expert equals, (O, I, kZ, kY, kX)."""
+        return merge_serial(self.weight, self.size)
+
+
+def build_expert(
+    kind: str, in_channels: int, out_channels: int, axes: Axes
+) -> ConvExpert:
+    """Build an expert from its kind, ``convK`` or ``avgK_conv1`` with odd K.
+
+    Raises
+    ------
+    UserError
+        If the kind is not of that form.
+    """
+    match = _KIND.fullmatch(check_expert(kind))
+    assert match is not None
+    if match["conv"] is not None:
+        return ConvExpert(in_channels, out_channels, per_axis(int(match["conv"]), axes))
+    return AvgConvExpert(in_channels, out_channels, per_axis(int(match["avg"]), axes))
+
+
+def check_expert(kind: str) -> str:
+    """Return ``kind`` if it names a kind of expert, else raise a :class:`UserError`."""
+    match = _KIND.fullmatch(kind)
+    if match is None or int(match["conv"] or match["avg"]) % 2 == 0:
+        raise UserError(
+            f"expert {kind!r}: use 'convK' or 'avgK_conv1' with an odd K, "
+            "such as 'conv3' or 'avg5_conv1'"
+        )
+    return kind
+
+
+def name_experts(kinds: Sequence[str]) -> tuple[str, ...]:
+    """Name a set of experts by their kinds; repeated kinds are numbered from 2.
+
+    >>> name_experts(["conv3", "avg3_conv1", "avg3_conv1"])
+    ('conv3', 'avg3_conv1', 'avg3_conv1_2')
+    """
+    if not kinds:
+        raise UserError(f"experts is empty; name at least one, such as {EXPERTS[0]!r}")
+    names: list[str] = []
+    for index, kind in enumerate(kinds):
+        earlier = list(kinds[:index]).count(check_expert(kind))
+        names.append(f"{kind}_{earlier + 1}" if earlier else kind)
+    return tuple(names)

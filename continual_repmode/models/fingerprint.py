@@ -1,0 +1,93 @@
+"""Digests that show, to the bit, whether a task of a network has changed."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from continual_repmode.models.repmode import RepModeUNet
+from continual_repmode.models.spatial import Size3
+
+_PROBE_SEED = 20230618
+
+
+@dataclass(frozen=True)
+class TaskFingerprint:
+    """What one task is made of and what it predicts, as digests.
+
+    Attributes
+    ----------
+    state_sha256 : str
+        Over every tensor that the task uses; comparable between machines.
+    output_sha256 : str
+        Over the prediction for a fixed probe volume; comparable on one machine with the
+        same device, library versions and number of threads.
+    """
+
+    state_sha256: str
+    output_sha256: str
+
+
+def fingerprint(
+    net: RepModeUNet, task: str | int, probe_shape: Size3 | None = None
+) -> TaskFingerprint:
+    """Take the fingerprint of one task.
+
+    The modes of the network's modules and the global random generators are left as they
+    are. The prediction is made in evaluation mode on the network's device.
+
+    Parameters
+    ----------
+    net : RepModeUNet
+    task : str or int
+        Name or label of the task.
+    probe_shape : (int, int, int), optional
+        Size (Z, Y, X) of the probe in voxels; twice the network's divisor by default.
+
+    Raises
+    ------
+    UserError
+        If the network does not know the task.
+    """
+    label = net.task_label(net.task_name(task))
+    state = net.task_state(label)
+    if probe_shape is None:
+        z, y, x = net.divisor
+        probe_shape = (2 * z if z > 1 else 1, 2 * y, 2 * x)
+    generator = torch.Generator().manual_seed(_PROBE_SEED)
+    like = next(net.parameters())
+    probe = torch.randn(1, net.unet.in_channels, *probe_shape, generator=generator)
+    prediction = _predict(net, probe.to(like), label)
+    return TaskFingerprint(_sha256(state), _sha256({"prediction": prediction}))
+
+
+def _predict(net: RepModeUNet, probe: Tensor, label: int) -> Tensor:
+    modes = [(module, module.training) for module in net.modules()]
+    cudnn = torch.backends.cudnn
+    try:
+        net.eval()
+        with (
+            torch.no_grad(),
+            cudnn.flags(
+                enabled=cudnn.enabled,
+                benchmark=False,
+                deterministic=True,
+                allow_tf32=cudnn.allow_tf32,
+            ),
+        ):
+            prediction: Tensor = net(probe, label)
+            return prediction
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    """Digest names, dtypes, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        raw = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        digest.update(raw.numpy().data)
+    return digest.hexdigest()

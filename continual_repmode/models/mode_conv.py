@@ -1,0 +1,151 @@
+"""The Mixture-of-Diverse-Experts (MoDE) block (paper Sec. 3.3, 3.4, Fig. 3 and 5).
+
+To read first: ``experts.py`` (what is mixed) and ``gating.py`` (with which weights).
+A block holds experts and a gate. For each task in the batch it merges the experts that
+the task uses into one kernel (GatRep) and runs one ordinary convolution with it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from continual_repmode.models.experts import (
+    ConvExpert,
+    build_expert,
+    merge_parallel,
+    name_experts,
+)
+from continual_repmode.models.gating import TaskGate
+from continual_repmode.models.kernel_cache import KernelCache
+from continual_repmode.models.spatial import Axes
+from continual_repmode.models.task_groups import TaskGroups
+from continual_repmode.models.task_norm import TaskNorm
+
+
+class MoDEConv(nn.Module):
+    """A convolution whose kernel is mixed from experts, per task.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    tasks : sequence of str
+        Names of the base tasks, in the order of their labels.
+    experts : sequence of str
+        Kinds of the base experts, such as ``conv5`` or ``avg3_conv1``.
+    axes : {"ZYX", "YX"}
+        Axes that the kernels extend over.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        tasks: Sequence[str],
+        experts: Sequence[str],
+        axes: Axes,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.axes = axes
+        self.base_experts = name_experts(experts)
+        self.experts = nn.ModuleDict(
+            {
+                name: build_expert(kind, in_channels, out_channels, axes)
+                for name, kind in zip(self.base_experts, experts, strict=True)
+            }
+        )
+        self.gate = TaskGate(tasks, self.base_experts, out_channels)
+        self._cache = KernelCache()
+
+    def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
+        """Convolve each sample with the kernel of its task, with 'same' zero padding.
+
+        Parameters
+        ----------
+        features : Tensor, shape (B, I, Z, Y, X)
+            Sorted by task.
+        groups : TaskGroups
+
+        Returns
+        -------
+        Tensor, shape (B, O, Z, Y, X)
+        """
+        return groups.map(self._convolve, features)
+
+    def merged_kernel(self, task: str) -> Tensor:
+        """Merge the experts of a task into one kernel, (O, I, kZ, kY, kX): GatRep."""
+        kernels = [expert.kernel() for expert in self.experts_of(task).values()]
+        return merge_parallel(kernels, self.gate(task))
+
+    def experts_of(self, task: str) -> dict[str, ConvExpert]:
+        """Return the experts that a task uses, in the order of its gating weights."""
+        used = {name: self.experts[name] for name in self.gate.experts[task]}
+        return {name: e for name, e in used.items() if isinstance(e, ConvExpert)}
+
+    def add_task(
+        self, task: str, expert: str | None, use_extensions: bool, gate_init: str
+    ) -> None:
+        """Add a gate for a new task and, unless None, an expert of the given kind.
+
+        The expert is called ``extension_<task>``. The task uses the base experts, those
+        of earlier extensions if ``use_extensions``, and its own.
+        """
+        used = list(self.experts if use_extensions else self.base_experts)
+        if expert is not None:
+            extension = build_expert(
+                expert, self.in_channels, self.out_channels, self.axes
+            )
+            (like, *_) = self.experts.parameters()
+            self.experts[extension_name(task)] = extension.to(like).train(self.training)
+            used.append(extension_name(task))
+        self.gate.add_task(task, used, gate_init)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; training forgets the kernels kept for evaluation."""
+        if mode:
+            self._cache.clear()
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        self._cache.clear()  # a moved network does not keep its old copy alive
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # untyped in torch
+        return self
+
+    def _convolve(self, task: str, rows: Tensor) -> Tensor:
+        if self.training or torch.is_grad_enabled():
+            kernel = self.merged_kernel(task)
+        else:
+            experts = self.experts_of(task).values()
+            sources = [*self.gate.sources(task), *(e.weight for e in experts)]
+            kernel = self._cache.get(task, sources, lambda: self.merged_kernel(task))
+        return F.conv3d(rows, kernel, padding=[size // 2 for size in kernel.shape[2:]])
+
+
+class MoDEBlock(nn.Module):
+    """A MoDE convolution, batch normalization and ReLU; or the convolution alone.
+
+    Parameters
+    ----------
+    conv : MoDEConv
+    norm : TaskNorm or None
+        None for the block that makes the prediction, which has no ReLU either.
+    """
+
+    def __init__(self, conv: MoDEConv, norm: TaskNorm | None) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = norm
+
+    def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
+        """Map features (B, I, Z, Y, X), sorted by task, to (B, O, Z, Y, X)."""
+        features = self.conv(features, groups)
+        return features if self.norm is None else F.relu(self.norm(features, groups))
+
+
+def extension_name(task: str) -> str:
+    """Return the name of the expert that was added for a task."""
+    return f"extension_{task}"

@@ -1,0 +1,68 @@
+"""The machine a run happens on: random seeds, devices, versions of what it uses."""
+
+import os
+import platform
+import random
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from continual_repmode.errors import UserError
+
+_PACKAGES = ("continual-repmode", "torch", "avalanche-lib", "numpy", "scipy")
+
+
+def seed_everything(*entropy: int) -> None:
+    """Seed Python, numpy and torch with one value derived from ``entropy``.
+
+    A sequence such as ``(seed, experience, epoch)`` gives every part of a run its own
+    random numbers, so a resumed run needs no stored generator state.
+    """
+    words = np.random.SeedSequence(entropy).generate_state(2, np.uint32)
+    seed = int(words[0])
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - Avalanche draws from the global generator
+    torch.manual_seed(int(words[1]) << 32 | seed)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a usable device.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device={name!r}: use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device={name!r}: no CUDA device is here; use device=cpu")
+    return device
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, the system and the packages that matter."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to a temporary file beside ``path``, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""The twelve structures of the paper and how a task is named.
+
+A *task* is one structure to predict. Its name is a short identifier such as
+``nuclear_envelope``; its integer *task label* is its position in the network that
+learns it, so labels belong to a network and not to this table.
+"""
+
+import re
+
+from continual_repmode.errors import UserError
+
+TASKS: tuple[str, ...] = (
+    "actin_filament",
+    "actomyosin_bundle",
+    "cell_membrane",
+    "desmosome",
+    "dna",
+    "endoplasmic_reticulum",
+    "golgi_apparatus",
+    "microtubule",
+    "mitochondria",
+    "nuclear_envelope",
+    "nucleolus",
+    "tight_junction",
+)
+"""The structures of Table 1 of the paper, in its (alphabetical) order."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def check_task_name(name: str) -> str:
+    """Return ``name`` if it can name a task.
+
+    Raises
+    ------
+    UserError
+        If it is anything but letters, digits, ``_`` and ``-`` (names become file
+        names, channel names and parts of parameter names).
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"task name {name!r}: use letters, digits, '_' and '-' only, "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+def display_name(task: str) -> str:
+    """Return the task's name as text for people: ``nuclear_envelope`` -> ``nuclear envelope``.
+
+    >>> display_name("nuclear_envelope")
+    'nuclear envelope'
+    >>> display_name("dna")
+    'DNA'
+    """
+    return "DNA" if task == "dna" else task.replace("_", " ")

@@ -1,0 +1,105 @@
+"""Shows where a run is: nested bars on a terminal, a few lines elsewhere."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from continual_repmode.tasks import display_name
+from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.streams import context_of, task_names_of
+
+_LINES = 5  # per experience, where there is no terminal
+
+
+class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
+    """Report experience, epoch, loss and time left.
+
+    On a terminal: a bar for the epochs with a bar for the steps under it. Elsewhere,
+    for instance in a log file: five lines per experience and one per evaluation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._terminal = sys.stderr.isatty()
+        self._epochs: Any = None
+        self._steps: Any = None
+
+    def before_training_exp(self, strategy: Any, **_: Any) -> None:
+        """Open the bar of the epochs."""
+        self._epochs = tqdm(
+            desc=_title(strategy.experience),
+            total=strategy.train_epochs,
+            unit="epoch",
+            disable=not self._terminal,
+        )
+
+    def before_training_epoch(self, strategy: Any, **_: Any) -> None:
+        """Open the bar of the steps."""
+        if self._epochs.n < strategy.clock.train_exp_epochs:  # a resumed run
+            self._epochs.initial = strategy.clock.train_exp_epochs
+            self._epochs.update(strategy.clock.train_exp_epochs - self._epochs.n)
+        self._steps = tqdm(
+            desc="  steps",
+            total=len(strategy.dataloader),
+            unit="step",
+            leave=False,
+            disable=not self._terminal,
+        )
+
+    def after_training_iteration(self, strategy: Any, **_: Any) -> None:
+        """Count a step."""
+        self._steps.set_postfix(loss=f"{strategy.loss.detach().item():.3f}", refresh=False)
+        self._steps.update()
+
+    def after_training_epoch(self, strategy: Any, **_: Any) -> None:
+        """Count an epoch; without a terminal, print a line now and then."""
+        self._steps.close()
+        validation, last = strategy.validation, strategy.validation.curve[-1]
+        text = f"loss {last.train_loss:.3f}"
+        if validation.best_epoch:
+            text += f", best validation MSE {validation.best_mse:.3f}"
+        self._epochs.set_postfix_str(text, refresh=False)
+        self._epochs.update()
+        stride = max(1, strategy.train_epochs // _LINES)
+        if not self._terminal and (
+            last.epoch % stride == 0 or last.epoch == strategy.train_epochs
+        ):
+            title = _title(strategy.experience)
+            _say(f"{title}: epoch {last.epoch}/{strategy.train_epochs}, {text}")
+
+    def after_training_exp(self, strategy: Any, **_: Any) -> None:
+        """Close the bar of the epochs."""
+        self._epochs.close()
+
+    def before_eval(self, strategy: Any, **_: Any) -> None:
+        """Open the bar of the test volumes."""
+        volumes = sum(len(exp.dataset) for exp in strategy.current_eval_stream)
+        if not self._terminal:
+            _say(f"  testing on {volumes} volumes")
+        self._steps = tqdm(
+            desc="  testing",
+            total=volumes,
+            unit="volume",
+            leave=False,
+            disable=not self._terminal,
+        )
+
+    def after_eval_iteration(self, strategy: Any, **_: Any) -> None:
+        """Count a volume."""
+        self._steps.update()
+
+    def after_eval(self, strategy: Any, **_: Any) -> None:
+        """Close the bar of the test volumes."""
+        self._steps.close()
+
+
+def _title(experience: Any) -> str:
+    names = task_names_of(experience)
+    total = context_of(experience).num_experiences
+    what = display_name(names[0]) if len(names) == 1 else f"{len(names)} tasks"
+    return f"experience {experience.current_experience + 1}/{total} ({what})"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

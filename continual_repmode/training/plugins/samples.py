@@ -1,0 +1,67 @@
+"""Keeps one test prediction of every task for the figures."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.streams import context_of
+
+_LARGEST = (64, 256, 256)
+
+
+class SamplesPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
+    """Save signal, target and prediction of the first test image of every task.
+
+    Files are ``<task>.npz`` with ``signal``, ``target``, ``prediction`` (float16,
+    z-scored, (Z, Y, X), the middle of large volumes) and ``image`` (its name).
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go; those of an earlier evaluation are replaced.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._position = 0
+        self._seen: set[str] = set()
+
+    def before_eval(self, strategy: Any, **_: Any) -> None:
+        """Start a new evaluation."""
+        self._seen = set()
+
+    def before_eval_exp(self, strategy: Any, **_: Any) -> None:
+        """Start at the first image of the experience."""
+        self._position = 0
+
+    def after_eval_iteration(self, strategy: Any, **_: Any) -> None:
+        """Save the volume if it is the first of its task."""
+        pair = context_of(strategy.experience).pairs[self._position]
+        self._position += 1
+        if pair.task in self._seen:
+            return
+        self._seen.add(pair.task)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._folder / f".{pair.task}.{os.getpid()}.npz"
+        np.savez_compressed(
+            temporary,
+            signal=_middle(strategy.mb_x),
+            target=_middle(strategy.mb_y),
+            prediction=_middle(strategy.mb_output),
+            image=pair.name,
+        )
+        temporary.replace(self._folder / f"{pair.task}.npz")
+
+
+def _middle(volume: Tensor) -> Any:
+    values = volume[0, 0].cpu().numpy()
+    middle = tuple(
+        slice((size - min(size, most)) // 2, (size + min(size, most)) // 2)
+        for size, most in zip(values.shape, _LARGEST, strict=True)
+    )
+    return values[middle].astype(np.float16)

@@ -1,0 +1,197 @@
+"""Turns a scenario and a collection of volumes into an Avalanche benchmark."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from torch.utils.data import Dataset
+
+from continual_repmode.data.collection import Collection, Pair, Split
+from continual_repmode.data.dataset import PatchDataset, VolumeDataset
+from continual_repmode.errors import UserError
+from continual_repmode.scenario import Scenario, load_scenario
+from continual_repmode.training._avalanche import (
+    AvalancheDataset,
+    CLExperience,
+    CLScenario,
+    ConstantSequence,
+    TaskLabels,
+    TaskSet,
+    benchmark_from_datasets,
+    with_task_labels,
+)
+
+
+class TaskDataset(AvalancheDataset):  # type: ignore[misc] # Avalanche is untyped
+    """An Avalanche dataset that knows its tasks, as task-balanced replay needs."""
+
+    @property
+    def task_set(self) -> Any:
+        """The samples grouped by task label."""
+        return TaskSet(self)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def build_benchmark(
+    scenario: str | Path | Scenario,
+    *,
+    data: Collection,
+    patch_size: tuple[int, int, int] = (32, 128, 128),
+    flip: bool = True,
+    pad_small: bool = False,
+) -> CLScenario:
+    """Build an Avalanche benchmark with train, valid and test streams.
+
+    Nothing is loaded until a sample is asked for. Each stream has one experience per
+    entry of the scenario. Train samples are random patches ``(signal, target, task
+    label)`` with signal and target of shape (1, Z, Y, X); valid and test samples are
+    whole volumes.
+
+    Parameters
+    ----------
+    scenario : str, Path or Scenario
+        The name of a scenario of the package, the path of a YAML file, or a definition.
+    data : Collection
+        Where the volumes come from, for example
+        :class:`continual_repmode.data.synthetic.SyntheticCells`.
+    patch_size : tuple of int
+        Training patch (Z, Y, X) in voxels.
+    flip : bool
+        Flip training patches along each axis with probability 0.5.
+    pad_small : bool
+        Pad volumes smaller than the patch instead of refusing them.
+
+    Returns
+    -------
+    CLScenario
+        With the additional attributes ``scenario``, ``base_tasks`` and ``task_names``
+        (position = task label) and ``pairs`` (stream name -> one list per experience,
+        in the order of the experience's dataset).
+
+    Raises
+    ------
+    UserError
+        If the collection lacks a task of the scenario or a split is empty.
+    """
+    if not isinstance(scenario, Scenario):
+        scenario = load_scenario(scenario)
+    _check_tasks(scenario, data)
+    pairs = {split: _pairs(scenario, data, split) for split in get_args(Split)}
+    patches = {"patch_size": patch_size, "flip": flip, "pad_small": pad_small}
+    benchmark = with_task_labels(
+        benchmark_from_datasets(
+            train=[
+                _experience(scenario, exp, lambda p: PatchDataset(p, **patches))
+                for exp in pairs["train"]
+            ],
+            valid=[_experience(scenario, exp, VolumeDataset) for exp in pairs["valid"]],
+            test=[_experience(scenario, exp, VolumeDataset) for exp in pairs["test"]],
+        )
+    )
+    for stream in benchmark.streams.values():
+        for experience in stream:
+            index = experience.current_experience
+            experience.context = ExperienceContext(
+                stream_tasks=scenario.task_names,
+                num_experiences=len(scenario.stream),
+                pairs=pairs[stream.name][index],
+                validation=benchmark.valid_stream[index].dataset,
+            )
+    benchmark.scenario = scenario
+    benchmark.base_tasks = scenario.base_tasks
+    benchmark.task_names = scenario.task_names
+    benchmark.pairs = pairs
+    return benchmark
+
+
+@dataclass(frozen=True, slots=True)
+class ExperienceContext:
+    """What a strategy needs to know of an experience besides its dataset.
+
+    Attributes
+    ----------
+    stream_tasks : tuple of str
+        Names of all tasks of the stream; the position is the task label.
+    num_experiences : int
+        How many experiences the stream has.
+    pairs : list of Pair
+        The pairs of this experience, in the order of its dataset.
+    validation : TaskDataset
+        The validation volumes of this experience's tasks.
+    """
+
+    stream_tasks: tuple[str, ...]
+    num_experiences: int
+    pairs: list[Pair]
+    validation: TaskDataset
+
+
+def context_of(experience: CLExperience) -> ExperienceContext:
+    """Return the context that :func:`build_benchmark` gave to ``experience``.
+
+    Raises
+    ------
+    UserError
+        If the experience comes from elsewhere and its tasks have no names.
+    """
+    context = getattr(experience, "context", None)
+    if not isinstance(context, ExperienceContext):
+        raise UserError(
+            "this experience does not come from continual_repmode.build_benchmark, "
+            "so its tasks have no names: build the benchmark with it"
+        )
+    return context
+
+
+def task_names_of(experience: CLExperience) -> tuple[str, ...]:
+    """Return the names of the tasks of ``experience``."""
+    names = context_of(experience).stream_tasks
+    return tuple(names[label] for label in sorted(experience.task_labels))
+
+
+def _check_tasks(scenario: Scenario, data: Collection) -> None:
+    missing = [task for task in scenario.task_names if task not in data.tasks]
+    if missing:
+        raise UserError(
+            f"scenario {scenario.name!r} asks for {', '.join(missing)}, but the data "
+            f"has only {', '.join(data.tasks)}: add volumes of that task, or choose "
+            "another scenario"
+        )
+
+
+def _pairs(scenario: Scenario, data: Collection, split: Split) -> list[list[Pair]]:
+    """Collect the pairs of every experience; tasks follow each other."""
+    experiences = []
+    for tasks in scenario.stream:
+        by_task = [data.pairs(task, split) for task in tasks]
+        for task, found in zip(tasks, by_task, strict=True):
+            if not found:
+                raise UserError(
+                    f"task {task!r} has no {split} volumes: every task needs at least "
+                    "one for training, one for validation and one for testing"
+                )
+        experiences.append([pair for found in by_task for pair in found])
+    return experiences
+
+
+def _experience(scenario: Scenario, pairs: Sequence[Pair], make: Any) -> TaskDataset:
+    """Join one labelled dataset per task."""
+    tasks = sorted({pair.task for pair in pairs}, key=scenario.task_names.index)
+    parts = [
+        _labelled(
+            make([p for p in pairs if p.task == t]), scenario.task_names.index(t)
+        )
+        for t in tasks
+    ]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = joined.concat(part)
+    return joined
+
+
+def _labelled(dataset: Dataset[Any], label: int) -> TaskDataset:
+    labels = TaskLabels(ConstantSequence(label, len(dataset)))  # type: ignore[arg-type] # our datasets have a length
+    return TaskDataset([dataset], data_attributes=[labels])

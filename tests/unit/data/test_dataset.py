@@ -1,0 +1,127 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from continual_repmode.data.collection import Intensity, LoadedPair
+from continual_repmode.data.dataset import PatchDataset, VolumeDataset
+from continual_repmode.errors import UserError
+
+
+@dataclass
+class NumberedPair:
+    """A pair whose target is the negative of its signal, to see that both match."""
+
+    shape: tuple[int, int, int]
+    name: str = "dna_field"
+    task: str = "dna"
+    num_loads: list[int] = field(default_factory=lambda: [0])
+
+    def load(self) -> LoadedPair:
+        self.num_loads[0] += 1
+        signal = np.arange(1, np.prod(self.shape) + 1, dtype=np.float32)
+        signal = signal.reshape(self.shape)
+        return LoadedPair(signal, -signal, Intensity(0, 1), Intensity(0, 1))
+
+
+def test_nothing_is_loaded_before_it_is_asked_for() -> None:
+    pair = NumberedPair((4, 8, 8))
+    patches, volumes = PatchDataset([pair] * 3, (2, 4, 4)), VolumeDataset([pair] * 3)
+
+    assert len(patches) == len(volumes) == 3
+    assert pair.num_loads == [0]
+
+
+def test_signal_and_target_come_from_the_same_place_flipped_alike() -> None:
+    torch.manual_seed(0)
+    dataset = PatchDataset([NumberedPair((4, 8, 8))], (2, 4, 4))
+
+    seen = set()
+    for _ in range(50):
+        signal, target = dataset[0]
+        assert signal.shape == target.shape == (1, 2, 4, 4)
+        assert signal.dtype == target.dtype == torch.float32
+        torch.testing.assert_close(target, -signal, rtol=0, atol=0)
+        seen.add(tuple(signal.flatten().tolist()))
+    assert len(seen) > 40
+
+
+def test_without_flips_every_patch_is_a_plain_box() -> None:
+    torch.manual_seed(0)
+    dataset = PatchDataset([NumberedPair((4, 8, 8))], (2, 4, 4), flip=False)
+
+    for _ in range(30):
+        signal, _ = dataset[0]
+        assert bool((signal.diff(dim=3) == 1).all())
+        assert bool((signal.diff(dim=2) == 8).all())
+
+
+def test_the_global_generator_decides_so_that_a_run_can_be_resumed() -> None:
+    dataset = PatchDataset([NumberedPair((8, 16, 16))], (2, 4, 4))
+    torch.manual_seed(1)
+    dataset[0]
+    state = torch.get_rng_state()
+    expected = [dataset[0][0] for _ in range(5)]
+
+    torch.set_rng_state(state)
+
+    for patch in expected:
+        assert torch.equal(dataset[0][0], patch)
+
+
+def test_a_data_loader_stacks_patches() -> None:
+    pairs = [NumberedPair((4, 8, 8)), NumberedPair((5, 9, 7))]
+
+    signal, target = next(
+        iter(DataLoader(PatchDataset(pairs, (2, 4, 4)), batch_size=2))
+    )
+
+    assert signal.shape == target.shape == (2, 1, 2, 4, 4)
+
+
+def test_an_image_smaller_than_the_patch_is_named_with_the_remedies() -> None:
+    dataset = PatchDataset([NumberedPair((4, 8, 8))], (2, 16, 4))
+
+    with pytest.raises(
+        UserError, match=r"'dna_field' measures \(4, 8, 8\) .*16.*patch_s"
+    ):
+        dataset[0]
+    with pytest.raises(UserError, match="pad_small=true"):
+        dataset[0]
+
+
+def test_padding_lets_small_images_in_both_channels_alike() -> None:
+    dataset = PatchDataset([NumberedPair((4, 8, 8))], (6, 16, 4), pad_small=True)
+
+    signal, target = dataset[0]
+
+    assert signal.shape == (1, 6, 16, 4)
+    assert torch.equal(target, -signal)
+
+
+@pytest.mark.parametrize("patch_size", [(2, 4), (0, 4, 4)])
+def test_a_patch_without_three_sides_is_refused(patch_size: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"data\.patch_size="):
+        PatchDataset([], patch_size)
+
+
+def test_whole_volumes_are_copies() -> None:
+    pair = NumberedPair((4, 8, 8))
+    loaded = pair.load()
+    loaded.signal.flags.writeable = False
+    pair.load = lambda: loaded  # type: ignore[method-assign] # a cache of its own
+
+    signal, target = VolumeDataset([pair])[0]
+    target.zero_()
+
+    assert signal.shape == (1, 4, 8, 8)
+    np.testing.assert_array_equal(signal[0], loaded.signal)
+    assert loaded.target.all()
+
+
+@pytest.mark.parametrize("name", ["targets", "task_labels"])
+def test_names_that_a_benchmark_would_take_for_labels_are_absent(name: str) -> None:
+    assert not hasattr(PatchDataset([], (2, 4, 4)), name)
+    assert not hasattr(VolumeDataset([]), name)

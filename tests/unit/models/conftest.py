@@ -1,0 +1,181 @@
+"""A small network with telling statistics, and the paper's formulas written out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from continual_repmode.models import RepModeUNet, UNet3d
+
+TASKS = ("red", "green", "blue")
+
+
+def randomize_norms(net: nn.Module, seed: int = 5) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm3d):
+            with torch.no_grad():
+                norm.weight.uniform_(0.5, 1.5, generator=generator)
+                norm.bias.normal_(0, 0.3, generator=generator)
+                norm.running_mean.normal_(0, 0.3, generator=generator)
+                norm.running_var.uniform_(0.4, 2.0, generator=generator)
+
+
+@pytest.fixture
+def make_net() -> Callable[..., RepModeUNet]:
+    """Build a small float64 RepMode in evaluation mode with non-trivial statistics."""
+
+    def make(**arguments: Any) -> RepModeUNet:
+        torch.manual_seed(0)
+        net = RepModeUNet(**{"task_names": TASKS, "width": 2, "depth": 2} | arguments)
+        net.double()
+        randomize_norms(net)
+        return net.eval()
+
+    return make
+
+
+@pytest.fixture
+def make_plain() -> Callable[..., UNet3d]:
+    """Build a small float64 plain U-Net in evaluation mode with such statistics."""
+
+    def make(**arguments: Any) -> UNet3d:
+        torch.manual_seed(0)
+        net = UNet3d(**{"width": 2, "depth": 2} | arguments).double()
+        randomize_norms(net)
+        return net.eval()
+
+    return make
+
+
+@pytest.fixture
+def make_signal() -> Callable[..., Tensor]:
+    def make(*shape: int, seed: int = 1) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    return make
+
+
+def run_branch(name: str, weight: Tensor, features: Tensor, axes: str) -> Tensor:
+    """Run one expert as the paper draws it: a convolution, or pooling then 1x1x1."""
+    digits = name.removeprefix("avg").removeprefix("conv").split("_")[0]
+    if name.startswith("avg"):
+        k = int(digits)
+        size = (k if axes == "ZYX" else 1, k, k)
+        margins = [s // 2 for s in reversed(size) for _ in "ab"]
+        pooled = F.avg_pool3d(F.pad(features, margins), size, stride=1)
+        return F.conv3d(pooled, weight)
+    padding = tuple(s // 2 for s in weight.shape[2:])
+    return F.conv3d(features, weight, padding=padding)
+
+
+@pytest.fixture(scope="session")
+def branch() -> Callable[..., Tensor]:
+    return run_branch
+
+
+class ExplicitRepMode:
+    """The network as formulas over its named tensors: every expert on every sample."""
+
+    def __init__(self, net: RepModeUNet, training: bool) -> None:
+        self.tensors = dict(net.named_parameters()) | dict(net.named_buffers())
+        self.tasks = net.task_names
+        self.depth = net.unet.depth
+        self.axes = net.unet.axes
+        self.training = training
+        self.kinds = {
+            f"extension_{extension['name']}": extension["expert"]
+            for extension in net.architecture()["extensions"]
+        }
+
+    def gates(self, prefix: str, task: str, num_experts: int) -> Tensor:
+        if f"{prefix}.gate.weights_{task}" in self.tensors:
+            return self.tensors[f"{prefix}.gate.weights_{task}"]
+        if f"{prefix}.gate.logits_{task}" in self.tensors:
+            logits = self.tensors[f"{prefix}.gate.logits_{task}"]
+        else:
+            weight = self.tensors[f"{prefix}.gate.linear.weight"]
+            one_hot = torch.zeros(weight.shape[1], dtype=weight.dtype)
+            one_hot[self.tasks.index(task)] = 1
+            flat = weight @ one_hot + self.tensors[f"{prefix}.gate.linear.bias"]
+            logits = flat.reshape(num_experts, -1)
+        exponentials = logits.exp()
+        return exponentials / exponentials.sum(0)
+
+    def mode_conv(self, place: str, x: Tensor, labels: list[int]) -> Tensor:
+        prefix = f"unet.{place}.conv"
+        start = f"{prefix}.experts."
+        weights = {
+            name.removeprefix(start).removesuffix(".weight"): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(start)
+        }
+        rows = []
+        for row, label in enumerate(labels):
+            task = self.tasks[label]
+            used = [
+                name
+                for name in weights
+                if not name.startswith("extension_") or name == f"extension_{task}"
+            ]
+            gates = self.gates(prefix, task, len(used))
+            rows.append(
+                sum(
+                    gate[None, :, None, None, None]
+                    * run_branch(
+                        self.kinds.get(name, name),
+                        weights[name],
+                        x[row : row + 1],
+                        self.axes,
+                    )
+                    for name, gate in zip(used, gates, strict=True)
+                )
+            )
+        return torch.cat(rows)
+
+    def norm_relu(self, place: str, x: Tensor) -> Tensor:
+        get = {
+            key: self.tensors[f"unet.{place}.norm.{key}"]
+            for key in ("weight", "bias", "running_mean", "running_var")
+        }
+        if self.training:
+            mean = x.mean((0, 2, 3, 4))
+            variance = x.var((0, 2, 3, 4), unbiased=False)
+        else:
+            mean, variance = get["running_mean"], get["running_var"]
+        shape = (1, -1, 1, 1, 1)
+        x = (x - mean.view(shape)) / (variance.view(shape) + 1e-5).sqrt()
+        return (x * get["weight"].view(shape) + get["bias"].view(shape)).clamp_min(0)
+
+    def __call__(self, signal: Tensor, labels: list[int]) -> Tensor:
+        two = (2, 2, 2) if self.axes == "ZYX" else (1, 2, 2)
+
+        def pair(level: str, x: Tensor) -> Tensor:
+            for conv in ("conv1", "conv2"):
+                place = f"{level}.{conv}"
+                x = self.norm_relu(place, self.mode_conv(place, x, labels))
+            return x
+
+        x, skips = signal, []
+        for i in range(1, self.depth + 1):
+            x = pair(f"encoder{i}", x)
+            skips.append(x)
+            place = f"encoder{i}.down"
+            kernel = self.tensors[f"unet.{place}.conv.weight"]
+            x = self.norm_relu(place, F.conv3d(x, kernel, stride=two))
+        x = pair("bottleneck", x)
+        for i in range(self.depth, 0, -1):
+            place = f"decoder{i}.up"
+            kernel = self.tensors[f"unet.{place}.conv.weight"]
+            x = self.norm_relu(place, F.conv_transpose3d(x, kernel, stride=two))
+            x = pair(f"decoder{i}", torch.cat([skips[i - 1], x], 1))
+        return self.mode_conv("output", x, labels)
+
+
+@pytest.fixture
+def explicit() -> type[ExplicitRepMode]:
+    return ExplicitRepMode

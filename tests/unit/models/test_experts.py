@@ -1,0 +1,117 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from continual_repmode.errors import UserError
+from continual_repmode.models.experts import (
+    EXPERTS,
+    build_expert,
+    merge_parallel,
+    merge_serial,
+    name_experts,
+    pad_kernel,
+)
+
+KINDS = [f"conv{k}" for k in (1, 3, 5, 7)] + [f"avg{k}_conv1" for k in (3, 5, 7)]
+
+
+def build_all(kinds: list[str], axes: str, in_channels: int, out_channels: int) -> list:
+    return [build_expert(k, in_channels, out_channels, axes).double() for k in kinds]
+
+
+def merge_and_branch(
+    kinds: list[str], axes: str, size: tuple[int, int, int], branch: Callable
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    experts = build_all(kinds, axes, 2, 3)
+    gates = torch.rand(len(kinds), 3, dtype=torch.float64, requires_grad=True)
+    features = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
+    kernel = merge_parallel([expert.kernel() for expert in experts], gates)
+    padding = [extent // 2 for extent in kernel.shape[2:]]
+    merged = torch.nn.functional.conv3d(features, kernel, padding=padding)
+    branches = sum(
+        gate.view(1, -1, 1, 1, 1) * branch(kind, expert.weight, features, axes)
+        for kind, expert, gate in zip(kinds, experts, gates, strict=True)
+    )
+    return merged, branches, [gates, features, *(e.weight for e in experts)]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=5),
+    axes=st.sampled_from(["ZYX", "YX"]),
+    size=st.tuples(*[st.integers(1, 7)] * 3),
+    seed=st.integers(0, 99),
+)
+def test_merged_kernel_equals_gated_sum_of_branches(branch, kinds, axes, size, seed):
+    torch.manual_seed(seed)
+    merged, branches, _ = merge_and_branch(kinds, axes, size, branch)
+    torch.testing.assert_close(merged, branches, rtol=1e-11, atol=1e-12)
+
+
+def test_gradients_of_merged_and_explicit_forms_agree(branch):
+    torch.manual_seed(3)
+    merged, branches, inputs = merge_and_branch(list(EXPERTS), "ZYX", (4, 6, 5), branch)
+    weights = torch.randn_like(merged)
+    ours = torch.autograd.grad((merged * weights).sum(), inputs)
+    theirs = torch.autograd.grad((branches * weights).sum(), inputs)
+    for mine, reference in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-10, atol=1e-12)
+
+
+def test_merge_serial_is_the_product_with_the_pooling_kernel_of_eq_3():
+    torch.manual_seed(0)
+    pointwise = torch.randn(3, 2, 1, 1, 1, dtype=torch.float64)
+    pooling = torch.zeros(2, 2, 3, 3, 3, dtype=torch.float64)
+    for channel in range(2):
+        pooling[channel, channel] = 1 / 27
+    product = torch.einsum("oc,cizyx->oizyx", pointwise[..., 0, 0, 0], pooling)
+    torch.testing.assert_close(merge_serial(pointwise, (3, 3, 3)), product)
+
+
+def test_merged_kernel_has_the_extent_of_the_largest_expert():
+    kernels = [
+        e.kernel() for e in build_all(["conv1", "avg7_conv1", "conv3"], "YX", 1, 1)
+    ]
+    gates = torch.ones(3, 1, dtype=torch.float64)
+    assert merge_parallel(kernels, gates).shape == (1, 1, 1, 7, 7)
+
+
+def test_a_set_without_the_largest_pair_gives_the_same_kernel_padded():
+    torch.manual_seed(1)
+    kernels = [e.kernel() for e in build_all(["conv3", "conv1"], "ZYX", 2, 2)]
+    gates = torch.rand(3, 2, dtype=torch.float64)
+    zero = torch.zeros(2, 2, 5, 5, 5, dtype=torch.float64)
+    with_zero_expert = merge_parallel([*kernels, zero], gates)
+    padded = pad_kernel(merge_parallel(kernels, gates[:2]), (5, 5, 5))
+    torch.testing.assert_close(with_zero_expert, padded, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("kind", "fan"), [("conv5", 4 * 125), ("avg5_conv1", 4)])
+def test_initial_weights_are_uniform_within_one_over_root_fan_in(kind, fan):
+    torch.manual_seed(0)
+    weight = build_expert(kind, 4, 400, "ZYX").weight.detach() * math.sqrt(fan)
+    assert 0.98 < float(weight.abs().max()) <= 1
+    assert float(weight.var()) == pytest.approx(1 / 3, rel=0.1)
+
+
+def test_repeated_kinds_get_names_of_their_own():
+    kinds = ["conv1", "conv1", "conv5", "conv1"]
+    assert name_experts(kinds) == ("conv1", "conv1_2", "conv5", "conv1_3")
+
+
+@pytest.mark.parametrize(
+    "kind", ["conv4", "conv0", "conv", "avg3", "avg2_conv1", "avg3_conv3", "pool3", ""]
+)
+def test_unknown_expert_kinds_are_refused(kind):
+    with pytest.raises(UserError, match=r"odd K"):
+        build_expert(kind, 1, 1, "ZYX")
+
+
+def test_an_empty_expert_set_is_refused():
+    with pytest.raises(UserError, match="experts is empty"):
+        name_experts([])

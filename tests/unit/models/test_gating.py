@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from continual_repmode.models.gating import TaskGate
+
+BASE = ("conv3", "conv1", "avg3_conv1")
+
+
+@pytest.fixture
+def gate():
+    torch.manual_seed(0)
+    return TaskGate(("red", "green"), BASE, out_channels=4).double()
+
+
+def by_hand(gate: TaskGate, label: int) -> torch.Tensor:
+    """Softmax over experts of Linear(one-hot), element by element (Eq. 1, 2)."""
+    one_hot = torch.zeros(2, dtype=torch.float64)
+    one_hot[label] = 1
+    flat = gate.linear(one_hot).tolist()
+    result = torch.empty(3, 4, dtype=torch.float64)
+    for channel in range(4):
+        exponentials = torch.tensor([flat[e * 4 + channel] for e in range(3)]).exp()
+        result[:, channel] = exponentials / exponentials.sum()
+    return result
+
+
+@pytest.mark.parametrize(("label", "task"), [(0, "red"), (1, "green")])
+def test_weights_are_the_softmax_over_experts_of_the_paper(gate, label, task):
+    torch.testing.assert_close(gate(task), by_hand(gate, label), rtol=1e-6, atol=1e-7)
+
+
+def test_only_the_column_of_the_task_gets_a_gradient(gate):
+    (gate("green") * torch.arange(12.0).view(3, 4)).sum().backward()
+    assert torch.equal(gate.linear.weight.grad[:, 0], torch.zeros(12).double())
+    assert gate.linear.weight.grad[:, 1].abs().min() > 0
+
+
+def test_storing_keeps_the_weights_to_the_bit_and_drops_the_parameters(gate):
+    gate.add_task("blue", (*BASE, "extension_blue"), "mean")
+    before = {task: gate(task).detach().clone() for task in gate.experts}
+    gate.store()
+    assert not list(gate.parameters())
+    assert gate.linear is None
+    assert sorted(gate.state_dict()) == ["weights_blue", "weights_green", "weights_red"]
+    for task, weights in before.items():
+        assert torch.equal(gate(task), weights)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_mean_init_averages_log_gates_and_gives_the_new_expert_minus_two(gate, stored):
+    red, green = gate("red").detach(), gate("green").detach()
+    if stored:
+        gate.store()
+    logits = gate.initial_logits((*BASE, "extension_blue"), "mean")
+    mean = (red.log() + green.log()) / 2
+    expected = mean - mean.exp().sum(0).log()
+    torch.testing.assert_close(logits[:3], expected)
+    torch.testing.assert_close(logits[:3].exp().sum(0), torch.ones(4).double())
+    assert torch.equal(logits[3], torch.full((4,), -2.0).double())
+
+
+def test_mean_init_counts_extended_tasks_by_their_base_experts(gate):
+    gate.add_task("blue", (*BASE, "extension_blue"), "uniform")
+    logs = [gate(task).detach()[:3].log() for task in ("red", "green", "blue")]
+    mean = sum(logs) / 3
+    logits = gate.initial_logits((*BASE, "extension_blue", "extension_gold"), "mean")
+    torch.testing.assert_close(logits[:3], mean - mean.logsumexp(0))
+    assert torch.equal(logits[3:], torch.full((2, 4), -2.0).double())
+
+
+def test_uniform_init_gives_every_expert_the_same_weight(gate):
+    gate.add_task("blue", (*BASE, "extension_blue"), "uniform")
+    torch.testing.assert_close(gate("blue"), torch.full((4, 4), 0.25).double())
+
+
+def test_init_from_a_task_without_a_new_expert_copies_its_weights(gate):
+    gate.add_task("blue", BASE, "green")
+    torch.testing.assert_close(gate("blue"), gate("green"))
+
+
+def test_init_from_an_extended_task_takes_its_expert_where_both_use_it(gate):
+    gate.add_task("blue", (*BASE, "extension_blue"), "mean")
+    gate.add_task("gold", (*BASE, "extension_blue"), "blue")
+    gate.add_task("pink", BASE, "blue")
+    blue = gate("blue").detach()
+    torch.testing.assert_close(gate("gold"), blue)
+    torch.testing.assert_close(gate("pink"), blue[:3] / blue[:3].sum(0))
+
+
+def test_init_stays_finite_when_a_weight_underflows(gate):
+    with torch.no_grad():
+        gate.linear.weight[:4] = -1e4
+    assert gate.initial_logits((*BASE, "extension_blue"), "mean").isfinite().all()

@@ -1,0 +1,247 @@
+"""Extending a network to an unseen task: the old tasks stay the same to the bit."""
+
+import copy
+
+import pytest
+import torch
+
+from continual_repmode.errors import UserError
+from continual_repmode.models import RepModeUNet, fingerprint, load_model, save_model
+
+OPTIONS = [
+    {},
+    {"private_bn": True},
+    {"expert": None},
+    {"expert": "conv5", "gate_init": "uniform"},
+    {"expert": "conv1", "gate_init": "green"},
+    {"use_extensions": True, "private_bn": True},
+]
+
+
+def train_task(net: RepModeUNet, label: int, steps: int = 2) -> None:
+    """Train all that can be trained, with weight decay and many calls of train()."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.05, weight_decay=0.5)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(steps):
+        net.train()
+        for module in net.modules():
+            module.train()
+        signal = torch.randn(2, 1, 4, 4, 4, generator=generator, dtype=torch.float64)
+        optimizer.zero_grad()
+        (net(signal, label) - 3 * signal).square().mean().backward()
+        optimizer.step()
+    net.eval()
+
+
+def snapshot(net: RepModeUNet, tasks: tuple[str, ...]) -> dict:
+    signal = torch.randn(
+        1, 1, 4, 8, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
+    with torch.no_grad():
+        return {
+            task: (
+                fingerprint(net, task),
+                net(signal, net.task_label(task)),
+                net.task_state(task),
+            )
+            for task in tasks
+        }
+
+
+def assert_same(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    for task in one:
+        assert one[task][0] == other[task][0], task
+        assert torch.equal(one[task][1], other[task][1]), task
+        assert one[task][2].keys() == other[task][2].keys()
+        for name, tensor in one[task][2].items():
+            assert torch.equal(tensor, other[task][2][name]), (task, name)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_old_tasks_are_bit_identical_after_training_new_ones(
+    make_net, options, tmp_path
+):
+    net = make_net()
+    train_task(net, 1)  # leaves gradients and momentum behind
+    old = net.task_names
+    before = snapshot(net, old)
+    first = net.add_task("gold", private_bn=options.get("private_bn", False))
+    assert_same(before, snapshot(net, old))
+    train_task(net, first)
+    assert_same(before, snapshot(net, old))
+
+    before = snapshot(net, (*old, "gold"))
+    second = net.add_task("pink", **options)
+    assert (first, second) == (3, 4)
+    untrained = snapshot(net, ("pink",))
+    train_task(net, second)
+    assert_same(before, snapshot(net, (*old, "gold")))
+    trained = snapshot(net, ("pink",))
+    assert not torch.equal(trained["pink"][1], untrained["pink"][1])
+
+    save_model(net, tmp_path / "net.safetensors")
+    loaded = load_model(tmp_path / "net.safetensors")
+    assert_same(snapshot(net, net.task_names), snapshot(loaded, net.task_names))
+    train_task(loaded, second)
+    assert_same(before, snapshot(loaded, (*old, "gold")))
+
+
+@pytest.mark.parametrize("expert", ["conv3", "conv7", "avg3_conv1"])
+def test_extended_network_is_the_explicit_one(make_net, make_signal, explicit, expert):
+    net = make_net()
+    net.add_task("gold", expert=expert)
+    train_task(net, 3)
+    signal, labels = make_signal(4, 1, 4, 4, 8), [3, 0, 3, 1]
+    expected = explicit(net, training=False)(signal, labels)
+    torch.testing.assert_close(net(signal, torch.tensor(labels)), expected)
+
+
+def test_freezing_keeps_outputs_to_the_bit_and_drops_the_gate_layers(make_net):
+    net = make_net()
+    before = snapshot(net, net.task_names)
+    assert not net.is_frozen
+    net.freeze()
+    assert net.is_frozen
+    assert_same(before, snapshot(net, net.task_names))
+    assert not any("gate" in name for name, _ in net.named_parameters())
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_freezing_drops_gradients(make_net, make_signal):
+    net = make_net()
+    net(make_signal(1, 1, 4, 4, 4), 0).sum().backward()
+    net.freeze()
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_frozen_statistics_survive_any_call_of_train(make_net, make_signal):
+    net = make_net()
+    net.add_task("gold")
+    buffers = {name: b.clone() for name, b in net.named_buffers()}
+    for module in net.modules():
+        module.train(True)
+    net(make_signal(2, 1, 4, 4, 4), 3)
+    for name, buffer in net.named_buffers():
+        assert torch.equal(buffer, buffers[name]), name
+
+
+def test_only_the_new_expert_and_gate_can_be_trained(make_net):
+    net = make_net()
+    net.add_task("gold")
+    trainable = [n for n, p in net.named_parameters() if p.requires_grad]
+    assert len(trainable) == 2 * len(net.blocks())
+    assert all("extension_gold" in n or "logits_gold" in n for n in trainable)
+
+
+def test_a_private_norm_is_trained_with_its_own_statistics(make_net):
+    net = make_net()
+    net.add_task("gold", private_bn=True)
+    before = net.task_state("gold")
+    assert any("private_gold" in n for n, p in net.named_parameters())
+    shared = net.task_state("red")
+    for name, tensor in before.items():
+        if "norm" in name:
+            assert torch.equal(tensor, shared[name])
+    train_task(net, 3)
+    after = net.task_state("gold")
+    for name in before:
+        if "norm" in name:
+            assert not torch.equal(after[name], before[name]), name
+
+
+def test_a_private_norm_of_a_mixed_training_batch_sees_its_own_task(
+    make_net, make_signal
+):
+    net, signal = make_net(), make_signal(4, 1, 4, 4, 4)
+    net.add_task("gold", private_bn=True, freeze=False)
+    nets = [net.train(), copy.deepcopy(net)]
+    # Shared blocks see red and blue together, private ones gold alone.
+    mixed = nets[0](signal, torch.tensor([3, 0, 3, 2]))
+    apart = torch.empty_like(mixed)
+    apart[[0, 2]] = nets[1](signal[[0, 2]], 3)
+    apart[[1, 3]] = nets[1](signal[[1, 3]], torch.tensor([0, 2]))
+    torch.testing.assert_close(mixed, apart)
+    for one, other in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_copying_the_gate_of_an_old_task_without_an_expert_predicts_the_same(
+    make_net, make_signal
+):
+    net, signal = make_net(), make_signal(1, 1, 4, 4, 4)
+    label = net.add_task("gold", expert=None, gate_init="blue")
+    torch.testing.assert_close(net(signal, label), net(signal, 2))
+
+
+def test_without_freezing_everything_stays_trainable_and_old_tasks_change(make_net):
+    net = make_net()
+    before = snapshot(net, ("red",))
+    label = net.add_task("gold", freeze=False)
+    assert not net.is_frozen
+    assert all(p.requires_grad for p in net.parameters())
+    assert any("gate.linear" in n for n, _ in net.named_parameters())
+    assert_same(before, snapshot(net, ("red",)))
+    train_task(net, label)
+    assert before["red"][0] != snapshot(net, ("red",))["red"][0]
+
+
+def test_an_extension_costs_its_experts_gates_and_norms():
+    with torch.device("meta"):
+        net = RepModeUNet(["red"])
+        net.add_task("gold")
+        net.add_task("pink", private_bn=True)
+        net.add_task("cyan", expert=None)
+        plain_norms = sum(
+            p.numel() for n, p in RepModeUNet(["red"]).named_parameters() if "norm" in n
+        )
+    assert net.num_task_parameters("gold") == 21_180_096 + 17_670
+    assert net.num_task_parameters("pink") == 21_180_096 + 17_670 + plain_norms
+    assert net.num_task_parameters("cyan") == 14_725
+    assert net.num_task_parameters("red") == 14_725
+
+
+def test_gating_tables_name_the_experts_of_each_task(make_net):
+    net = make_net(experts=("conv3", "conv1"))
+    net.add_task("gold")
+    net.add_task("pink", use_extensions=True)
+    tables = {t.task: t for t in net.gating_weights() if t.block == "output"}
+    assert tables["red"].experts == ("conv3", "conv1")
+    assert tables["gold"].experts == ("conv3", "conv1", "extension_gold")
+    assert tables["pink"].experts == (*tables["gold"].experts, "extension_pink")
+    assert {t.weights.shape[0] for t in tables.values()} == {2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("red", {}, "'red' exists already"),
+        ("mean", {}, "'mean' is reserved"),
+        ("uniform", {}, "'uniform' is reserved"),
+        ("a b", {}, "'a b'"),
+        ("gold", {"expert": "conv4"}, "expert 'conv4'"),
+        ("gold", {"gate_init": "pink"}, "gate_init 'pink'.*red, green, blue"),
+        ("gold", {"gate_init": "gold"}, "gate_init 'gold'"),
+    ],
+)
+def test_a_refused_task_leaves_the_network_alone(make_net, name, options, message):
+    net = make_net()
+    keys = net.state_dict().keys()
+    with pytest.raises(UserError, match=message):
+        net.add_task(name, **options)
+    assert net.task_names == ("red", "green", "blue")
+    assert not net.is_frozen
+    assert net.state_dict().keys() == keys
+
+
+def test_names_of_module_methods_can_name_tasks(make_signal):
+    net = RepModeUNet(["train", "float"], 1, 1).double().eval()
+    label = net.add_task("items", private_bn=True)
+    assert net(make_signal(1, 1, 2, 2, 2), label).isfinite().all()
+
+
+def test_a_new_task_takes_the_dtype_and_mode_of_the_network(make_net):
+    net = make_net()
+    net.add_task("gold", private_bn=True)
+    assert {p.dtype for p in net.parameters()} == {torch.float64}
+    assert not any(module.training for module in net.modules())
