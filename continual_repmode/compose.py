@@ -28,7 +28,9 @@ from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
 
 
-def launch(arguments: Sequence[str], job: Callable[[RunConfig, Path, Sequence[str]], None]) -> int:
+def launch(
+    arguments: Sequence[str], job: Callable[[RunConfig, Path, Sequence[str]], None]
+) -> int:
     """Call ``job`` once, or for each combination of a sweep.
 
     A mistake in one combination of a sweep does not stop the others.

@@ -97,7 +97,7 @@ class RunFolder:
 
     def records(self) -> list[ExperienceRecord]:
         """Read the records of the complete experiences, in order."""
-        found = []
+        found: list[ExperienceRecord] = []
         while self._record(len(found)).is_file():
             found.append(ExperienceRecord(**read_json(self._record(len(found)))))
         return found

@@ -138,4 +138,6 @@ def _check_types(path: Path, content: dict[str, object]) -> None:
     for key in ("name", "description", "new_task"):
         value = content.get(key)
         if value is not None and not isinstance(value, str):
-            raise UserError(f"scenario file {path}: {key!r} must be text, got {value!r}")
+            raise UserError(
+                f"scenario file {path}: {key!r} must be text, got {value!r}"
+            )

@@ -46,7 +46,7 @@ def check_task_name(name: str) -> str:
 
 
 def display_name(task: str) -> str:
-    """Return the task's name as text for people: ``nuclear_envelope`` -> ``nuclear envelope``.
+    """Return the name of a task as text for people.
 
     >>> display_name("nuclear_envelope")
     'nuclear envelope'

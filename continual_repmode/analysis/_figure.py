@@ -5,12 +5,15 @@ apart for people with colour-vision deficiencies (Okabe and Ito 2008; viridis).
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from continual_repmode.analysis.gating import part_of
 from continual_repmode.tasks import display_name
 
 BLUE = "#0072B2"
@@ -19,6 +22,8 @@ GREY = "#999999"
 DARK = "#333333"
 
 SMALL = 8.5
+LEGEND: dict[str, Any] = {"fontsize": SMALL, "frameon": False}
+BOLD = "bold: added after the first experience"
 DOTS_PER_INCH = 150
 
 
@@ -48,6 +53,7 @@ def plain_frame(axes: Axes) -> None:
     """Leave only the two spines that carry the axes, and shrink the tick labels."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=SMALL)
+    axes.set_axisbelow(True)
 
 
 def bare_cells(axes: Axes) -> None:
@@ -56,7 +62,7 @@ def bare_cells(axes: Axes) -> None:
     axes.tick_params(length=0, labelsize=SMALL)
 
 
-def mark_new(labels: list[Text], tasks: list[str], new: set[str]) -> None:
+def mark_new(labels: Sequence[Text], tasks: Sequence[str], new: set[str]) -> None:
     """Set the labels of the tasks that arrived after the first experience in bold."""
     for label, task in zip(labels, tasks, strict=True):
         if task in new:
@@ -72,3 +78,9 @@ def name_tasks(tasks: list[str]) -> str:
     if len(tasks) > 2:
         return f"{len(tasks)} tasks"
     return ", ".join(display_name(task) for task in tasks)
+
+
+def part_borders(blocks: Sequence[str]) -> list[int]:
+    """Return the positions in a list of blocks where a part of the net begins."""
+    parts = [part_of(block) for block in blocks]
+    return [index for index in range(1, len(parts)) if parts[index] != parts[index - 1]]

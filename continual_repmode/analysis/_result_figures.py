@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from matplotlib.ticker import MaxNLocator
 
 from continual_repmode.analysis._figure import (
     BLUE,
+    BOLD,
     DARK,
     GREY,
+    LEGEND,
     ORANGE,
     SMALL,
     bare_cells,
@@ -48,17 +51,16 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
     values = _result_array(results, metric)
     overall = results["metrics"][metric]["overall"]["over_images"]
     num_tasks, num_rows = len(tasks), len(experiences)
-    figure = new_figure(3.2 + 0.62 * (num_tasks + 1), 2.1 + 0.42 * num_rows)
+    figure = new_figure(max(7.0, 3.8 + 0.62 * num_tasks), 2.1 + 0.42 * num_rows)
     axes = figure.subplots()
     better = METRICS[metric].higher_is_better
     colours = colormaps["viridis" if better else "viridis_r"]
     norm = _norm_of(values)
     image = axes.imshow(values, cmap=colours, norm=norm, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        if tasks[column] in sum(experiences[: row + 1], []):
-            light = math.isnan(value) or sum(colours(norm(value))[:3]) > 1.5
+        if tasks[column] in chain.from_iterable(experiences[: row + 1]):
             text = "n/a" if math.isnan(value) else f"{value:.3f}"
-            _write(axes, column, row, text, "black" if light else "white")
+            _write(axes, column, row, text, _readable_on(colours(norm(value))))
         if tasks[column] in experiences[row]:
             axes.add_patch(_frame(column, row))
     for row, value in enumerate(overall):
@@ -80,7 +82,7 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
     bare_cells(axes)
     direction = "higher" if better else "lower"
     label = METRICS[metric].label
-    set_title(axes, f"{label} on the test images (framed: learned in this experience)")
+    set_title(axes, f"{label} (framed: learned in this experience)")
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=12)
     bar.set_label(f"{label} ({direction} is better)", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
@@ -112,7 +114,14 @@ def plot_forgetting(runs: Mapping[str, Mapping[str, Any]], metric: str) -> Figur
         axes.set_xlabel(METRICS[metric].label, fontsize=SMALL + 0.5)
     handles = [
         Line2D(
-            [], [], color=DARK, marker="o", ls="", ms=9, mfc="none", label="learned"
+            [],
+            [],
+            color=DARK,
+            marker="o",
+            ls="",
+            ms=9,
+            mfc="none",
+            label="right after learning",
         ),
         *(
             Line2D([], [], color=colours[index], marker="o", ls="", ms=5, label=text)
@@ -120,7 +129,8 @@ def plot_forgetting(runs: Mapping[str, Mapping[str, Any]], metric: str) -> Figur
             if index > 0
         ),
     ]
-    figure.legend(handles=handles, loc="outside right center", **_LEGEND)
+    handles.append(Line2D([], [], ls="", label=BOLD.replace(": ", ":\n")))
+    figure.legend(handles=handles, loc="outside right center", **LEGEND)
     return figure
 
 
@@ -134,7 +144,7 @@ def plot_learning_curves(records: Sequence[ExperienceRecord]) -> Figure:
     """
     columns = min(len(records), 3 if len(records) != 4 else 2)
     num_rows = math.ceil(len(records) / columns)
-    figure = new_figure(max(5.0, 3.6 * columns), 0.5 + 2.5 * num_rows)
+    figure = new_figure(max(7.0, 3.6 * columns), 0.5 + 2.5 * num_rows)
     panels = figure.subplots(num_rows, columns, squeeze=False).ravel()
     for axes, record in zip(panels, records, strict=False):
         _draw_curve(axes, record)
@@ -143,11 +153,8 @@ def plot_learning_curves(records: Sequence[ExperienceRecord]) -> Figure:
     for axes in panels[::columns]:
         axes.set_ylabel("mean squared error", fontsize=SMALL + 0.5)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, **_LEGEND)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, **LEGEND)
     return figure
-
-
-_LEGEND: dict[str, Any] = {"fontsize": SMALL, "frameon": False}
 
 
 def _result_array(results: Mapping[str, Any], metric: str) -> Any:
@@ -162,6 +169,12 @@ def _norm_of(values: Any) -> Normalize:
 
 def _write(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
     axes.text(x, y, text, ha="center", va="center", fontsize=SMALL, color=colour)
+
+
+def _readable_on(colour: Sequence[float]) -> str:
+    red, green, blue, alpha = colour
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return "black" if luma > 0.45 or alpha == 0 else "white"
 
 
 def _frame(column: int, row: int) -> Rectangle:
@@ -190,9 +203,10 @@ def _draw_scores(
         for index in known[1:]:
             axes.plot(column[index], y, "o", ms=5, color=colours[index], zorder=3)
     axes.set_yticks(range(len(tasks)), [display_name(task) for task in tasks])
-    mark_new(axes.get_yticklabels(), tasks, set(sum(experiences[1:], [])))
+    mark_new(axes.get_yticklabels(), tasks, set(chain.from_iterable(experiences[1:])))
     axes.set_ylim(len(tasks) - 0.5, -0.5)
-    axes.grid(axis="x", color="#e5e5e5", zorder=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.grid(axis="x", color="#e5e5e5")
     plain_frame(axes)
     axes.tick_params(axis="y", length=0)
 
@@ -229,7 +243,8 @@ def _draw_curve(axes: Axes, record: ExperienceRecord) -> None:
         label="kept weights (lowest validation error)",
     )
     axes.set_xlabel("epoch", fontsize=SMALL + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlim(0.5, len(epochs) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="#e5e5e5")
     set_title(axes, f"experience {record.experience + 1}: {name_tasks(record.tasks)}")
     plain_frame(axes)

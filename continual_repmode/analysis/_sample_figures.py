@@ -50,13 +50,10 @@ def plot_samples(
     height = max(_relative_height(s["signal"], spacing) for s in samples.values())
     figure = new_figure(
         (3 * _IMAGE_INCHES + 0.35) * columns,
-        (height * _IMAGE_INCHES + 0.6) * num_rows + 0.35,
+        (height * _IMAGE_INCHES + 0.5) * num_rows + 0.3,
     )
     figure.suptitle(
-        "One test image per structure: middle xy slice above, xz section below; "
-        "target and prediction on one intensity scale"
-        if columns > 1
-        else "Middle xy slice above, xz section below",
+        "xy slice and xz section; target and prediction on one scale",
         fontsize=SMALL,
         color=DARK,
     )
@@ -114,6 +111,7 @@ def _draw_sample(
                 plane, cmap="gray", vmin=low, vmax=high, aspect=step / spacing[2]
             )
             axes[row, column].set_axis_off()
+            axes[row, column].set_anchor("S" if row == 0 else "N")
         title = "transmitted light" if name == "signal" else name
         axes[0, column].set_title(title, fontsize=SMALL - 0.5, color=DARK, pad=2)
     if with_bar:
@@ -128,9 +126,9 @@ def _draw_scale_bar(axes: Axes, shape: tuple[int, ...], step_um: float) -> None:
         return
     end = width - 0.5 - 0.05 * width
     start = end - fitting[-1] / step_um
-    outline = [withStroke(linewidth=2.5, foreground="black")]
+    outline = [withStroke(linewidth=1.5, foreground="black")]
     y = height - 0.5 - 0.06 * height
-    axes.plot([start, end], [y, y], color="white", lw=2, solid_capstyle="butt").pop()
+    axes.plot([start, end], [y, y], color="white", lw=2, solid_capstyle="butt")
     axes.text(
         (start + end) / 2,
         y - 0.03 * height,

@@ -83,7 +83,10 @@ def publish(folder: RunFolder, reference: dict[str, Any] | None = None) -> None:
     records = folder.records()
     net = load_model(folder.checkpoint(records[-1].experience))
     costs = [
-        {"wall_time_s": r.wall_time_s, "num_trained_parameters": r.num_trained_parameters}
+        {
+            "wall_time_s": r.wall_time_s,
+            "num_trained_parameters": r.num_trained_parameters,
+        }
         for r in records
     ]
     results = {
@@ -120,7 +123,9 @@ def _metric(
     better = METRICS[metric].higher_is_better
     lost = forgetting(matrix, higher_is_better=better)
     back = backward_transfer(matrix, higher_is_better=better)
-    both = [overall(row, _count_images(r)) for row, r in zip(matrix, records, strict=True)]
+    both = [
+        overall(row, _count_images(r)) for row, r in zip(matrix, records, strict=True)
+    ]
     result = {
         "higher_is_better": better,
         "result_matrix": [[row.get(task) for task in tasks] for row in matrix],

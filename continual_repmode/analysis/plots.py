@@ -7,11 +7,10 @@ saved by :func:`save_figures`.
 from pathlib import Path
 
 from continual_repmode.analysis._figure import save_figure
-from continual_repmode.analysis._gating_figures import (
+from continual_repmode.analysis._gating_figures import plot_gating, plot_gating_overview
+from continual_repmode.analysis._preference_figures import (
     plot_extent_profile,
     plot_gate_distances,
-    plot_gating,
-    plot_gating_overview,
     plot_scale_preference,
 )
 from continual_repmode.analysis._result_figures import (

@@ -68,7 +68,9 @@ def main(arguments: Sequence[str]) -> int:
     resumed = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
     if resumed:
         if len(arguments) > 1:
-            raise UserError("resume=FOLDER takes all settings from there: give it alone")
+            raise UserError(
+                "resume=FOLDER takes all settings from there: give it alone"
+            )
         return resume(Path(resumed[0]))
     from continual_repmode.compose import launch
 
@@ -165,7 +167,9 @@ def _carry_out(
                 after_experience=lambda: publish(folder, reference),
             )
     except KeyboardInterrupt:
-        print(f"go on with: continual-repmode run resume={folder.path}", file=sys.stderr)
+        print(
+            f"go on with: continual-repmode run resume={folder.path}", file=sys.stderr
+        )
         raise
     publish(folder, reference)
     save_figures(folder)
@@ -176,7 +180,9 @@ def _carry_out(
 def _help() -> str:
     groups = ("data", "strategy", "train")
     defaults = {"data": "synthetic", "strategy": "repmode", "train": "quick"}
-    names = {g: sorted(p.stem for p in (config_folder() / g).glob("*.yaml")) for g in groups}
+    names = {
+        g: sorted(p.stem for p in (config_folder() / g).glob("*.yaml")) for g in groups
+    }
     choices = {"scenario": scenario_names(), **names}
     defaults["scenario"] = "incremental"
     return _HELP.format_map(

@@ -1,0 +1,1 @@
+"""Everything that touches Avalanche: streams, strategies, plugins, the loop."""

@@ -118,7 +118,9 @@ def intensity(pairs: list[list[Pair]], task: str) -> dict[str, float]:
     Undoes the z-score of a prediction on average: ``value * std + mean`` (camera
     counts).
     """
-    of_task = [p.load().target_intensity for exp in pairs for p in exp if p.task == task]
+    of_task = [
+        p.load().target_intensity for exp in pairs for p in exp if p.task == task
+    ]
     return {
         "mean": float(np.mean([i.mean for i in of_task])),
         "std": float(np.mean([i.std for i in of_task])),

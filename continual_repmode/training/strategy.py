@@ -16,7 +16,6 @@ The loop of every strategy here::
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -53,8 +52,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
 
     Parameters
     ----------
-    model : nn.Module
-        A task-conditioned network such as :class:`RepModeUNet`.
+    model : RepModeUNet
+        Made with ``task_names=benchmark.base_tasks``.
     grow : Grow
         Adds a task to the network when it arrives.
     optimizer : Optimizer, optional
@@ -89,7 +88,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     def __init__(
         self,
         *,
-        model: nn.Module,
+        model: RepModeUNet,
         grow: Grow,
         optimizer: Optimizer | None = None,
         criterion: Any = None,
@@ -128,9 +127,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         )
 
     @property
-    def net(self) -> nn.Module:
+    def net(self) -> RepModeUNet:
         """The network itself, without Avalanche's wrapper."""
-        net: nn.Module = self.model.net
+        net: RepModeUNet = self.model.net
         return net
 
     def _before_training_exp(self, **kwargs: Any) -> None:
@@ -174,7 +173,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         grouped = {p for group in groups for p in group["params"]}
         groups[0]["params"] += [p for p in trainable if p not in grouped]
         self.optimizer.state.clear()
-        self.optimized_param_id = {}  # tells Avalanche that the optimizer is set up
+        self.optimized_param_id: dict[
+            str, Any
+        ] = {}  # tells Avalanche that the optimizer is set up
 
     def _train_exp(self, experience: CLExperience, *_: Any, **kwargs: Any) -> None:
         """Run the epochs from ``first_epoch`` on (above 0 when a run is resumed)."""
@@ -182,7 +183,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         for _epoch in range(self.first_epoch, self.train_epochs):
             self._before_training_epoch(**kwargs)
             if self._stop_training:
-                self._stop_training = False
                 break
             self.training_epoch(**kwargs)
             self._after_training_epoch(**kwargs)
@@ -206,7 +206,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             If none of the tasks has been learned.
         """
         experiences = exp_list if isinstance(exp_list, Iterable) else [exp_list]
-        learned, left_out = [], []
+        learned: list[CLExperience] = []
+        left_out: list[CLExperience] = []
         for experience in experiences:
             names = task_names_of(experience)
             known = all(name in self.net.task_names for name in names)
@@ -244,7 +245,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Tensor, shape (1, 1, Z, Y, X)
         """
         if label not in self._deployed:
-            self._deployed[label] = deploy(self.net, label)
+            self._deployed[label] = reparameterize(self.net, label).eval()
         network = self._deployed[label]
         with self.model.autocast(signal.device):
             predicted = predict_volume(
@@ -303,7 +304,7 @@ class RepMode(DenseStrategy):
         plugins: Sequence[SupervisedPlugin] = (),
         **loop: Any,
     ) -> None:
-        def grow(net: Any, name: str, experience: CLExperience) -> None:
+        def grow(net: RepModeUNet, name: str, experience: CLExperience) -> None:
             closest = gate_init == "closest"
             start = closest_task(net, experience) if closest else gate_init
             net.add_task(
@@ -343,20 +344,11 @@ class Naive(DenseStrategy):
         plugins: Sequence[SupervisedPlugin] = (),
         **loop: Any,
     ) -> None:
-        def grow(net: Any, name: str, experience: CLExperience) -> None:
+        def grow(net: RepModeUNet, name: str, experience: CLExperience) -> None:
             net.add_task(name, expert=expert, freeze=False)
 
         self.proof = UnchangedTasksPlugin(required=False)
-        super().__init__(
-            model=model, grow=grow, plugins=[self.proof, *plugins], **loop
-        )
-
-
-def deploy(net: nn.Module, label: int) -> Any:
-    """Return the fastest callable that predicts task ``label``."""
-    if isinstance(net, RepModeUNet):
-        return reparameterize(net, label).eval()
-    return partial(net, task_labels=label)
+        super().__init__(model=model, grow=grow, plugins=[self.proof, *plugins], **loop)
 
 
 class RecordingSampler(RandomSampler):
@@ -369,4 +361,3 @@ class RecordingSampler(RandomSampler):
     def __iter__(self) -> Iterator[int]:
         self.order = list(super().__iter__())
         return iter(self.order)
-

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -80,11 +81,15 @@ def build_benchmark(
         scenario = load_scenario(scenario)
     _check_tasks(scenario, data)
     pairs = {split: _pairs(scenario, data, split) for split in get_args(Split)}
-    patches = {"patch_size": patch_size, "flip": flip, "pad_small": pad_small}
+    patches: dict[str, Any] = {
+        "patch_size": patch_size,
+        "flip": flip,
+        "pad_small": pad_small,
+    }
     benchmark = with_task_labels(
         benchmark_from_datasets(
             train=[
-                _experience(scenario, exp, lambda p: PatchDataset(p, **patches))
+                _experience(scenario, exp, partial(PatchDataset, **patches))
                 for exp in pairs["train"]
             ],
             valid=[_experience(scenario, exp, VolumeDataset) for exp in pairs["valid"]],
@@ -181,9 +186,7 @@ def _experience(scenario: Scenario, pairs: Sequence[Pair], make: Any) -> TaskDat
     """Join one labelled dataset per task."""
     tasks = sorted({pair.task for pair in pairs}, key=scenario.task_names.index)
     parts = [
-        _labelled(
-            make([p for p in pairs if p.task == t]), scenario.task_names.index(t)
-        )
+        _labelled(make([p for p in pairs if p.task == t]), scenario.task_names.index(t))
         for t in tasks
     ]
     joined = parts[0]

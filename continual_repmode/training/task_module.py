@@ -1,30 +1,16 @@
 """Wraps a plain task-conditioned network for Avalanche, and lets it grow."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
+from continual_repmode.models import RepModeUNet
 from continual_repmode.training._avalanche import CLExperience, MultiTaskModule
 from continual_repmode.training.streams import context_of, task_names_of
 
-
-class TaskConditionedNetwork(Protocol):
-    """What a strategy needs of a network."""
-
-    @property
-    def task_names(self) -> tuple[str, ...]:
-        """Names of the known tasks; the position is the task label."""
-        ...
-
-    def __call__(self, signal: Tensor, task_labels: Tensor | int) -> Tensor:
-        """Map (B, 1, Z, Y, X) and (B,) to (B, 1, Z, Y, X)."""
-        ...
-
-
-Grow = Callable[[TaskConditionedNetwork, str, CLExperience], None]
+Grow = Callable[[RepModeUNet, str, CLExperience], None]
 """Adds one new task, by name, to a network that is about to learn ``experience``."""
 
 
@@ -37,8 +23,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
 
     Parameters
     ----------
-    net : nn.Module
-        A :class:`TaskConditionedNetwork`.
+    net : RepModeUNet
     grow : Grow
         Called for every task of a training experience that the network does not know.
     precision : {"float32", "bfloat16"}
@@ -47,7 +32,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
     """
 
     def __init__(
-        self, net: nn.Module, grow: Grow, *, precision: str = "float32"
+        self, net: RepModeUNet, grow: Grow, *, precision: str = "float32"
     ) -> None:
         super().__init__()
         self.net = net
@@ -95,7 +80,7 @@ def _check_label(label: int, name: str, stream_names: tuple[str, ...]) -> None:
 
 
 @torch.no_grad()
-def closest_task(net: nn.Module, experience: CLExperience) -> str:
+def closest_task(net: RepModeUNet, experience: CLExperience) -> str:
     """Return the known task whose prediction fits the new training data best.
 
     Each known task's network predicts one training patch of every image; the task
@@ -107,7 +92,7 @@ def closest_task(net: nn.Module, experience: CLExperience) -> str:
     net.eval()
     patches = [experience.dataset[i] for i in range(len(experience.dataset))]
     errors = {}
-    for label, name in enumerate(net.task_names):  # type: ignore[arg-type, var-annotated] # see TaskConditionedNetwork
+    for label, name in enumerate(net.task_names):
         total = 0.0
         for signal, target, *_ in patches:
             predicted = net(signal[None].to(device), label)

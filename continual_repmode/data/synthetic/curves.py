@@ -1,11 +1,11 @@
-"""Points and threads: scatter them in a cell, let them grow, draw them into a volume."""
+"""Points and threads: scatter them, let them grow, draw them into a volume."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.data.synthetic.cells import FloatVolume, Grid, look_up
+from continual_repmode.data.synthetic.grid import FloatVolume, Grid, look_up
 
 Points = NDArray[np.float32]
 
@@ -34,7 +34,7 @@ class Threads:
 def scatter(
     grid: Grid, likelihood: FloatVolume, per_um3: float, rng: np.random.Generator
 ) -> Points:
-    """Random points (N, 3), on average ``per_um3 * likelihood`` of them per um**3.
+    """Draw random points (N, 3), on average ``per_um3 * likelihood`` of them per um**3.
 
     ``likelihood`` lies between 0 and 1.
     """
@@ -42,12 +42,6 @@ def scatter(
     candidates = rng.random((rng.poisson(per_um3 * extent.prod()), 3)) * extent
     kept = rng.random(len(candidates)) < look_up(likelihood, candidates, grid.voxel_um)
     return candidates[kept].astype(np.float32)
-
-
-def random_directions(count: int, rng: np.random.Generator) -> Points:
-    """Unit vectors (count, 3), uniform over the sphere."""
-    vectors = rng.standard_normal((count, 3), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def grow(
@@ -67,6 +61,7 @@ def grow(
     ----------
     grid : Grid
     starts_um, directions : ndarray, shape (N, 3)
+        Directions of any length but 0.
     lengths_um : ndarray, shape (N,)
     room_um : ndarray, shape (Z, Y, X)
         Signed distance to the nearest wall, positive where threads may be. A thread
@@ -78,7 +73,8 @@ def grow(
         Distance from a wall at which a thread begins to turn; 0 gives straight
         threads that do not wander either.
     """
-    position, direction = starts_um.copy(), directions.copy()
+    position = starts_um
+    direction = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     thread = np.arange(len(position))
     extent = np.array(grid.shape, np.float32) * np.float32(grid.voxel_um)
     points, arcs, threads = [], [], []
@@ -108,19 +104,20 @@ def grow(
 
 
 def _uphill(volume: FloatVolume, points_um: Points, voxel_um: float) -> Points:
-    """Gradient of ``volume`` per micrometre at points, by central differences (N, 3)."""
+    """Gradient (N, 3) of ``volume`` per micrometer, by central differences."""
     nearest = np.rint(points_um * np.float32(1 / voxel_um)).astype(np.intp)
     nearest = np.minimum(np.maximum(nearest, 1), np.array(volume.shape) - 2)
     strides = np.array(volume.strides) // volume.itemsize
     center = (nearest * strides).sum(1)[:, None]
     flat = volume.reshape(-1)
-    return (flat[center + strides] - flat[center - strides]) / np.float32(2 * voxel_um)
+    difference = flat[center + strides] - flat[center - strides]
+    return np.asarray(difference / np.float32(2 * voxel_um))
 
 
 def draw_points(
     grid: Grid, points_um: Points, peaks: NDArray[np.float32], radius_um: float
 ) -> FloatVolume:
-    """Sum of Gaussian spots with the given peak heights.
+    """Draw Gaussian spots, which add up, with the given peak heights.
 
     Parameters
     ----------

@@ -7,12 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.data.synthetic.cells import (
-    CellLayer,
-    FloatVolume,
-    Grid,
-    grow_layer,
-)
+from continual_repmode.data.synthetic.cells import CellLayer, grow_layer
+from continual_repmode.data.synthetic.grid import FloatVolume, Grid, shell, soft_step
 from continual_repmode.data.synthetic.optics import (
     camera_counts,
     fluorescence_blur,
@@ -21,7 +17,6 @@ from continual_repmode.data.synthetic.optics import (
 from continual_repmode.data.synthetic.structures import (
     STRUCTURES,
     lipid_droplets,
-    soft_step,
 )
 
 SIMULATOR_VERSION = 1
@@ -57,28 +52,28 @@ class Stain:
 
 STAINS: Mapping[str, Stain] = {
     "actin_filament": Stain(160, 20, 0.25, 0.12),
-    "actomyosin_bundle": Stain(110, 25, 0.15, 0.3),
-    "cell_membrane": Stain(90, 25, 0.1, 0.15),
-    "desmosome": Stain(70, 30, 0.1, 0.3),
-    "dna": Stain(45, 20, 0.2, 0.25),
+    "actomyosin_bundle": Stain(180, 25, 0.15, 0.3),
+    "cell_membrane": Stain(130, 25, 0.1, 0.15),
+    "desmosome": Stain(500, 30, 0.1, 0.3),
+    "dna": Stain(70, 20, 0.2, 0.25),
     "endoplasmic_reticulum": Stain(150, 20, 0.25, 0.15),
-    "golgi_apparatus": Stain(110, 30, 0.1, 0.35),
+    "golgi_apparatus": Stain(300, 30, 0.1, 0.35),
     "microtubule": Stain(150, 15, 0.3, 0.1),
-    "mitochondria": Stain(150, 15, 0.2, 0.15),
+    "mitochondria": Stain(190, 15, 0.2, 0.15),
     "nuclear_envelope": Stain(200, 10, 0.15, 0.12),
     "nucleolus": Stain(250, 10, 0.1, 0.1),
-    "tight_junction": Stain(120, 20, 0.1, 0.2),
+    "tight_junction": Stain(220, 20, 0.1, 0.2),
 }
 
 INDEX_CONTRAST: Mapping[str, float] = {
     "dna": 0.004,
     "endoplasmic_reticulum": 0.010,
-    "microtubule": 0.002,
-    "mitochondria": 0.022,
+    "microtubule": 0.005,
+    "mitochondria": 0.028,
     "nuclear_envelope": 0.006,
     "nucleolus": 0.022,
     "actin_filament": 0.003,
-    "cell_membrane": 0.006,
+    "cell_membrane": 0.010,
 }
 """Refractive index that a voxel full of a structure adds to its surroundings.
 
@@ -140,7 +135,7 @@ def simulate_field(
     task: str,
     voxel_size_um: float = VOXEL_SIZE_UM,
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Transmitted light of one field and the fluorescence of one of its structures.
+    """Simulate one field in transmitted light and one of its structures stained.
 
     The light depends on the seed alone: the same field stained for another structure
     has the very same light image.
@@ -188,7 +183,7 @@ def refractive_index(
     Cytoplasm with a slightly thinner nucleus, to which the structures of
     ``INDEX_CONTRAST`` add; lipid droplets and debris that no stain shows.
     """
-    gaps = 1 - 0.4 * np.exp(-0.5 * (layer.border_um / 0.15) ** 2)
+    gaps = 1 - np.float32(0.4) * shell(layer.border_um, 0.15)
     vertical = np.minimum(layer.below_top_um, layer.above_floor_um)
     filling = gaps * soft_step(vertical) * soft_step(layer.nucleus_um)
     index = filling * (CYTOPLASM_INDEX + GRAIN_INDEX * layer.fine)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-FloatVolume = NDArray[np.float32]
+from continual_repmode.data.synthetic.grid import FloatVolume, frequencies
 
 WAVELENGTH_UM = 0.55
 MEDIUM_INDEX = 1.337
@@ -50,11 +50,10 @@ def weak_object_transfer(
         :math:`H_P` and :math:`H_A` in the layout of ``rfftn``. Frequencies that the
         grid cannot hold are left out.
     """
-    depth, height, width = shape
-    y = fft.fftfreq(height, voxel_um)[:, None]
-    x = fft.rfftfreq(width, voxel_um)[None, :]
-    radius = np.hypot(y, x)
-    step = 0.5 / (max(height, width) * voxel_um)
+    depth = shape[0]
+    _, y, x = frequencies(shape, voxel_um)
+    radius = np.hypot(y[0], x[0])
+    step = 0.5 / (max(shape[1:]) * voxel_um)
     num_radii = int(radius.max() / step) + 2
     profile = _transfer_profile(num_radii, step, depth, voxel_um)
     below = (radius / step).astype(np.intp)
@@ -139,9 +138,7 @@ def fluorescence_blur(
     (1.0 and 2.0 um) holding the share ``haze`` of the light.
     """
     depth, height, width = density.shape
-    z = fft.fftfreq(depth, voxel_um)[:, None, None].astype(np.float32)
-    y = fft.fftfreq(height, voxel_um)[None, :, None].astype(np.float32)
-    x = fft.rfftfreq(width, voxel_um)[None, None, :].astype(np.float32)
+    z, y, x = frequencies((depth, height, width), voxel_um)
     spectrum = fft.rfftn(density)
 
     def gaussian(lateral_um: float, axial_um: float) -> FloatVolume:
@@ -152,7 +149,7 @@ def fluorescence_blur(
         return np.asarray(axial * lateral, np.float32)
 
     spectrum *= (1 - haze) * gaussian(0.13, 0.4) + haze * gaussian(1.0, 2.0)
-    return np.maximum(fft.irfftn(spectrum, s=density.shape), 0)
+    return np.asarray(np.maximum(fft.irfftn(spectrum, s=density.shape), 0))
 
 
 def camera_counts(
@@ -162,7 +159,7 @@ def camera_counts(
     read_noise: float,
     rng: np.random.Generator,
 ) -> NDArray[np.uint16]:
-    """Counts of a 16-bit camera: shot noise, read noise, gain and offset.
+    """Turn electrons into the counts of a noisy 16-bit camera.
 
     Shot noise is drawn from a normal distribution, close to a Poisson one from ten
     electrons up, which every stain's background ensures.
@@ -182,4 +179,4 @@ def camera_counts(
     noise = rng.standard_normal(electrons.shape, dtype=np.float32)
     noise *= np.sqrt(electrons + np.float32(read_noise**2))
     counts = np.float32(offset) + np.float32(gain) * (electrons + noise)
-    return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
+    return np.asarray(np.clip(np.rint(counts), 0, 65535), np.uint16)

@@ -5,65 +5,50 @@ voxel of the box holds, shape (Z, Y, X) float32, before any blur or noise.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.data.synthetic.cells import (
-    CellLayer,
-    FloatVolume,
-    ellipsoid_distance,
-    look_up,
-)
+from continual_repmode.data.synthetic.cells import CellLayer
 from continual_repmode.data.synthetic.curves import (
     Threads,
     draw_points,
     draw_threads,
     grow,
-    random_directions,
     scatter,
 )
-
-
-def soft_step(distance_um: FloatVolume, width_um: float = 0.15) -> FloatVolume:
-    """Smooth edge from 0 (far on the negative side) to 1, ``width_um`` wide."""
-    ramp = np.clip(distance_um / np.float32(2 * width_um) + np.float32(0.5), 0, 1)
-    return np.asarray(ramp, np.float32)
-
-
-def shell(distance_um: FloatVolume, width_um: float) -> FloatVolume:
-    """Gaussian profile around a surface; ``width_um`` is its standard deviation."""
-    return np.asarray(
-        np.exp(-0.5 * (distance_um / np.float32(width_um)) ** 2), np.float32
-    )
+from continual_repmode.data.synthetic.grid import (
+    FloatVolume,
+    look_up,
+    random_directions,
+    shell,
+    soft_step,
+)
+from continual_repmode.data.synthetic.nuclei import ellipsoid_distance
 
 
 def cytoplasm(layer: CellLayer) -> FloatVolume:
-    """Inside the cells and outside the nuclei."""
+    """All that is inside the cells and outside the nuclei."""
     return soft_step(layer.inside_um) * soft_step(layer.nucleus_um)
 
 
+def _saturate(density: FloatVolume) -> FloatVolume:
+    """Where threads cross, a voxel can hold no more than 1."""
+    return np.asarray(1 - np.exp(-density), np.float32)
+
+
+def _levels(
+    evenness: float, items: NDArray[Any], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Brightness per item, of mean 1 and variance ``1 / evenness``."""
+    levels = rng.standard_gamma(evenness, len(items)) / evenness
+    return levels.astype(np.float32)
+
+
 def nucleolus(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
-    """One to four bumpy droplets inside every interphase nucleus."""
-    density = np.zeros(layer.grid.shape, np.float32)
-    for cell in layer.cells:
-        box, coordinates = cell.local(layer.grid, reach=1.0)
-        if cell.mitotic or density[box].size == 0:
-            continue
-        distance = np.full(density[box].shape, 3.0, np.float32)
-        for _ in range(rng.integers(1, 5)):
-            radius = rng.uniform(0.16, 0.3) * cell.semi_axes_um[1]
-            radii = np.minimum(radius, [0.55 * cell.semi_axes_um[0], np.inf, np.inf])
-            inner = np.maximum(cell.semi_axes_um - radii - 0.5, 0)
-            place = random_directions(1, rng)[0] * rng.uniform(0.2, 0.9) * inner
-            shifted = [
-                c - np.float32(p) for c, p in zip(coordinates, place, strict=True)
-            ]
-            np.minimum(distance, ellipsoid_distance(shifted, radii), out=distance)
-        blob = soft_step(-distance - 0.12 * layer.rough[box], 0.12)
-        blob *= soft_step(-layer.nucleus_um[box] - np.float32(0.3))
-        np.maximum(density[box], blob, out=density[box])
-    return density
+    """Draw the droplets inside every interphase nucleus."""
+    return layer.nucleoli
 
 
 def dna(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
@@ -71,7 +56,8 @@ def dna(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
     depth_um = -layer.nucleus_um
     texture = np.clip(0.55 + 0.22 * layer.fine + 0.12 * layer.rough, 0.05, 1.5)
     rim = 1 + 0.35 * shell(depth_um - 0.35, 0.3)
-    return soft_step(depth_um) * texture * rim + 1.5 * mitotic_plates(layer)
+    chromatin = soft_step(depth_um) * texture * rim * (1 - 0.7 * layer.nucleoli)
+    return np.asarray(chromatin + 1.5 * mitotic_plates(layer))
 
 
 def mitotic_plates(layer: CellLayer) -> FloatVolume:
@@ -80,9 +66,8 @@ def mitotic_plates(layer: CellLayer) -> FloatVolume:
     for cell in layer.cells:
         if cell.mitotic:
             box, coordinates = cell.local(layer.grid, reach=1.2)
-            radii = np.array(
-                [0.9 * cell.semi_axes_um[0], 0.8 * cell.semi_axes_um[1], 0.9]
-            )
+            vertical, long, _ = cell.semi_axes_um
+            radii = np.array([0.9 * vertical, 0.8 * long, 0.9])
             distance = ellipsoid_distance(coordinates, radii)
             plates[box] = soft_step(-distance - 0.25 * layer.rough[box])
     return plates
@@ -91,7 +76,7 @@ def mitotic_plates(layer: CellLayer) -> FloatVolume:
 def nuclear_envelope(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
     """Lamina: a thin shell just inside the nuclear surface, faint within."""
     lamina = shell(layer.nucleus_um + np.float32(0.1), 0.16)
-    return lamina + 0.08 * soft_step(-layer.nucleus_um)
+    return np.asarray(lamina + 0.08 * soft_step(-layer.nucleus_um))
 
 
 def cell_membrane(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
@@ -101,18 +86,18 @@ def cell_membrane(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
     between = soft_step(layer.border_um)
     apical = shell(layer.below_top_um + 0.15 * layer.rough, 0.2) * between
     basal = shell(layer.above_floor_um, 0.2) * between
-    return np.maximum(lateral, 0.55 * np.maximum(apical, basal))
+    return np.asarray(np.maximum(lateral, 0.55 * np.maximum(apical, basal)))
 
 
 def _belt_height(layer: CellLayer) -> FloatVolume:
     """Height above the ring where neighbouring cells are sealed together."""
-    return np.asarray(np.float32(0.6) - layer.below_top_um, np.float32)
+    return np.float32(0.6) - layer.below_top_um
 
 
 def tight_junction(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
     """Belt of tight junctions around the apex of every cell."""
     belt = shell(layer.border_um, 0.16) * shell(_belt_height(layer), 0.3)
-    return belt * np.clip(0.8 + 0.25 * layer.rough, 0.1, None)
+    return np.asarray(belt * np.clip(0.8 + 0.25 * layer.rough, 0.1, None))
 
 
 def desmosome(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
@@ -120,7 +105,7 @@ def desmosome(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
     within = (layer.below_top_um > 0.6) & (layer.above_floor_um > 0.4)
     likelihood = shell(layer.border_um, 0.12) * within
     points = scatter(layer.grid, likelihood, 1.1, rng)
-    return draw_points(layer.grid, points, rng.gamma(2, 0.5, len(points)), 0.14)
+    return draw_points(layer.grid, points, _levels(2, points, rng), 0.14)
 
 
 def mitochondria(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
@@ -139,8 +124,7 @@ def mitochondria(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
         wander=0.12,
         clearance_um=0.8,
     )
-    drawn = draw_threads(layer.grid, threads, 0.2)
-    return 1 - np.exp(-1.5 * drawn)
+    return _saturate(1.5 * draw_threads(layer.grid, threads, 0.2))
 
 
 def endoplasmic_reticulum(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
@@ -148,11 +132,11 @@ def endoplasmic_reticulum(layer: CellLayer, rng: np.random.Generator) -> FloatVo
     sheets = shell(layer.fine + 0.4 * layer.rough, 0.45)
     fading = 0.15 + 0.85 * np.exp(-np.maximum(layer.nucleus_um, 0) / np.float32(2.2))
     envelope = 0.7 * shell(layer.nucleus_um - np.float32(0.1), 0.18)
-    return cytoplasm(layer) * sheets * fading + envelope
+    return np.asarray(cytoplasm(layer) * sheets * fading + envelope)
 
 
 def golgi_apparatus(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
-    """A compact ribbon beside the nucleus of every interphase cell."""
+    """Compact ribbon beside the nucleus of every interphase cell."""
     interphase = [not cell.mitotic for cell in layer.cells]
     centers = np.repeat(layer.centrosomes_um[interphase], 7, axis=0)
     sizes = np.array([0.35, 0.8, 0.8], np.float32)
@@ -167,7 +151,7 @@ def golgi_apparatus(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
         wander=0.45,
         clearance_um=0.4,
     )
-    return 1 - np.exp(-1.5 * draw_threads(layer.grid, threads, 0.16))
+    return _saturate(1.5 * draw_threads(layer.grid, threads, 0.16))
 
 
 def microtubule(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
@@ -185,8 +169,8 @@ def microtubule(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
         wander=0.08,
         clearance_um=0.8,
     )
-    filaments = 1 - np.exp(-draw_threads(layer.grid, threads, 0.15))
-    return 0.8 * filaments + 0.15 * cytoplasm(layer) + spindles(layer)
+    filaments = _saturate(draw_threads(layer.grid, threads, 0.15))
+    return 0.5 * filaments + 0.35 * cytoplasm(layer) + spindles(layer)
 
 
 def spindles(layer: CellLayer) -> FloatVolume:
@@ -196,13 +180,9 @@ def spindles(layer: CellLayer) -> FloatVolume:
         if cell.mitotic:
             box, (z, along, across) = cell.local(layer.grid, reach=1.2)
             length = np.float32(0.85 * cell.semi_axes_um[1])
-            waist = (
-                np.maximum(1 - np.abs(across) / length, 0) * np.float32(0.5) * length
-            )
+            waist = np.maximum(length - np.abs(across), 0) / 2
             off_axis = np.sqrt(along**2 + z**2)
-            fibers = 0.7 + 0.3 * np.cos(
-                2 * np.pi * along / np.maximum(waist, 0.3) * 1.5
-            )
+            fibers = 0.7 + 0.3 * np.cos(3 * np.pi * along / np.maximum(waist, 0.3))
             density[box] = soft_step(waist - off_axis, 0.3) * fibers
     return density
 
@@ -228,8 +208,7 @@ def _basal_fibers(
         wander=0.0,
         clearance_um=0.0,
     )
-    brightness = rng.gamma(4, 0.25, len(starts)).astype(np.float32)
-    return threads, brightness[threads.thread]
+    return threads, _levels(4, starts, rng)[threads.thread]
 
 
 def actin_filament(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
@@ -239,23 +218,23 @@ def actin_filament(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
     inside = soft_step(layer.inside_um + 0.1)
     cortex = shell(layer.inside_um - np.float32(0.1), 0.22)
     microvilli = shell(layer.below_top_um, 0.25) * np.clip(layer.fine, 0, None)
-    return inside * (0.75 * cortex + 0.15) + 0.4 * inside * microvilli + fibers
+    return np.asarray(inside * (0.75 * cortex + 0.4 * microvilli + 0.15) + fibers)
 
 
 def actomyosin_bundle(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
-    """Myosin: patches of an apical belt and puncta strung along sparse basal bundles."""
+    """Myosin: patches of an apical belt, puncta along sparse basal bundles."""
     threads, brightness = _basal_fibers(layer, 0.09, rng)
     beads = 0.5 + 0.5 * np.cos(2 * np.pi * threads.arc_um / 0.9)
     bundles = draw_threads(layer.grid, threads, 0.16, 0.9 * brightness * beads)
     belt = shell(layer.border_um, 0.25) * shell(_belt_height(layer) + 0.2, 0.3)
     patches = np.clip(0.4 + 0.5 * layer.rough, 0, None)
-    return belt * patches + bundles + 0.04 * cytoplasm(layer)
+    return np.asarray(belt * patches + bundles + 0.04 * cytoplasm(layer))
 
 
 def lipid_droplets(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
     """Small droplets that no stain shows but that stand out in transmitted light."""
     points = scatter(layer.grid, (layer.room_um > 0.4).astype(np.float32), 0.006, rng)
-    return draw_points(layer.grid, points, rng.uniform(0.4, 1.2, len(points)), 0.25)
+    return draw_points(layer.grid, points, _levels(6, points, rng), 0.25)
 
 
 STRUCTURES: Mapping[str, Callable[[CellLayer, np.random.Generator], FloatVolume]] = {

@@ -1,0 +1,1 @@
+"""What a strategy does besides its loop: one plugin per file."""

@@ -24,9 +24,7 @@ class FiniteGuardPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is 
         NonFiniteError
             If one of them is not finite.
         """
-        gradients = [
-            p.grad for p in strategy.model.parameters() if p.grad is not None
-        ]
+        gradients = [p.grad for p in strategy.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm + strategy.loss.detach()):
             raise NonFiniteError(_describe(strategy))

@@ -49,7 +49,9 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
 
     def after_training_iteration(self, strategy: Any, **_: Any) -> None:
         """Count a step."""
-        self._steps.set_postfix(loss=f"{strategy.loss.detach().item():.3f}", refresh=False)
+        self._steps.set_postfix(
+            loss=f"{strategy.loss.detach().item():.3f}", refresh=False
+        )
         self._steps.update()
 
     def after_training_epoch(self, strategy: Any, **_: Any) -> None:

@@ -198,7 +198,7 @@ def test_an_unknown_task_lists_the_choices(one_file: Path) -> None:
         (HEADER, "dna,,0,1", r"row 2, column 'path': '': no such file"),
         (HEADER, "dna,notes.txt,0,1", r"row 2: .*notes\.txt: cannot read \.txt"),
         (HEADER, "dna,a.ome.tif,0,2",
-         r"row 2, column 'channel_target': .*no channel 2; choose from 0 'light', 1 'DNA'"),
+         r"row 2, column 'channel_target': .*no channel 2; choose from 0 'light', 1"),
         (HEADER, "dna,a.ome.tif,dapi,1", r"'channel_signal': .*no channel 'dapi'"),
         (HEADER, "dna,a.ome.tif,,1", r"'channel_signal': .*choose from 0 'light'"),
         (HEADER, "dna,a.ome.tif,1,DNA",
@@ -219,7 +219,8 @@ def test_an_unknown_task_lists_the_choices(one_file: Path) -> None:
          r"row 2: flat\.tif says 0\.29 µm and coarse\.tif 0\.5 µm along x; .*_x_um"),
         ("task,path_signal,path_target", "dna,flat.tif,flat.tif", r"same channel"),
         (HEADER, "dna,unknown.tif,0,1",
-         r"unknown\.tif does not tell its voxel size along z; set data\.source_voxel_size_um=\[z,y,x\].*voxel_size_z_um"),
+         r"unknown\.tif does not tell its voxel size along z; "
+         + r"set data\.source_voxel_size_um=\[z,y,x\].*voxel_size_z_um"),
         (f"{HEADER},split", "dna,a.ome.tif,0,1,train\ndna,a.ome.tif,0,1,test",
          r"row 3: a\.ome\.tif is in 'test' here and in 'train' in row 2"),
         (f"{HEADER},split", "dna,a.ome.tif,0,1,train\nactin,a.ome.tif,1,0,valid",
@@ -228,7 +229,8 @@ def test_an_unknown_task_lists_the_choices(one_file: Path) -> None:
          "dna,a.ome.tif,0,1,train,0,3\ndna,a.ome.tif,0,1,test,2,4",
          r"give crops \(z0, z1, y0, y1, x0, x1\) that do not overlap"),
         ("task,path_signal,path_target,split", "dna,flat.tif,flat2.tif,train\n"
-         "dna,flat3.tif,flat2.tif,test", r"flat2\.tif is in 'test' here and in 'train'"),
+         "dna,flat3.tif,flat2.tif,test",
+         r"flat2\.tif is in 'test' here and in 'train'"),
         (HEADER, "dna,a.ome.tif,0,1\ndna,b.ome.tif,0,1",
          r"has 2 source image.*3 or more"),
     ],
@@ -294,10 +296,10 @@ def test_real_fields_arrive_on_the_model_grid(tmp_path: Path) -> None:
     er = SHARED / "allen-fov-sec61b" / "AICS-10_5_5_bf_seg.ome.tif"
     path = write_manifest(
         tmp_path,
-        f"{HEADER},split,y0,y1\n"
-        f"microtubule,{fov},brightfield,TUBA1B_segmentation,train,,150\n"
-        f"microtubule,{fov},brightfield,TUBA1B_segmentation,test,150,\n"
-        f"endoplasmic_reticulum,{er},0,1,test,,\n",
+        f"{HEADER},split,y0,y1,z1\n"
+        f"microtubule,{fov},brightfield,TUBA1B_segmentation,train,,150,12\n"
+        f"microtubule,{fov},brightfield,TUBA1B_segmentation,test,150,,12\n"
+        f"endoplasmic_reticulum,{er},0,1,test,,,12\n",
     )
 
     collection = ManifestCollection(path)
@@ -305,12 +307,12 @@ def test_real_fields_arrive_on_the_model_grid(tmp_path: Path) -> None:
     (train,) = collection.pairs("microtubule", "train")
     (test,) = collection.pairs("microtubule", "test")
     (other,) = collection.pairs("endoplasmic_reticulum", "test")
-    assert train.load().signal.shape == (57, 171, 345)
-    assert test.load().signal.shape == (57, 62, 345)
-    assert other.load().signal.shape == (65, 111, 69)
+    assert train.load().signal.shape == (12, 171, 345)
+    assert test.load().signal.shape == (12, 62, 345)
+    assert other.load().signal.shape == (12, 111, 69)
     for pair in (train, test, other):
         assert np.isfinite(pair.load().target).all()
-        assert abs(pair.load().signal.mean()) < 0.05
+        assert abs(pair.load().signal.mean()) < 0.1
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real volumes here")

@@ -49,7 +49,7 @@ def test_a_task_with_images_of_its_own_moves_no_other_image() -> None:
 
 def test_an_image_of_two_tasks_has_one_side_and_quotas_are_kept_around_it() -> None:
     shared = images("s", 20)
-    sides = split_sources({"dna": shared + images("a", 60), "actin": shared}, seed=4)
+    sides = split_sources({"dna": shared + images("a", 60), "golgi": shared}, seed=4)
 
     assert Counter(sides[name] for name in shared) == split_counts(20)
     assert Counter(sides.values()) == split_counts(80)

@@ -194,6 +194,18 @@ def test_imagej_without_spacing_leaves_only_z_unknown(tmp_path: Path) -> None:
     assert open_volume(tmp_path / "a.tif").voxel_size_um == (None, 0.25, 0.125)
 
 
+def test_a_resolution_of_zero_is_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, stack(6, 12, 10), imagej=True, resolution=(8.0, 4.0),
+        metadata={"axes": "ZYX", "unit": "um", "spacing": 0.5},
+    )  # fmt: skip
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tif.pages.first.tags["XResolution"].overwrite((0, 1))
+
+    assert open_volume(path).voxel_size_um == (0.5, 0.25, None)
+
+
 def test_imagej_channels_are_apart_though_one_header_describes_all(
     tmp_path: Path,
 ) -> None:
