@@ -70,7 +70,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         If the file is missing, truncated, not one of ours, or of a newer version.
     """
     with _opened(path) as (file, header):
-        # Cloned, because tensors of an open file are views into one mapping of it.
+        # Cloned: versions of safetensors differ in whether these map the file.
         return {name: file.get_tensor(name).clone() for name in file.keys()}, header  # noqa: SIM118
 
 

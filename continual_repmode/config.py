@@ -7,9 +7,11 @@ bad values on construction with one line that names the setting.
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from continual_repmode.errors import UserError
 from continual_repmode.scenario import Scenario
@@ -299,18 +301,16 @@ def load_run_config(text: str) -> RunConfig:
         If it is damaged or was written by another version.
     """
     try:
-        loaded = OmegaConf.create(text)
-        assert isinstance(loaded, DictConfig)
+        loaded = yaml.safe_load(text)
         schema = OmegaConf.structured(RunConfig)
         for group, options in _OPTIONS.items():
-            option = loaded[group].pop("option")
-            schema[group] = OmegaConf.structured(options[option])
+            schema[group] = OmegaConf.structured(options[loaded[group].pop("option")])
         merged = OmegaConf.merge(schema, loaded)
-    except (OmegaConfBaseException, AssertionError, KeyError, AttributeError) as error:
-        reason = str(error).strip().splitlines()
+    except (OmegaConfBaseException, YAMLError, LookupError, TypeError) as error:
+        reason = " ".join(str(error).split())
         raise UserError(
-            "the config.yaml of that run folder cannot be read by this version"
-            + (f": {reason[0]}" if reason else "")
+            f"the config.yaml of that run folder cannot be read by this version: "
+            f"{type(error).__name__}: {reason}"
         ) from error
     assert isinstance(merged, DictConfig)
     return to_run_config(merged)

@@ -70,14 +70,13 @@ def mark_new(labels: Sequence[Text], tasks: Sequence[str], new: set[str]) -> Non
 
 
 def name_tasks(tasks: list[str]) -> str:
-    """Return one or two task names, or how many there are.
+    """Return the task names if they are short, or how many there are.
 
     >>> name_tasks(["dna", "nucleolus"])
     'DNA, nucleolus'
     """
-    if len(tasks) > 2:
-        return f"{len(tasks)} tasks"
-    return ", ".join(display_name(task) for task in tasks)
+    text = ", ".join(display_name(task) for task in tasks)
+    return text if len(tasks) == 1 or len(text) <= 25 else f"{len(tasks)} tasks"
 
 
 def part_borders(blocks: Sequence[str]) -> list[int]:

@@ -84,7 +84,7 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
     label = METRICS[metric].label
     set_title(axes, f"{label} (framed: learned in this experience)")
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=12)
-    bar.set_label(f"{label} ({direction} is better)", fontsize=SMALL)
+    bar.set_label(f"{direction} is better", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     return figure
 

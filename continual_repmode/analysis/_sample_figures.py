@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         with np.load(path) as content:
             return {name: content[name].astype(np.float32) for name in _COLUMNS}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise UserError(f"{path}: not a sample of a run ({error})") from error
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,8 @@ def summarize(
     -------
     dict
         ``tasks``, ``experiences``, ``metrics`` (per metric: ``result_matrix``,
-        ``overall``, ``forgetting``, ``backward_transfer``, ``forward_transfer``),
+        ``overall``, ``forgetting``, ``backward_transfer``, ``forward_transfer``; a
+        task without a defined score after the last experience has no forgetting),
         ``old_tasks_unchanged`` and ``proofs``.
     """
     proofs = [proof for record in records for proof in record.proofs]
@@ -121,8 +123,9 @@ def _metric(
     matrix = result_matrix(records, metric)
     tasks = [task for record in records for task in record.tasks]
     better = METRICS[metric].higher_is_better
-    lost = forgetting(matrix, higher_is_better=better)
-    back = backward_transfer(matrix, higher_is_better=better)
+    defined = _defined_at_the_end(matrix)
+    lost = forgetting(defined, higher_is_better=better)
+    back = backward_transfer(defined, higher_is_better=better)
     both = [
         overall(row, _count_images(r)) for row, r in zip(matrix, records, strict=True)
     ]
@@ -167,6 +170,15 @@ def reference_values(results: dict[str, Any], metric: str) -> dict[str, float]:
             "name the folder of a run made by this version"
         ) from error
     return learned_values(matrix)
+
+
+def _defined_at_the_end(matrix: ResultRows) -> ResultRows:
+    """Leave out tasks whose last score is NaN, as R2 is if a target is constant."""
+    undefined = {task for task, value in matrix[-1].items() if math.isnan(value)}
+    return [
+        {task: value for task, value in row.items() if task not in undefined}
+        for row in matrix
+    ]
 
 
 def _mean_by_task(record: ExperienceRecord, metric: str) -> dict[str, float]:

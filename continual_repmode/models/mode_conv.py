@@ -79,7 +79,8 @@ class MoDEConv(nn.Module):
     def merged_kernel(self, task: str) -> Tensor:
         """Merge the experts of a task into one kernel, (O, I, kZ, kY, kX): GatRep."""
         kernels = [expert.kernel() for expert in self.experts_of(task).values()]
-        return merge_parallel(kernels, self.gate(task))
+        merged = merge_parallel(kernels, self.gate(task))
+        return merged.to(memory_format=torch.channels_last_3d)
 
     def experts_of(self, task: str) -> dict[str, ConvExpert]:
         """Return the experts that a task uses, in the order of its gating weights."""

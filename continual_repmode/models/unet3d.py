@@ -149,7 +149,9 @@ class UNet3d(nn.Module):
         self._check(signal)
         if self.training:
             check_divisible(signal, self.divisor)
-        features, skips = self.encode(mirror_to_multiple(signal, self.divisor), groups)
+        features = mirror_to_multiple(signal, self.divisor)
+        features = features.to(memory_format=torch.channels_last_3d)  # 2-4x on CPU
+        features, skips = self.encode(features, groups)
         prediction: Tensor = self.output(self.decode(features, skips, groups), groups)
         z, y, x = signal.shape[2:]
         return prediction[..., :z, :y, :x]

@@ -73,7 +73,6 @@ INDEX_CONTRAST: Mapping[str, float] = {
     "nuclear_envelope": 0.006,
     "nucleolus": 0.022,
     "actin_filament": 0.003,
-    "cell_membrane": 0.010,
 }
 """Refractive index that a voxel full of a structure adds to its surroundings.
 
@@ -82,8 +81,11 @@ Structures not named here add nothing: light shows them, if at all, by where the
 CYTOPLASM_INDEX = 0.026
 NUCLEOPLASM_INDEX = 0.020
 DROPLET_INDEX = 0.06
-GRAIN_INDEX = 0.002
 """Refractive index minus that of the medium."""
+GRAIN_INDEX = 0.002
+"""Standard deviation of the refractive index within the cytoplasm."""
+CLEFT_DEPTH = 0.35
+"""Share of the cytoplasm's refractive index that is lost on the border of two cells."""
 ABSORPTION = 0.04
 """Imaginary part of the refractive index, as a share of its real excess."""
 
@@ -183,7 +185,7 @@ def refractive_index(
     Cytoplasm with a slightly thinner nucleus, to which the structures of
     ``INDEX_CONTRAST`` add; lipid droplets and debris that no stain shows.
     """
-    gaps = 1 - np.float32(0.4) * shell(layer.border_um, 0.15)
+    gaps = 1 - np.float32(CLEFT_DEPTH) * shell(layer.border_um, 0.15)
     vertical = np.minimum(layer.below_top_um, layer.above_floor_um)
     filling = gaps * soft_step(vertical) * soft_step(layer.nucleus_um)
     index = filling * (CYTOPLASM_INDEX + GRAIN_INDEX * layer.fine)

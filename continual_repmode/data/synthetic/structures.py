@@ -216,9 +216,9 @@ def actin_filament(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
     threads, brightness = _basal_fibers(layer, 0.5, rng)
     fibers = draw_threads(layer.grid, threads, 0.13, 0.7 * brightness)
     inside = soft_step(layer.inside_um + 0.1)
-    cortex = shell(layer.inside_um - np.float32(0.1), 0.22)
+    cortex = shell(layer.inside_um - np.float32(0.1), 0.3)
     microvilli = shell(layer.below_top_um, 0.25) * np.clip(layer.fine, 0, None)
-    return np.asarray(inside * (0.75 * cortex + 0.4 * microvilli + 0.15) + fibers)
+    return np.asarray(inside * (0.75 * cortex + 0.4 * microvilli + 0.2) + fibers)
 
 
 def actomyosin_bundle(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:

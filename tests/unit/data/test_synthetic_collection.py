@@ -214,7 +214,7 @@ def test_negative_counts_are_refused():
 
 def test_absent_tasks_and_splits_are_refused(tmp_path):
     cells = _cells(tmp_path)
-    with pytest.raises(UserError, match="mitochondria.*there are dna, nucleolus"):
+    with pytest.raises(UserError, match=r"mitochondria.*there are dna, nucleolus"):
         cells.pairs("mitochondria", "train")
-    with pytest.raises(UserError, match="split must be one of.*'training'"):
+    with pytest.raises(UserError, match=r"split must be one of.*'training'"):
         cells.pairs("dna", "training")

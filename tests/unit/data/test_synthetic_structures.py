@@ -60,7 +60,9 @@ def test_cells_are_packed_and_of_plausible_size(layer):
 
 
 def _touches_edge(mask) -> bool:
-    return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+    return bool(
+        mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
+    )
 
 
 def test_nuclei_lie_inside_their_cells(layer):
@@ -86,7 +88,10 @@ def test_chromatin_fills_nuclei_and_leaves_nucleoli_dark(layer, drawn):
     dna, nucleolus = drawn["dna"], drawn["nucleolus"]
     assert _share(dna, layer.nucleus_um < 0.2) > 0.99
     deep = layer.nucleus_um < -0.8
-    assert dna[deep & (nucleolus > 0.9)].mean() < 0.5 * dna[deep & (nucleolus < 0.1)].mean()
+    assert (
+        dna[deep & (nucleolus > 0.9)].mean()
+        < 0.5 * dna[deep & (nucleolus < 0.1)].mean()
+    )
 
 
 def test_envelope_is_a_thin_shell_around_the_nucleus(layer, drawn):
@@ -144,7 +149,10 @@ def test_stress_fibers_run_along_the_floor(layer, drawn):
     inner = layer.border_um > 1
     basal = inner & (np.abs(layer.above_floor_um - 0.3) < 0.3)
     middle = inner & (layer.room_um > 1)
-    assert drawn["actin_filament"][basal].mean() > 2 * drawn["actin_filament"][middle].mean()
+    assert (
+        drawn["actin_filament"][basal].mean()
+        > 2 * drawn["actin_filament"][middle].mean()
+    )
 
 
 def test_structures_differ_in_how_much_they_fill(drawn):
@@ -176,7 +184,9 @@ def test_spots_have_their_peaks_integrals_and_places():
     volume = draw_points(grid, point, np.array([2.0], np.float32), radius_um=0.6)
     assert np.unravel_index(volume.argmax(), volume.shape) == (10, 11, 12)
     assert volume.max() == pytest.approx(2)
-    assert volume.sum() * 0.5**3 == pytest.approx(2 * (2 * np.pi) ** 1.5 * 0.6**3, rel=0.2)
+    assert volume.sum() * 0.5**3 == pytest.approx(
+        2 * (2 * np.pi) ** 1.5 * 0.6**3, rel=0.2
+    )
 
 
 def test_a_thread_peaks_at_its_weight_along_its_axis():

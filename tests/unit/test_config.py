@@ -1,0 +1,120 @@
+"""Every option of every group composes, is checked, and survives the run folder."""
+
+import hydra
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from continual_repmode.config import (
+    ManifestConfig,
+    NaiveConfig,
+    RepModeConfig,
+    RunConfig,
+    SyntheticConfig,
+    TrainConfig,
+    dump_run_config,
+    load_run_config,
+    register_configs,
+    register_scenario,
+    to_run_config,
+)
+from continual_repmode.errors import UserError
+from continual_repmode.resources import config_folder
+from continual_repmode.scenario import load_scenario, scenario_names
+
+
+def composed(*overrides: str) -> RunConfig:
+    register_configs()
+    for name in scenario_names():
+        register_scenario(name, load_scenario(name))
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return to_run_config(compose("run", overrides=list(overrides)))
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+ALL_OPTIONS = [
+    f"{group}={option}"
+    for group in ("data", "strategy", "train", "model")
+    for option in options(group)
+] + [f"scenario={name}" for name in scenario_names()]
+
+
+@pytest.mark.parametrize("choice", ALL_OPTIONS)
+def test_every_option_composes_and_comes_back_from_the_run_folder(choice):
+    needed = ["data.manifest=x.csv"] if choice == "data=manifest" else []
+    config = composed(choice, *needed)
+    assert load_run_config(dump_run_config(config)) == config
+
+
+def test_the_defaults_are_the_quick_incremental_run():
+    config = composed()
+    assert config.scenario.name == "incremental"
+    assert isinstance(config.data, SyntheticConfig)
+    assert isinstance(config.strategy, RepModeConfig)
+    assert config.model.width == 8
+
+
+def test_paper_training_is_the_setup_of_section_4_1():
+    config = composed("train=paper")
+    assert (config.model.width, config.model.depth) == (32, 4)
+    assert config.train == TrainConfig(
+        epochs=1000,
+        batch_size=8,
+        learning_rate=1e-4,
+        schedule="constant",
+        validate_every=20,
+        save_every=config.train.save_every,
+    )
+    assert config.data.patch_size == [32, 128, 128]
+    assert config.data.window_size() == (32, 128, 128)
+
+
+def test_an_option_chooses_its_class():
+    assert isinstance(composed("strategy=naive").strategy, NaiveConfig)
+    manifest = composed("data=manifest", "data.manifest=x.csv").data
+    assert isinstance(manifest, ManifestConfig)
+
+
+def test_a_command_line_value_beats_the_training_preset():
+    config = composed("train=paper", "model.width=16", "data.patch_size=[16,32,32]")
+    assert config.model.width == 16
+    assert config.data.patch_size == [16, 32, 32]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.width=0", "model.width=0: must be at least 1"),
+        ("model.axes=XY", "model.axes=XY: must be ZYX or YX"),
+        ("train.epochs=0", "train.epochs=0"),
+        ("train.overlap=1.0", "train.overlap=1.0"),
+        ("train.schedule=linear", "constant or one_cycle"),
+        ("train.precision=half", "float32 or bfloat16"),
+        ("data.patch_size=[16,32]", "three positive numbers"),
+        ("data.num_test=0", "data.num_test=0"),
+        ("seed=-1", "seed=-1"),
+        ("scenario.new_task=lysosome", "new_task='lysosome'"),
+        ("data=manifest", "data.manifest: a value is needed"),
+        ("+train.foo=1", "unknown setting"),
+    ],
+)
+def test_a_bad_value_is_told_in_one_line(override, message):
+    with pytest.raises(UserError) as caught:
+        composed(override)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "scenario: 3", "data: {option: nothing}"])
+def test_a_damaged_config_of_a_run_folder_is_told(text):
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        load_run_config(text)
+
+
+def test_hydra_itself_refuses_a_mistyped_setting():
+    with pytest.raises(hydra.errors.ConfigCompositionException):
+        composed("train.epocs=3")

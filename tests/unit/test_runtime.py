@@ -1,0 +1,54 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from continual_repmode.errors import UserError
+from continual_repmode.runtime import (
+    resolve_device,
+    seed_everything,
+    versions,
+    write_text_atomically,
+)
+
+
+def draw():
+    return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+
+def test_one_seed_fixes_all_three_generators():
+    seed_everything(3, 1)
+    first = draw()
+    seed_everything(3, 1)
+    assert draw() == first
+    seed_everything(3, 2)
+    assert all(one != other for one, other in zip(draw(), first, strict=True))
+
+
+def test_devices_are_resolved_or_refused():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type in {"cpu", "cuda"}
+    with pytest.raises(UserError, match="device='gpu'"):
+        resolve_device("gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_an_absent_cuda_device_is_told():
+    with pytest.raises(UserError, match="use device=cpu"):
+        resolve_device("cuda")
+
+
+def test_versions_name_what_a_result_depends_on():
+    assert {"python", "torch", "avalanche-lib", "continual-repmode"} <= set(versions())
+    assert torch.__version__.startswith(versions()["torch"])
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "deep" / "file.txt"
+    write_text_atomically(file, "one\n")
+    assert file.read_text() == "one\n"
+    with pytest.raises(UnicodeEncodeError):
+        write_text_atomically(file, "\ud800")
+    assert file.read_text() == "one\n"
+    assert [p.name for p in file.parent.iterdir()] == ["file.txt"]

@@ -1,0 +1,183 @@
+"""Each plugin on its own terms; the strategies' promises are in test_strategy."""
+
+import pytest
+import torch
+
+from continual_repmode.runtime import seed_everything
+from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.plugins.finite_guard import (
+    FiniteGuardPlugin,
+    NonFiniteError,
+)
+from continual_repmode.training.plugins.learning_rate import OneCyclePlugin, one_cycle
+from continual_repmode.training.plugins.progress import ProgressPlugin
+from continual_repmode.training.plugins.samples import SamplesPlugin
+from continual_repmode.training.plugins.seeding import SeedingPlugin
+from continual_repmode.training.plugins.stored_gates import StoredGatesPlugin
+from continual_repmode.training.plugins.training_state import TrainingStatePlugin
+from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
+from continual_repmode.training.plugins.validation import ValidationPlugin
+from continual_repmode.training.strategy import RepMode
+
+PLUGINS = [
+    FiniteGuardPlugin,
+    OneCyclePlugin,
+    ProgressPlugin,
+    SamplesPlugin,
+    SeedingPlugin,
+    StoredGatesPlugin,
+    TrainingStatePlugin,
+    UnchangedTasksPlugin,
+    ValidationPlugin,
+]
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.__name__)
+def test_every_hook_is_one_that_avalanche_calls(plugin):
+    """Avalanche skips a misspelt hook silently."""
+    hooks = [n for n in vars(plugin) if n.startswith(("before_", "after_"))]
+    assert hooks
+    assert all(hasattr(SupervisedPlugin, name) for name in hooks)
+
+
+class TestSeeding:
+    def test_a_seeded_run_repeats_to_the_bit(self, make_strategy, benchmark):
+        def run():
+            strategy = make_strategy(RepMode, plugins=[SeedingPlugin(7)])
+            for experience in benchmark.train_stream[:2]:
+                torch.rand(torch.randint(1, 9, ()))  # whatever was drawn before
+                strategy.train(experience)
+            return strategy.net.state_dict()
+
+        one, other = run(), run()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+    def test_different_parts_of_a_run_draw_different_numbers(self):
+        draws = []
+        for entropy in [(0, 0, 1), (0, 0, 2), (0, 1, 1), (1, 0, 1)]:
+            seed_everything(*entropy)
+            draws.append(torch.rand(()).item())
+        assert len(set(draws)) == 4
+
+
+class TestOneCycle:
+    def test_rises_to_the_peak_then_falls(self):
+        factors = [one_cycle(step / 100) for step in range(101)]
+        top = factors.index(max(factors))
+        assert factors[top] == 1.0
+        assert factors[:top] == sorted(factors[:top])
+        assert factors[top:] == sorted(factors[top:], reverse=True)
+
+    def test_every_experience_starts_from_the_optimizers_rate(
+        self, make_strategy, benchmark
+    ):
+        class Rates(SupervisedPlugin):
+            def __init__(self):
+                super().__init__()
+                self.rates = []
+
+            def before_update(self, strategy, **_):
+                self.rates.append(strategy.optimizer.param_groups[0]["lr"])
+
+        rates = Rates()
+        strategy = make_strategy(
+            RepMode, lr=0.01, train_epochs=10, plugins=[OneCyclePlugin(), rates]
+        )
+        for experience in benchmark.train_stream[:2]:
+            strategy.train(experience)
+        base, extension = rates.rates[:20], rates.rates[20:]
+        assert max(base) == pytest.approx(0.01)
+        assert max(extension) == pytest.approx(0.01)
+        assert base[-1] < 0.001
+
+
+class TestFiniteGuard:
+    def test_names_image_task_epoch_and_step(self, make_strategy, benchmark):
+        class Poison(SupervisedPlugin):
+            """Spoils the target of the second sample of the second step."""
+
+            def before_forward(self, strategy, **_):
+                if strategy.clock.train_iterations == 1:
+                    strategy.mbatch[1] = strategy.mb_y.clone()
+                    strategy.mbatch[1][1, 0, 0, 0, 0] = float("nan")
+                    self.culprit = strategy.batch_images()[1]
+
+        poison = Poison()
+        strategy = make_strategy(RepMode, plugins=[poison])
+        with pytest.raises(NonFiniteError) as caught:
+            strategy.train(benchmark.train_stream[0])
+        message = str(caught.value)
+        assert message.endswith(f"image {poison.culprit}")
+        assert f"task {poison.culprit.split('-')[0]}" in message
+        assert "epoch 1, step 2" in message
+
+    def test_a_bad_gradient_never_reaches_the_weights(self, make_strategy, benchmark):
+        class Explode(SupervisedPlugin):
+            def before_backward(self, strategy, **_):
+                strategy.loss = strategy.loss * float("inf")
+
+        strategy = make_strategy(RepMode, plugins=[Explode()])
+        with pytest.raises(NonFiniteError):
+            strategy.train(benchmark.train_stream[0])
+        assert all(torch.isfinite(p).all() for p in strategy.net.parameters())
+
+
+class TestTrainingState:
+    def test_goes_on_from_the_last_finished_epoch_to_the_same_weights(
+        self, make_strategy, benchmark, tmp_path
+    ):
+        class Stop(Exception):
+            pass
+
+        class Kill(SupervisedPlugin):
+            """Stops in the middle of the given epoch."""
+
+            def __init__(self, epoch):
+                super().__init__()
+                self.epoch = epoch
+
+            def after_training_iteration(self, strategy, **_):
+                if strategy.clock.train_exp_epochs == self.epoch:
+                    raise Stop
+
+        def strategy(folder, *more):
+            plugins = [SeedingPlugin(0), OneCyclePlugin(), TrainingStatePlugin(folder)]
+            return make_strategy(RepMode, train_epochs=6, plugins=[*plugins, *more])
+
+        undisturbed = strategy(tmp_path / "a")
+        undisturbed.train(benchmark.train_stream[0])
+        with pytest.raises(Stop):
+            strategy(tmp_path / "b", Kill(4)).train(benchmark.train_stream[0])
+        resumed = strategy(tmp_path / "b")
+        resumed.train(benchmark.train_stream[0])
+
+        assert resumed.validation.curve == undisturbed.validation.curve
+        assert resumed.clock.train_iterations == undisturbed.clock.train_iterations
+        expected = undisturbed.net.state_dict()
+        found = resumed.net.state_dict()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+    def test_the_state_loads_without_running_code(
+        self, make_strategy, benchmark, tmp_path
+    ):
+        state = TrainingStatePlugin(tmp_path)
+        make_strategy(RepMode, plugins=[state]).train(benchmark.train_stream[0])
+        loaded = torch.load(tmp_path / "training.pt", weights_only=True)
+        assert loaded["epochs_done"] == 2
+        state.clear()
+        assert not tmp_path.exists()
+
+
+def test_samples_hold_one_volume_of_every_task(make_strategy, benchmark, tmp_path):
+    import numpy as np
+
+    strategy = make_strategy(RepMode, plugins=[SamplesPlugin(tmp_path)])
+    strategy.train(benchmark.train_stream[0])
+    strategy.eval(benchmark.test_stream[:1])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "dna.npz",
+        "nuclear_envelope.npz",
+    ]
+    with np.load(tmp_path / "dna.npz") as sample:
+        assert str(sample["image"]) == "dna-test-0"
+        assert sample["signal"].shape == sample["prediction"].shape == (8, 16, 16)

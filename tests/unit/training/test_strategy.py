@@ -1,0 +1,180 @@
+"""What the strategies promise, on a stream small enough for seconds."""
+
+import logging
+
+import pytest
+import torch
+
+from continual_repmode.errors import UserError
+from continual_repmode.models import RepModeUNet, reparameterize
+from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.metric_plugins import regression_metrics
+from continual_repmode.training.plugins.unchanged_tasks import ForgettingError
+from continual_repmode.training.strategy import Naive, RepMode
+
+
+def learn(strategy, benchmark, upto):
+    for experience in benchmark.train_stream[:upto]:
+        strategy.train(experience)
+    return strategy
+
+
+def scores(strategy, benchmark):
+    strategy.eval(benchmark.test_stream[: len(strategy.net.task_names) - 1])
+    return {
+        (row.task, row.image): row.metrics
+        for row in regression_metrics(strategy.evaluator).rows
+    }
+
+
+def adamw(parameters, lr):
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.1)
+
+
+def sgd(parameters, lr):
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=0.1)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, adamw, sgd])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"expert": None},
+        {"private_bn": True, "gate_init": "closest"},
+        {"use_extensions": True, "gate_init": "uniform"},
+    ],
+    ids=["default", "gate_only", "private_bn", "use_extensions"],
+)
+def test_repmode_keeps_every_old_metric_exactly(
+    make_strategy, benchmark, optimizer, options
+):
+    strategy = learn(
+        make_strategy(RepMode, optimizer=optimizer, **options), benchmark, 1
+    )
+    before = scores(strategy, benchmark)
+    for experience in benchmark.train_stream[1:]:
+        strategy.train(experience)
+        assert strategy.proof.proofs
+        assert all(proof.unchanged for proof in strategy.proof.proofs)
+    after = scores(strategy, benchmark)
+    assert {key: after[key] for key in before} == before
+    assert len(after) == len(before) + 4
+
+
+def test_naive_changes_old_tasks_and_says_so(make_strategy, benchmark):
+    strategy = learn(make_strategy(Naive), benchmark, 1)
+    before = scores(strategy, benchmark)
+    strategy.train(benchmark.train_stream[1])
+    assert not any(proof.unchanged for proof in strategy.proof.proofs)
+    after = scores(strategy, benchmark)
+    assert all(after[key] != before[key] for key in before)
+
+
+def test_an_extension_moves_only_what_it_added(make_strategy, benchmark):
+    strategy = learn(make_strategy(RepMode), benchmark, 1)
+    old = {name: p.clone() for name, p in strategy.net.state_dict().items()}
+    strategy.train(benchmark.train_stream[1])
+    held = [p for group in strategy.optimizer.param_groups for p in group["params"]]
+    added = strategy.net.num_task_parameters("nucleolus")
+    assert sum(p.numel() for p in held) == added
+    new = strategy.net.state_dict()
+    assert all(torch.equal(new[name], value) for name, value in old.items())
+
+
+def test_a_plugin_that_breaks_the_promise_stops_the_run(make_strategy, benchmark):
+    class Meddler(SupervisedPlugin):
+        def after_training_iteration(self, strategy, **_):
+            with torch.no_grad():
+                next(p for p in strategy.net.parameters() if p.dim() == 5).add_(1e-3)
+
+    strategy = learn(make_strategy(RepMode, plugins=[Meddler()]), benchmark, 1)
+    with pytest.raises(ForgettingError, match="changed dna, nuclear_envelope"):
+        strategy.train(benchmark.train_stream[1])
+
+
+def test_eval_on_the_whole_stream_says_what_it_left_out(
+    make_strategy, benchmark, caplog
+):
+    strategy = learn(make_strategy(RepMode), benchmark, 1)
+    with caplog.at_level(logging.WARNING):
+        values = strategy.eval(benchmark.test_stream)
+    assert "nucleolus, cell_membrane" in caplog.text
+    assert "r2/test_stream/dna" in values
+    assert not any("nucleolus" in name for name in values)
+
+
+def test_evaluation_measures_the_merged_network_on_whole_volumes(
+    make_strategy, benchmark
+):
+    strategy = learn(make_strategy(RepMode), benchmark, 1)
+    strategy.eval(benchmark.test_stream[:1])
+    row = regression_metrics(strategy.evaluator).rows[0]
+    signal, target, label = benchmark.test_stream[0].dataset[0]
+    with torch.no_grad():
+        predicted = reparameterize(strategy.net, int(label)).eval()(signal[None])
+    expected = torch.mean((predicted - target[None]).double() ** 2).item()
+    assert row.metrics.mse == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_best_epoch_is_kept_not_the_last(make_strategy, benchmark):
+    strategy = make_strategy(RepMode, train_epochs=6, lr=0.3)
+    strategy.train(benchmark.train_stream[0])
+    validated = [point.valid_mse for point in strategy.validation.curve]
+    assert strategy.validation.best_mse == min(validated)
+    errors = []
+    for index in range(2):
+        signal, target, label = benchmark.valid_stream[0].dataset[index]
+        predicted = strategy.predict(signal[None], int(label))
+        errors.append(torch.mean((predicted[0] - target).double() ** 2).item())
+    assert sum(errors) / 2 == pytest.approx(min(validated), rel=1e-6)
+
+
+def test_learning_lowers_the_error_of_a_new_task(make_strategy, benchmark):
+    strategy = make_strategy(RepMode, train_epochs=30, extension_epochs=30)
+    learn(strategy, benchmark, 2)
+    curve = [point.valid_mse for point in strategy.validation.curve]
+    assert len(curve) == 30
+    assert min(curve) < 0.8
+
+
+def test_extension_epochs_replace_the_epochs_of_later_experiences(
+    make_strategy, benchmark
+):
+    strategy = make_strategy(RepMode, train_epochs=1, extension_epochs=3)
+    learn(strategy, benchmark, 1)
+    assert len(strategy.validation.curve) == 1
+    strategy.train(benchmark.train_stream[1])
+    assert len(strategy.validation.curve) == 3
+
+
+def test_batches_mix_tasks(make_strategy, benchmark):
+    class Watch(SupervisedPlugin):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def before_forward(self, strategy, **_):
+            self.seen.append(set(strategy.mb_task_id.tolist()))
+
+    watch = Watch()
+    make_strategy(RepMode, plugins=[watch]).train(benchmark.train_stream[0])
+    assert {0, 1} in watch.seen
+
+
+def test_training_a_learned_experience_again_is_refused(make_strategy, benchmark):
+    strategy = learn(make_strategy(RepMode), benchmark, 1)
+    with pytest.raises(UserError, match="frozen before"):
+        strategy.train(benchmark.train_stream[0])
+
+
+def test_a_network_with_other_labels_is_refused(benchmark):
+    net = RepModeUNet(task_names=["nuclear_envelope", "dna"], width=2, depth=1)
+    with pytest.raises(UserError, match=r"benchmark\.base_tasks"):
+        RepMode(model=net).train(benchmark.train_stream[0])
+
+
+def test_nothing_learned_nothing_to_evaluate(benchmark):
+    net = RepModeUNet(task_names=["desmosome"], width=2, depth=1)
+    with pytest.raises(UserError, match="none of the tasks"):
+        RepMode(model=net).eval(benchmark.test_stream)

@@ -1,0 +1,111 @@
+import pytest
+import torch
+
+from continual_repmode.errors import UserError
+from continual_repmode.scenario import Scenario, load_scenario, scenario_names
+from continual_repmode.tasks import TASKS
+from continual_repmode.training.streams import (
+    build_benchmark,
+    context_of,
+    task_names_of,
+)
+
+
+class CountingCollection:
+    """Counts how often a volume is loaded."""
+
+    voxel_size_um = (0.29, 0.29, 0.29)
+
+    def __init__(self, inner):
+        self.inner, self.tasks, self.loads = inner, inner.tasks, 0
+
+    def pairs(self, task, split):
+        return [CountingPair(self, pair) for pair in self.inner.pairs(task, split)]
+
+
+class CountingPair:
+    def __init__(self, collection, pair):
+        self.collection, self.pair = collection, pair
+        self.name, self.task = pair.name, pair.task
+
+    def load(self):
+        self.collection.loads += 1
+        return self.pair.load()
+
+
+def test_streams_follow_the_scenario_with_labels_in_order_of_arrival(benchmark):
+    assert benchmark.base_tasks == ("dna", "nuclear_envelope")
+    assert benchmark.task_names == (
+        "dna",
+        "nuclear_envelope",
+        "nucleolus",
+        "cell_membrane",
+    )
+    for stream in (
+        benchmark.train_stream,
+        benchmark.valid_stream,
+        benchmark.test_stream,
+    ):
+        assert [sorted(exp.task_labels) for exp in stream] == [[0, 1], [2], [3]]
+        assert [task_names_of(exp) for exp in stream] == [
+            ("dna", "nuclear_envelope"),
+            ("nucleolus",),
+            ("cell_membrane",),
+        ]
+
+
+def test_samples_carry_patch_target_and_their_own_task_label(benchmark):
+    dataset = benchmark.train_stream[0].dataset
+    pairs = context_of(benchmark.train_stream[0]).pairs
+    assert len(dataset) == len(pairs) == 8
+    for index, pair in enumerate(pairs):
+        signal, target, label = dataset[index]
+        assert signal.shape == target.shape == (1, 4, 8, 8)
+        assert signal.dtype == target.dtype == torch.float32
+        assert benchmark.task_names[label] == pair.task
+
+
+def test_test_samples_are_whole_volumes_in_the_order_of_the_pairs(benchmark):
+    experience = benchmark.test_stream[0]
+    for index, pair in enumerate(context_of(experience).pairs):
+        signal, target, _ = experience.dataset[index]
+        loaded = pair.load()
+        assert torch.equal(signal[0], torch.from_numpy(loaded.signal))
+        assert torch.equal(target[0], torch.from_numpy(loaded.target))
+
+
+def test_building_a_benchmark_loads_no_volume(tiny_collection):
+    counting = CountingCollection(tiny_collection)
+    scenario = Scenario(name="two", experiences=[["dna"], ["nucleolus"]])
+    benchmark = build_benchmark(scenario, data=counting, patch_size=(4, 8, 8))
+    assert counting.loads == 0
+    _ = benchmark.train_stream[0].dataset[0]
+    assert counting.loads == 1
+
+
+def test_patches_differ_between_epochs_and_repeat_under_a_seed(benchmark):
+    dataset = benchmark.train_stream[0].dataset
+    torch.manual_seed(3)
+    first, second = dataset[0][0], dataset[0][0]
+    torch.manual_seed(3)
+    assert torch.equal(dataset[0][0], first)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_every_scenario_of_the_package_covers_all_tasks_once(name):
+    scenario = load_scenario(name)
+    assert sorted(scenario.task_names) == sorted(TASKS)
+    assert scenario.description
+
+
+def test_a_task_without_data_is_refused_by_name(tiny_collection):
+    with pytest.raises(UserError, match="asks for desmosome"):
+        build_benchmark(
+            Scenario(name="x", experiences=[["dna", "desmosome"]]), data=tiny_collection
+        )
+
+
+def test_a_foreign_experience_is_refused():
+    with pytest.raises(UserError, match="build_benchmark"):
+        context_of(object())
