@@ -25,6 +25,8 @@ TASKS: tuple[str, ...] = (
 )
 """The structures of Table 1 of the paper, in its (alphabetical) order."""
 
+_WRITTEN = {"dna": "DNA", "golgi_apparatus": "Golgi apparatus"}
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -53,4 +55,4 @@ def display_name(task: str) -> str:
     >>> display_name("dna")
     'DNA'
     """
-    return "DNA" if task == "dna" else task.replace("_", " ")
+    return _WRITTEN.get(task, task.replace("_", " "))

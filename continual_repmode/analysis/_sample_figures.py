@@ -66,7 +66,7 @@ def plot_samples(
 
 def _read(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
-        with np.load(path) as content:
+        with path.open("rb") as file, np.load(file) as content:
             return {name: content[name].astype(np.float32) for name in _COLUMNS}
     except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise UserError(f"{path}: not a sample of a run ({error})") from error

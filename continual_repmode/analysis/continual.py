@@ -181,6 +181,19 @@ def _defined_at_the_end(matrix: ResultRows) -> ResultRows:
     ]
 
 
+def check_reference(results: dict[str, Any]) -> dict[str, Any]:
+    """Return ``results`` if a run can be compared with it.
+
+    Raises
+    ------
+    UserError
+        If a metric has no result matrix.
+    """
+    for metric in METRICS:
+        reference_values(results, metric)
+    return results
+
+
 def _mean_by_task(record: ExperienceRecord, metric: str) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for row in record.rows:

@@ -142,9 +142,12 @@ def describe(config: "RunConfig", run: "Run") -> dict[str, Any]:
 
 
 def _read_reference(config: "RunConfig") -> dict[str, Any] | None:
+    from continual_repmode.analysis.continual import check_reference
     from continual_repmode.results import RunFolder
 
-    return RunFolder(config.reference).read_results() if config.reference else None
+    if config.reference is None:
+        return None
+    return check_reference(RunFolder(config.reference).read_results())
 
 
 def _carry_out(

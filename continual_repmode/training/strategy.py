@@ -125,6 +125,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             evaluator=evaluator or silent_evaluator(),
             eval_every=-1,
         )
+        self.optimized_param_id = {}  # or Avalanche would set the optimizer up twice
 
     @property
     def net(self) -> RepModeUNet:

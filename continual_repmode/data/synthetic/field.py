@@ -53,7 +53,7 @@ class Stain:
 STAINS: Mapping[str, Stain] = {
     "actin_filament": Stain(160, 20, 0.25, 0.12),
     "actomyosin_bundle": Stain(180, 25, 0.15, 0.3),
-    "cell_membrane": Stain(130, 25, 0.1, 0.15),
+    "cell_membrane": Stain(90, 25, 0.1, 0.15),
     "desmosome": Stain(500, 30, 0.1, 0.3),
     "dna": Stain(70, 20, 0.2, 0.25),
     "endoplasmic_reticulum": Stain(150, 20, 0.25, 0.15),

@@ -1,0 +1,69 @@
+"""Help in under a second, and one clear line for every mistake."""
+
+import time
+
+import pytest
+
+from continual_repmode.__main__ import main
+
+
+def test_help_lists_the_commands_without_loading_anything_heavy(command, tmp_path):
+    started = time.perf_counter()
+    done = command("--help", cwd=tmp_path)
+    assert time.perf_counter() - started < 5  # about 0.1 s where nothing else runs
+    assert done.returncode == 0
+    assert "run  learn a stream of tasks" in done.stdout
+
+
+def test_help_of_run_offers_every_option(capsys):
+    assert main(["run", "--help"]) == 0
+    text = capsys.readouterr().out
+    for option in ("*incremental", "leave_one_out", "naive", "paper", "manifest"):
+        assert option in text
+
+
+def test_without_arguments_the_help_is_shown(capsys):
+    assert main([]) == 0
+    assert "usage: continual-repmode COMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["train.epocs=3"],
+            "'train.epocs' with these options: did you mean train.epochs?",
+        ),
+        (["sed=3"], "did you mean seed?"),
+        (["train.epochs=three"], "train.epochs: Value 'three'"),
+        (["scenario=incremntal"], "choose one of incremental, joint, leave_one_out"),
+        (["strategy=ewc"], "strategy=ewc: choose one of naive, repmode"),
+        (["scenario=mine.yaml"], "mine.yaml: No such file"),
+        (["model.width=0"], "model.width=0: must be at least 1"),
+        (["nonsense"], "write a setting as name=value"),
+        (["data=manifest"], "data.manifest: a value is needed"),
+        (["data=manifest", "data.manifest=none.csv"], "none.csv"),
+        (["data.patch_size=[16,30,32]"], "the Y side 30 is not a multiple of 4"),
+        (["device=tpu0"], "device='tpu0'"),
+        (["reference=nowhere"], "nowhere: no results.json here"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(
+    capsys, tmp_path, monkeypatch, cells_cache, settings, message
+):
+    monkeypatch.chdir(tmp_path)
+    small = ["data.shape=[8,16,16]", f"data.cache_dir={cells_cache}"]
+    few = ["data.num_train=1", "data.num_valid=1", "data.num_test=1"]
+    generated = [] if "data=manifest" in settings else small + few
+    assert main(["run", *generated, *settings]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_unknown_command_lists_the_known_ones(capsys):
+    assert main(["trian"]) == 2
+    assert (
+        "there is no command 'trian'; the commands are run" in capsys.readouterr().err
+    )
