@@ -1,0 +1,1 @@
+"""Reads run folders: tables, continual-learning scores and figures."""
