@@ -170,7 +170,7 @@ def microtubule(layer: CellLayer, rng: np.random.Generator) -> FloatVolume:
         clearance_um=0.8,
     )
     filaments = _saturate(draw_threads(layer.grid, threads, 0.15))
-    return 0.5 * filaments + 0.35 * cytoplasm(layer) + spindles(layer)
+    return 0.7 * filaments + 0.3 * cytoplasm(layer) + spindles(layer)
 
 
 def spindles(layer: CellLayer) -> FloatVolume:

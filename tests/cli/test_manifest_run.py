@@ -1,0 +1,84 @@
+"""The main job on TIFF files of a lab: one multi-channel field, cut into parts."""
+
+import csv
+
+import numpy as np
+import pytest
+import tifffile
+
+from continual_repmode.data.synthetic import simulate_field
+from continual_repmode.results import RunFolder
+
+TASKS = ("dna", "nuclear_envelope", "nucleolus")
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Write one OME-TIFF field per task and a manifest that cuts each along X."""
+    rows = []
+    for seed, task in enumerate(TASKS):
+        light, fluorescence = simulate_field(seed, (12, 32, 96), task)
+        tifffile.imwrite(
+            tmp_path / f"{task}.ome.tif",
+            np.stack([fluorescence, light]),
+            metadata={
+                "axes": "CZYX",
+                "Channel": {"Name": ["EGFP", "Bright"]},
+                **{f"PhysicalSize{axis}": 0.29 for axis in "XYZ"},
+                **{f"PhysicalSize{axis}Unit": "µm" for axis in "XYZ"},
+            },
+        )
+        for split, x0, x1 in (("train", 0, 48), ("valid", 48, 72), ("test", 72, 96)):
+            rows.append(
+                {
+                    "task": task,
+                    "path": f"{task}.ome.tif",
+                    "channel_signal": "Bright",
+                    "channel_target": "EGFP",
+                    "split": split,
+                    "x0": x0,
+                    "x1": x1,
+                    "notes": "ignored",
+                }
+            )
+    with (tmp_path / "field.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return tmp_path / "field.csv"
+
+
+def test_own_volumes_run_through_to_results_and_figures(manifest, command):
+    work = manifest.parent
+    (work / "mine.yaml").write_text(
+        "experiences: [[dna, nuclear_envelope], [nucleolus]]\n"
+    )
+    done = command(
+        "run",
+        "scenario=mine.yaml",
+        "data=manifest",
+        "data.manifest=field.csv",
+        "data.patch_size=[8,16,16]",
+        "model.width=4",
+        "train.epochs=2",
+        "train.extension_epochs=2",
+        "hydra.run.dir=run",
+        cwd=work,
+    )
+    assert done.returncode == 0, done.stderr
+    folder = RunFolder(work / "run")
+    results = folder.read_results()
+    assert results["tasks"] == list(TASKS)
+    assert results["old_tasks_unchanged"] is True
+    assert results["voxel_size_um"] == [0.29, 0.29, 0.29]
+    assert (folder.figures / "samples.png").is_file()
+
+
+def test_a_task_without_rows_is_told_before_any_work(manifest, command):
+    done = command(
+        "run", "data=manifest", f"data.manifest={manifest}", cwd=manifest.parent
+    )
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert "scenario 'incremental' asks for actin_filament" in last
+    assert list((manifest.parent / "runs").rglob("*.json")) == []
