@@ -60,7 +60,7 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         config.stream(),
         data=collection,
         patch_size=_triple(config.data.patch_size),
-        flip=config.data.flip,
+        flip_axes=config.data.flip_axes,
         pad_small=config.data.pad_small,
     )
     net = build_network(config, folder)

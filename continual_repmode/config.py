@@ -71,8 +71,9 @@ class DataConfig:
 
     #: Training patch [z, y, x] in voxels.
     patch_size: list[int] = field(default_factory=lambda: [32, 128, 128])
-    #: Flip training patches along each axis at random.
-    flip: bool = True
+    #: Axes along which training patches are flipped at random; the paper: ZYX. A flip
+    #: along Z turns the contrast of transmitted light around, which is harder to learn.
+    flip_axes: str = "ZYX"
     #: Pad volumes smaller than the patch instead of refusing them.
     pad_small: bool = False
     #: Prediction window [z, y, x] in voxels; null: the size of the patch.

@@ -10,6 +10,9 @@ from continual_repmode.data.collection import LoadedPair, Pair
 from continual_repmode.data.patches import cut, pad_to, random_flips, random_start
 from continual_repmode.errors import UserError
 
+FLIPS = ("", "X", "Y", "Z", "YX", "ZX", "ZY", "ZYX")
+"""Sets of axes along which patches may be flipped."""
+
 
 class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     """One random patch of each image per epoch (Section 4, "Implementation details").
@@ -23,8 +26,9 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         Loaded when an item is asked for.
     patch_size : sequence of int
         Sides (z, y, x) in voxels of the model grid; the paper's are (32, 128, 128).
-    flip : bool
-        Flip each axis with probability one half.
+    flip_axes : str
+        Flip each of these axes with probability one half: ``"ZYX"`` as the paper does,
+        ``"YX"`` to leave focus alone, ``""`` for no flips.
     pad_small : bool
         Mirror images smaller than the patch at their faces instead of refusing them.
     """
@@ -33,17 +37,22 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         self,
         pairs: Sequence[Pair],
         patch_size: Sequence[int],
-        flip: bool = True,
+        flip_axes: str = "ZYX",
         pad_small: bool = False,
     ) -> None:
         if len(patch_size) != 3 or min(patch_size) < 1:
             raise UserError(
                 f"data.patch_size={list(patch_size)}: use three positive sides [z,y,x]"
             )
+        if flip_axes not in FLIPS:
+            raise UserError(
+                f"data.flip_axes={flip_axes!r}: use one of "
+                f"{', '.join(map(repr, FLIPS))}"
+            )
         z, y, x = patch_size
         self.pairs = pairs
         self.patch_size = (z, y, x)
-        self.flip = flip
+        self.flip_axes = flip_axes
         self.pad_small = pad_small
 
     def __len__(self) -> int:
@@ -64,7 +73,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
                 "data.pad_small=true"
             )
         start = random_start((z, y, x), self.patch_size)
-        flips = random_flips() if self.flip else ()
+        flips = random_flips(self.flip_axes)
         return (
             cut(signal, start, self.patch_size, flips),
             cut(target, start, self.patch_size, flips),

@@ -30,9 +30,9 @@ def random_start(shape: Shape, patch_size: Shape) -> Shape:
     return z, y, x
 
 
-def random_flips() -> tuple[int, ...]:
-    """Draw the axes to flip, each with probability one half, as above."""
-    return tuple(axis for axis in range(3) if torch.rand(()) < 0.5)
+def random_flips(axes: str = "ZYX") -> tuple[int, ...]:
+    """Draw the axes to flip, each of ``axes`` with probability one half, as above."""
+    return tuple("ZYX".index(axis) for axis in axes if torch.rand(()) < 0.5)
 
 
 def cut(

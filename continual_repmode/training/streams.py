@@ -41,7 +41,7 @@ def build_benchmark(
     *,
     data: Collection,
     patch_size: tuple[int, int, int] = (32, 128, 128),
-    flip: bool = True,
+    flip_axes: str = "ZYX",
     pad_small: bool = False,
 ) -> CLScenario:
     """Build an Avalanche benchmark with train, valid and test streams.
@@ -60,8 +60,8 @@ def build_benchmark(
         :class:`continual_repmode.data.synthetic.SyntheticCells`.
     patch_size : tuple of int
         Training patch (Z, Y, X) in voxels.
-    flip : bool
-        Flip training patches along each axis with probability 0.5.
+    flip_axes : str
+        Flip training patches along each of these axes with probability 0.5.
     pad_small : bool
         Pad volumes smaller than the patch instead of refusing them.
 
@@ -83,7 +83,7 @@ def build_benchmark(
     pairs = {split: _pairs(scenario, data, split) for split in get_args(Split)}
     patches: dict[str, Any] = {
         "patch_size": patch_size,
-        "flip": flip,
+        "flip_axes": flip_axes,
         "pad_small": pad_small,
     }
     benchmark = with_task_labels(

@@ -50,12 +50,27 @@ def test_signal_and_target_come_from_the_same_place_flipped_alike() -> None:
 
 def test_without_flips_every_patch_is_a_plain_box() -> None:
     torch.manual_seed(0)
-    dataset = PatchDataset([NumberedPair((4, 8, 8))], (2, 4, 4), flip=False)
+    dataset = PatchDataset([NumberedPair((4, 8, 8))], (2, 4, 4), flip_axes="")
 
     for _ in range(30):
         signal, _ = dataset[0]
         assert bool((signal.diff(dim=3) == 1).all())
         assert bool((signal.diff(dim=2) == 8).all())
+
+
+def test_flips_keep_to_the_axes_asked_for() -> None:
+    torch.manual_seed(0)
+    dataset = PatchDataset([NumberedPair((4, 8, 8))], (2, 4, 4), flip_axes="YX")
+
+    steps_z = {float(dataset[0][0].diff(dim=1).unique()) for _ in range(30)}
+    steps_x = {float(dataset[0][0].diff(dim=3).unique()) for _ in range(30)}
+    assert steps_z == {64.0}
+    assert steps_x == {1.0, -1.0}
+
+
+def test_unknown_flip_axes_are_refused() -> None:
+    with pytest.raises(UserError, match="flip_axes='XY'"):
+        PatchDataset([NumberedPair((4, 8, 8))], (2, 4, 4), flip_axes="XY")
 
 
 def test_the_global_generator_decides_so_that_a_run_can_be_resumed() -> None:
