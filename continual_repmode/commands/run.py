@@ -159,6 +159,7 @@ def _carry_out(
     from continual_repmode.analysis.table import format_table
     from continual_repmode.training.loop import run_stream
 
+    print(f"run folder: {folder.path}", file=sys.stderr)
     try:
         with warnings.catch_warnings():  # Avalanche changes the filters
             run_stream(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from continual_repmode.metrics.regression import RegressionSums
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training._avalanche import MetricValue, SupervisedPlugin
 from continual_repmode.training.streams import context_of
 
 
@@ -86,6 +86,17 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
                 self.best_weights = _learnable_state(strategy.net)
         loss = sum(self._losses) / len(self._losses)
         self.curve.append(EpochRecord(epoch, loss, valid_mse))
+        self._publish(strategy, {"train_loss": loss, "valid_mse": valid_mse})
+
+    def _publish(self, strategy: Any, values: dict[str, float | None]) -> None:
+        """Hand the values of this epoch to the loggers."""
+        experience = strategy.experience.current_experience
+        step = strategy.clock.train_iterations
+        for name, value in values.items():
+            if value is not None:
+                full_name = f"{name}/experience_{experience}"
+                emitted = MetricValue(self, full_name, value, step)
+                strategy.evaluator.publish_metric_value(emitted)
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:
         """Go back to the best weights."""
