@@ -7,7 +7,6 @@ header sits in the file's metadata under one key and always carries ``format`` a
 
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import replacing
 
 FORMAT = "continual_repmode"
 VERSION = 1
@@ -49,16 +49,10 @@ def write_tensors(
     if reserved:
         raise ValueError(f"header keys {sorted(reserved)} are reserved")
     text = json.dumps({"format": FORMAT, "version": VERSION, **header}, allow_nan=False)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with replacing(Path(path)) as temporary:
         save_file(_separate(tensors), temporary, metadata={_METADATA_KEY: text})
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,6 +1,5 @@
 """The machine a run happens on: random seeds, devices, versions of what it uses."""
 
-import os
 import platform
 import random
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import replacing
 
 _PACKAGES = ("continual-repmode", "torch", "avalanche-lib", "numpy", "scipy")
 
@@ -59,10 +59,5 @@ def versions() -> dict[str, str]:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write ``text`` to a temporary file beside ``path``, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

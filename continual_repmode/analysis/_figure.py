@@ -4,7 +4,6 @@ Figures are made without pyplot, so making one changes nothing outside it. Colou
 apart for people with colour-vision deficiencies (Okabe and Ito 2008; viridis).
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from continual_repmode.analysis.gating import part_of
+from continual_repmode.files import replacing
 from continual_repmode.tasks import display_name
 
 BLUE = "#0072B2"
@@ -34,13 +34,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, all at once or not at all; return ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

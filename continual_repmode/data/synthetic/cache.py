@@ -1,10 +1,8 @@
 """Generated pairs on disk: written once, checked whenever they are read."""
 
 import hashlib
-import io
 import json
 import os
-import tempfile
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from continual_repmode.data.synthetic.field import SIMULATOR_VERSION, simulate_field
 from continual_repmode.errors import UserError
+from continual_repmode.files import replacing
 
 CHANNELS = ("light", "fluorescence")
 RawPair = tuple[NDArray[np.uint16], NDArray[np.uint16]]
@@ -81,12 +80,11 @@ class PairCache:
         pair = recipe.generate()
         note = {"recipe": asdict(recipe), "crc32": [_checksum(v) for v in pair]}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             for name, volume in zip(CHANNELS, pair, strict=True):
-                content = io.BytesIO()
-                np.save(content, volume, allow_pickle=False)
-                _replace(self._path(recipe, f"-{name}.npy"), content.getvalue())
-            _replace(self._path(recipe, ".json"), json.dumps(note, indent=1).encode())
+                with replacing(self._path(recipe, f"-{name}.npy")) as temporary:
+                    np.save(temporary, volume, allow_pickle=False)
+            with replacing(self._path(recipe, ".json")) as temporary:
+                temporary.write_text(json.dumps(note, indent=1))
         except OSError as error:
             raise UserError(
                 f"cannot store generated cells in {self.folder} ({error.strerror}); "
@@ -128,16 +126,3 @@ def _checksum(volume: NDArray[np.uint16]) -> int:
     return zlib.crc32(
         volume.tobytes(), zlib.crc32(f"{volume.dtype.str}{volume.shape}".encode())
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name in its folder, then move it into place."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,12 +1,12 @@
 """Keeps one test prediction of every task for the figures."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from continual_repmode.files import replacing
 from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.streams import context_of
 
@@ -46,16 +46,14 @@ class SamplesPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unty
         if pair.task in self._seen:
             return
         self._seen.add(pair.task)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f".{pair.task}.{os.getpid()}.npz"
-        np.savez_compressed(
-            temporary,
-            signal=_middle(strategy.mb_x),
-            target=_middle(strategy.mb_y),
-            prediction=_middle(strategy.mb_output),
-            image=pair.name,
-        )
-        temporary.replace(self._folder / f"{pair.task}.npz")
+        with replacing(self._folder / f"{pair.task}.npz") as temporary:
+            np.savez_compressed(
+                temporary,
+                signal=_middle(strategy.mb_x),
+                target=_middle(strategy.mb_y),
+                prediction=_middle(strategy.mb_output),
+                image=pair.name,
+            )
 
 
 def _middle(volume: Tensor) -> Any:

@@ -1,6 +1,5 @@
 """Saves the training state after each epoch, and goes on from it."""
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import torch
 
+from continual_repmode.files import replacing
 from continual_repmode.training._avalanche import SupervisedPlugin
 
 
@@ -94,10 +94,5 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         torch.save(content, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
