@@ -125,7 +125,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             evaluator=evaluator or silent_evaluator(),
             eval_every=-1,
         )
-        self.optimized_param_id = {}  # or Avalanche would set the optimizer up twice
+        # Not None, or Avalanche would set the optimizer up before the network grows.
+        self.optimized_param_id: dict[str, Any] = {}
 
     @property
     def net(self) -> RepModeUNet:
@@ -174,9 +175,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         grouped = {p for group in groups for p in group["params"]}
         groups[0]["params"] += [p for p in trainable if p not in grouped]
         self.optimizer.state.clear()
-        self.optimized_param_id: dict[
-            str, Any
-        ] = {}  # tells Avalanche that the optimizer is set up
 
     def _train_exp(self, experience: CLExperience, *_: Any, **kwargs: Any) -> None:
         """Run the epochs from ``first_epoch`` on (above 0 when a run is resumed)."""
