@@ -1,0 +1,275 @@
+"""The loop of all strategies for dense 3D regression, in Avalanche's manner.
+
+The loop of every strategy here::
+
+    train(experience)
+        the network grows          (TaskModule.adaptation)
+        the optimizer is given the trainable parameters
+        for each epoch
+            for each batch         forward, loss, backward, step
+            validate               (ValidationPlugin keeps the best weights)
+        best weights, stored gates, proof that old tasks are unchanged
+    eval(test_stream)
+        for each learned task, for each volume
+            predict by Gaussian windows, measure
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.utils.data import DataLoader, RandomSampler
+
+from continual_repmode.errors import UserError
+from continual_repmode.inference.tiled import predict_volume
+from continual_repmode.models import RepModeUNet, reparameterize
+from continual_repmode.training._avalanche import (
+    CLExperience,
+    EvaluationPlugin,
+    SupervisedPlugin,
+    SupervisedTemplate,
+)
+from continual_repmode.training.metric_plugins import silent_evaluator
+from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
+from continual_repmode.training.plugins.validation import ValidationPlugin
+from continual_repmode.training.streams import context_of, task_names_of
+from continual_repmode.training.task_module import Grow, TaskModule
+
+_log = logging.getLogger(__name__)
+
+
+class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is untyped
+    """The training and evaluation loop that all strategies of this package share.
+
+    Differs from Avalanche's template in that batches mix tasks at random instead of
+    balancing them (methods of the paper, Sec. 4.1), the optimizer holds trainable
+    parameters only, and evaluation predicts whole volumes by Gaussian windows.
+
+    Parameters
+    ----------
+    model : RepModeUNet
+        Made with ``task_names=benchmark.base_tasks``.
+    grow : Grow
+        Adds a task to the network when it arrives.
+    optimizer : Optimizer, optional
+        Adam with the paper's learning rate 1e-4 unless given.
+    criterion : callable, optional
+        Loss of (prediction, target); mean squared error unless given.
+    train_mb_size : int
+        Patches in a batch.
+    train_epochs : int
+        Epochs of every experience; an epoch is one random patch of every image.
+    extension_epochs : int, optional
+        Epochs of every experience after the first, if different.
+    device : str or torch.device
+        Where to compute.
+    plugins : sequence of SupervisedPlugin, optional
+        Further plugins; they run after the strategy's own, so after an experience
+        they see its best weights.
+    evaluator : EvaluationPlugin, optional
+        One with :class:`RegressionMetrics` and no loggers unless given.
+    validate_every : int
+        Epochs between validations; the last epoch is always validated.
+    window : tuple of int
+        Prediction window (Z, Y, X) in voxels.
+    overlap : float
+        Share of a window, 0 to below 1, that it has in common with the next.
+    precision : {"float32", "bfloat16"}
+        Of forward and backward passes (autocast).
+    num_workers : int
+        Processes that load training patches.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: RepModeUNet,
+        grow: Grow,
+        optimizer: Optimizer | None = None,
+        criterion: Any = None,
+        train_mb_size: int = 8,
+        train_epochs: int = 1,
+        extension_epochs: int | None = None,
+        device: str | torch.device = "cpu",
+        plugins: Sequence[SupervisedPlugin] = (),
+        evaluator: EvaluationPlugin | None = None,
+        validate_every: int = 1,
+        window: tuple[int, int, int] = (32, 128, 128),
+        overlap: float = 0.5,
+        precision: str = "float32",
+        num_workers: int = 0,
+    ) -> None:
+        self.validation = ValidationPlugin(every=validate_every)
+        self.window = window
+        self.overlap = overlap
+        self.num_workers = num_workers
+        self.first_epoch = 0
+        self._epochs = (train_epochs, extension_epochs or train_epochs)
+        self._sampler: RecordingSampler | None = None
+        self._deployed: dict[int, Any] = {}
+        model.to(device)
+        super().__init__(
+            model=TaskModule(model, grow, precision=precision),
+            optimizer=optimizer or Adam(model.parameters(), lr=1e-4),
+            criterion=criterion or nn.MSELoss(),
+            train_mb_size=train_mb_size,
+            train_epochs=train_epochs,
+            eval_mb_size=1,
+            device=device,
+            plugins=[FiniteGuardPlugin(), self.validation, *plugins],
+            evaluator=evaluator or silent_evaluator(),
+            eval_every=-1,
+        )
+        # Not None, or Avalanche would set the optimizer up before the network grows.
+        self.optimized_param_id: dict[str, Any] = {}
+
+    @property
+    def net(self) -> RepModeUNet:
+        """The network itself, without Avalanche's wrapper."""
+        net: RepModeUNet = self.model.net
+        return net
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        is_extension = self.experience.current_experience > 0
+        self.train_epochs = self._epochs[is_extension]
+        super()._before_training_exp(**kwargs)
+
+    def make_train_dataloader(self, **_: Any) -> None:
+        """Draw patches of all tasks of the experience in random order."""
+        self._sampler = RecordingSampler(self.adapted_dataset)
+        self.dataloader = DataLoader(
+            self.adapted_dataset,
+            batch_size=self.train_mb_size,
+            sampler=self._sampler,
+            num_workers=self.num_workers,
+            pin_memory=self.device.type == "cuda",
+            collate_fn=self.adapted_dataset.collate_fn,
+        )
+
+    def make_optimizer(self, **_: Any) -> None:
+        """Give the optimizer the trainable parameters, and only them, without state.
+
+        New parameters join the first group; frozen ones leave, so that weight decay
+        and momentum cannot move them. Each experience starts with empty moments, so
+        that a run resumed between two experiences goes on as the undisturbed one.
+
+        Raises
+        ------
+        UserError
+            If nothing is trainable.
+        """
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        if not trainable:
+            raise UserError(
+                f"the tasks {', '.join(task_names_of(self.experience))} were learned "
+                "and frozen before: train an experience with a new task"
+            )
+        groups, wanted = self.optimizer.param_groups, set(trainable)
+        for group in groups:
+            group["params"] = [p for p in group["params"] if p in wanted]
+        grouped = {p for group in groups for p in group["params"]}
+        groups[0]["params"] += [p for p in trainable if p not in grouped]
+        self.optimizer.state.clear()
+
+    def _train_exp(self, experience: CLExperience, *_: Any, **kwargs: Any) -> None:
+        """Run the epochs from ``first_epoch`` on (above 0 when a run is resumed)."""
+        self.clock.train_exp_epochs = self.first_epoch
+        for _epoch in range(self.first_epoch, self.train_epochs):
+            self._before_training_epoch(**kwargs)
+            if self._stop_training:
+                break
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
+        self.first_epoch = 0
+
+    def batch_images(self) -> list[str]:
+        """Return the names of the images in the current training batch."""
+        if self._sampler is None or self.mbatch is None:
+            return []
+        start = self.clock.train_epoch_iterations * self.train_mb_size
+        indices = self._sampler.order[start : start + self.train_mb_size]
+        pairs = context_of(self.experience).pairs
+        return [pairs[index].name for index in indices]
+
+    def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
+        """Measure every learned task of a stream; says which tasks it left out.
+
+        Raises
+        ------
+        UserError
+            If none of the tasks has been learned.
+        """
+        experiences = exp_list if isinstance(exp_list, Iterable) else [exp_list]
+        learned: list[CLExperience] = []
+        left_out: list[CLExperience] = []
+        for experience in experiences:
+            names = task_names_of(experience)
+            known = all(name in self.net.task_names for name in names)
+            (learned if known else left_out).append(experience)
+        missing = [name for exp in left_out for name in task_names_of(exp)]
+        if not learned:
+            raise UserError(
+                f"none of the tasks {', '.join(missing)} has been learned yet: "
+                "train on an experience first"
+            )
+        if missing:
+            _log.warning("not evaluated, not learned yet: %s", ", ".join(missing))
+        results: dict[str, Any] = super().eval(learned, **kwargs)
+        return results
+
+    def forward(self) -> Tensor:
+        """Predict patches in training, whole volumes in evaluation."""
+        if self.is_training:
+            output: Tensor = self.model(self.mb_x, self.mb_task_id)
+            return output
+        return self.predict(self.mb_x, int(self.mb_task_id[0]))
+
+    def predict(self, signal: Tensor, label: int) -> Tensor:
+        """Predict one volume of one task by Gaussian windows (paper, Sec. 4.1).
+
+        Parameters
+        ----------
+        signal : Tensor, shape (1, 1, Z, Y, X)
+            Z-scored transmitted light.
+        label : int
+            Task label.
+
+        Returns
+        -------
+        Tensor, shape (1, 1, Z, Y, X)
+        """
+        if label not in self._deployed:
+            self._deployed[label] = reparameterize(self.net, label).eval()
+        network = self._deployed[label]
+        with self.model.autocast(signal.device):
+            predicted = predict_volume(
+                network, signal[0], window=self.window, overlap=self.overlap
+            )
+        return predicted[None]
+
+    def forget_deployed(self) -> None:
+        """Drop the merged networks of :meth:`predict`; call it when weights change."""
+        self._deployed.clear()
+
+    def _before_eval(self, **kwargs: Any) -> None:
+        self.forget_deployed()
+        super()._before_eval(**kwargs)
+
+    def _eval_cleanup(self) -> None:
+        self.forget_deployed()
+        super()._eval_cleanup()
+
+
+class RecordingSampler(RandomSampler):
+    """A random sampler that remembers the order it drew."""
+
+    def __init__(self, dataset: Any) -> None:
+        super().__init__(dataset)
+        self.order: list[int] = []
+
+    def __iter__(self) -> Iterator[int]:
+        self.order = list(super().__iter__())
+        return iter(self.order)
