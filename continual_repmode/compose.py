@@ -53,7 +53,9 @@ def launch(
         If a setting is unknown or its value cannot be understood.
     """
     register_configs()
-    sys.argv = ["continual-repmode run", *_register_scenarios(arguments)]
+    words = _register_scenarios(arguments)
+    words.sort(key=lambda word: word not in {"-m", "--multirun"})  # argparse needs it
+    sys.argv = ["continual-repmode run", *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we tell it in one line
     failures: list[UserError] = []
 
