@@ -1,5 +1,6 @@
 """The one place that turns settings into objects."""
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,8 @@ from continual_repmode.config import (
     RunConfig,
     SyntheticConfig,
 )
+from continual_repmode.data.check import sound_collection
 from continual_repmode.data.collection import Collection
-from continual_repmode.data.manifest import ManifestCollection
 from continual_repmode.data.synthetic import SyntheticCells
 from continual_repmode.errors import UserError
 from continual_repmode.models import RepModeUNet, load_model
@@ -34,6 +35,8 @@ from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
 from continual_repmode.training.strategy import Naive, RepMode
 from continual_repmode.training.streams import build_benchmark
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +84,7 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
 
 
 def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
-    """Open the data; generated volumes that are missing are made now."""
+    """Open the data; volumes that are not generated or prepared yet are now."""
     match config.data:
         case SyntheticConfig() as data:
             cells = SyntheticCells(
@@ -96,12 +99,24 @@ def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
             cells.prepare(num_processes=os.cpu_count() or 1)
             return cells
         case ManifestConfig() as data:
-            return ManifestCollection(
+            check = sound_collection(
                 data.manifest,
+                tasks=tasks,
+                patch_size=_triple(data.patch_size),
+                pad_small=data.pad_small,
+                num_processes=os.cpu_count() or 1,
+                root=data.root,
                 voxel_size_um=data.voxel_size_um,
                 source_voxel_size_um=data.source_voxel_size_um,
                 seed=data.seed,
+                resize=data.resize,
+                order=data.order,
+                storage=data.storage,
+                cache_dir=data.cache_dir,
             )
+            for finding in check.findings:
+                _log.warning("%s", finding.line())
+            return check.collection
     raise TypeError(f"no data source for {type(config.data).__name__}")
 
 

@@ -5,7 +5,7 @@ bad values on construction with one line that names the setting.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from hydra.core.config_store import ConfigStore
@@ -13,6 +13,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from continual_repmode.data.preparation import Order, Storage
+from continual_repmode.data.resampling import ResizeMethod
 from continual_repmode.errors import UserError
 from continual_repmode.scenario import Scenario
 
@@ -116,23 +118,42 @@ class SyntheticConfig(DataConfig):
         _require(self.seed >= 0, "data.seed", self.seed, "at least 0")
 
 
+_MANIFEST_CHOICES = {
+    "resize": get_args(ResizeMethod),
+    "order": get_args(Order),
+    "storage": get_args(Storage),
+}
+
+
 @dataclass(kw_only=True, slots=True)
 class ManifestConfig(DataConfig):
     """Volumes listed in a CSV file."""
 
-    #: The CSV file; see the README for its columns.
+    #: The CSV file, or a folder of them; see docs/data.md for the columns.
     manifest: str = MISSING
+    #: What relative paths in it are relative to; null: the folder of the CSV file.
+    root: str | None = None
     #: Voxel size [z, y, x] of the model grid in um.
     voxel_size_um: list[float] = field(default_factory=lambda: [0.29, 0.29, 0.29])
     #: Voxel size [z, y, x] in um of files that do not tell theirs; null: refuse them.
     source_voxel_size_um: list[float] | None = None
     #: Seed of the split into training, validation and test images.
     seed: int = 0
+    #: paper: cubic splines as in the published code; fast: average and linear.
+    resize: str = "paper"
+    #: zscore_first as in the paper, or resize_first.
+    order: str = "zscore_first"
+    #: Type of prepared volumes on disk: float16 or float32.
+    storage: str = "float16"
+    #: Where prepared volumes are kept; null: the user's cache folder.
+    cache_dir: str | None = None
 
     def __post_init__(self) -> None:
         """Check ranges."""
         DataConfig.__post_init__(self)
         _require_sides("data.voxel_size_um", self.voxel_size_um)
+        for name, choices in _MANIFEST_CHOICES.items():
+            _require_choice(f"data.{name}", getattr(self, name), choices)
         if self.source_voxel_size_um is not None:
             _require_sides("data.source_voxel_size_um", self.source_voxel_size_um)
 

@@ -2,5 +2,8 @@
 
 VERBS = {
     "run": "learn a stream of tasks, testing after each experience",
+    "check": "look at every volume of a manifest before training on it",
+    "prepare": "bring the volumes of a manifest onto the model grid, ahead of a run",
+    "download": "fetch the Allen label-free collection and write its manifest",
 }
 """Verb -> what it does, in one line."""

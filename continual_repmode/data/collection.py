@@ -24,14 +24,15 @@ class LoadedPair:
 
     Attributes
     ----------
-    signal, target : ndarray of float32, shape (Z, Y, X)
-        Transmitted light and fluorescence, z-scored per image, on the model grid.
+    signal, target : ndarray of float16 or float32, shape (Z, Y, X)
+        Transmitted light and fluorescence, z-scored per image, on the model grid;
+        possibly read-only maps of files. Compute with them in float32.
     signal_intensity, target_intensity : Intensity
         What the z-scores were before, in raw camera counts.
     """
 
-    signal: NDArray[np.float32]
-    target: NDArray[np.float32]
+    signal: NDArray[np.floating]
+    target: NDArray[np.floating]
     signal_intensity: Intensity
     target_intensity: Intensity
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -100,4 +102,9 @@ class VolumeDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         loaded: LoadedPair = self.pairs[index].load()
-        return torch.tensor(loaded.signal)[None], torch.tensor(loaded.target)[None]
+        return _tensor(loaded.signal), _tensor(loaded.target)
+
+
+def _tensor(volume: NDArray[np.floating]) -> Tensor:
+    """Copy a volume (Z, Y, X) into a tensor (1, Z, Y, X) of float32."""
+    return torch.from_numpy(np.array(volume)).float()[None]

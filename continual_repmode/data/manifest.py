@@ -7,15 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from continual_repmode.data.collection import Split
+from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest_pairs import (
     Box,
     ManifestPair,
-    VoxelSizeUm,
     row_voxel_size_um,
     source_channels,
 )
 from continual_repmode.data.manifest_rows import CROP, ManifestRow, read_rows
+from continual_repmode.data.preparation import (
+    Order,
+    Preparation,
+    Storage,
+    VoxelSizeUm,
+)
+from continual_repmode.data.preparing import prepare_pairs
+from continual_repmode.data.resampling import ResizeMethod
 from continual_repmode.data.splits import split_sources
+from continual_repmode.data.store import PreparedStore, default_store_folder
 from continual_repmode.data.volumes import VolumeReader, open_volume
 from continual_repmode.errors import UserError
 
@@ -28,20 +37,34 @@ class ManifestCollection:
     ``path_signal, path_target`` (two files; the channel columns may be added).
     Optional are ``split`` (train, valid, test), ``voxel_size_z_um``,
     ``voxel_size_y_um`` and ``voxel_size_x_um`` (micrometres, instead of what the file
-    says), and ``z0, z1, y0, y1, x0, x1`` (a crop in raw voxels; blank means to the
-    edge). Channels are indices from 0 or names, paths are relative to the manifest,
-    and other columns are left alone.
+    says), ``z0, z1, y0, y1, x0, x1`` (a crop in raw voxels; blank means to the edge),
+    and, for files with several of them, ``scene, time, view, phase, illumination,
+    rotation, block, tile, level``. Channels are indices from 0 or names, paths are
+    relative to the manifest, and other columns are left alone. The manifests of
+    pytorch_fnet and RepMode (``path_czi``, the task in the file name) work too, also
+    as a folder of several.
+
+    Volumes are prepared once, into a folder of read-only arrays that all processes
+    share; see :class:`continual_repmode.data.store.PreparedStore`.
 
     Parameters
     ----------
     path : str or Path
-        The manifest.
+        The manifest, or a folder of manifests.
+    root : str or Path, optional
+        What relative paths in the rows are relative to, instead of the manifest.
     voxel_size_um : sequence of float
         Voxel size (z, y, x) of the model grid in micrometres.
     source_voxel_size_um : sequence of float, optional
         Voxel size (z, y, x) of files that do not tell theirs, in micrometres.
     seed : int
         For the random split of a manifest without the column ``split``.
+    resize, order, storage : str
+        See :class:`continual_repmode.data.preparation.Preparation`.
+    cache_dir : str or Path, optional
+        Where prepared volumes are kept; the user's cache folder by default.
+    faults : Faults, optional
+        Where to collect what is wrong with single rows; these rows are left out.
 
     Raises
     ------
@@ -55,31 +78,45 @@ class ManifestCollection:
         self,
         path: str | Path,
         *,
+        root: str | Path | None = None,
         voxel_size_um: Sequence[float] = (0.29, 0.29, 0.29),
         source_voxel_size_um: Sequence[float] | None = None,
         seed: int = 0,
+        resize: ResizeMethod = "paper",
+        order: Order = "zscore_first",
+        storage: Storage = "float16",
+        cache_dir: str | Path | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        self._voxel_size_um = _voxel_size("data.voxel_size_um", voxel_size_um)
+        faults = Faults(collect=False) if faults is None else faults
         fallback_um = (
             None
             if source_voxel_size_um is None
             else _voxel_size("data.source_voxel_size_um", source_voxel_size_um)
         )
+        grid_um = _voxel_size("data.voxel_size_um", voxel_size_um)
+        self._preparation = Preparation(grid_um, resize, order, storage)
+        self._store = PreparedStore(Path(cache_dir or default_store_folder()))
         path = Path(path)
-        rows = read_rows(path)
-        volumes = _open_files(rows)
-        self._pairs = [
-            ManifestPair(
-                row,
-                name,
-                *source_channels(row, volumes),
-                row_voxel_size_um(row, volumes, fallback_um),
-                self._voxel_size_um,
-            )
-            for row, name in zip(rows, _pair_names(rows), strict=True)
-        ]
-        self._splits = _assign_splits(path, self._pairs, seed)
-        _check_no_leak(self._pairs, self._splits)
+        rows = read_rows(path, None if root is None else Path(root), faults)
+        readers = _Readers()
+        self._pairs: list[ManifestPair] = []
+        for row, name in zip(rows, _pair_names(rows), strict=True):
+            with faults:
+                signal, target = readers.open(row, grid_um)
+                pair = ManifestPair(
+                    row,
+                    name,
+                    source_channels(row, signal, target),
+                    row_voxel_size_um(row, signal, target, fallback_um),
+                    self._preparation,
+                    self._store,
+                )
+                self._pairs.append(pair)
+        self._splits: list[Split] = ["train"] * len(self._pairs)
+        with faults:
+            self._splits = _assign_splits(path, self._pairs, seed)
+        _check_no_leak(self._pairs, self._splits, faults)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -89,7 +126,7 @@ class ManifestCollection:
     @property
     def voxel_size_um(self) -> VoxelSizeUm:
         """Voxel size (z, y, x) of the model grid in micrometres."""
-        return self._voxel_size_um
+        return self._preparation.voxel_size_um
 
     def pairs(self, task: str, split: Split) -> Sequence[ManifestPair]:
         """Return the pairs of one task and split, in the order of the manifest."""
@@ -99,9 +136,32 @@ class ManifestCollection:
             )
         return [
             pair
-            for pair, side in zip(self._pairs, self._splits, strict=True)
+            for pair, side in self.all_pairs()
             if pair.task == task and side == split
         ]
+
+    def all_pairs(self) -> list[tuple[ManifestPair, Split]]:
+        """Return every pair with its split, in the order of the manifest."""
+        return list(zip(self._pairs, self._splits, strict=True))
+
+    def prepare(self, progress: bool = True, num_processes: int = 1) -> None:
+        """Prepare every pair that is not in the store yet.
+
+        Parameters
+        ----------
+        progress : bool
+            Show a progress bar, if stderr is a terminal.
+        num_processes : int
+            Processes to share the work, started afresh ("spawn"): a script that asks
+            for more than one needs the usual ``if __name__ == "__main__"`` guard.
+
+        Raises
+        ------
+        UserError
+            If the disk lacks the space, or for the first channel that is damaged,
+            constant or not finite. What has been prepared stays.
+        """
+        prepare_pairs(self._pairs, progress=progress, num_processes=num_processes)
 
 
 def _voxel_size(option: str, voxel_size_um: Sequence[float]) -> VoxelSizeUm:
@@ -117,17 +177,40 @@ def _voxel_size(option: str, voxel_size_um: Sequence[float]) -> VoxelSizeUm:
     return float(z), float(y), float(x)
 
 
-def _open_files(rows: Sequence[ManifestRow]) -> dict[Path, VolumeReader]:
-    """Read the headers of every file once."""
-    volumes: dict[Path, VolumeReader] = {}
-    for row in rows:
-        for path in (row.signal_path, row.target_path):
-            if path not in volumes:
-                try:
-                    volumes[path] = open_volume(path)
-                except UserError as error:
-                    raise UserError(f"{row.where}: {error}") from error
-    return volumes
+class _Readers:
+    """Opens the files of rows, the headers of each one once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[object, VolumeReader | UserError] = {}
+
+    def open(
+        self, row: ManifestRow, grid_um: VoxelSizeUm
+    ) -> tuple[VolumeReader, VolumeReader]:
+        """Return the readers of signal and target.
+
+        A row that tells a voxel size or a crop speaks of the full resolution, so no
+        coarser level is taken then.
+        """
+        full = any(value is not None for value in (*row.voxel_size_um, *row.crop))
+        wanted_um = None if full else grid_um
+        return (
+            self._reader(row, row.signal_path, wanted_um),
+            self._reader(row, row.target_path, wanted_um),
+        )
+
+    def _reader(
+        self, row: ManifestRow, path: Path, wanted_um: VoxelSizeUm | None
+    ) -> VolumeReader:
+        key = (path, row.choices, wanted_um)
+        if key not in self._opened:
+            try:
+                self._opened[key] = open_volume(path, dict(row.choices), wanted_um)
+            except UserError as error:
+                self._opened[key] = error
+        opened = self._opened[key]
+        if isinstance(opened, UserError):
+            raise UserError(f"{row.where}: {opened}") from opened
+        return opened
 
 
 def _pair_names(rows: Sequence[ManifestRow]) -> list[str]:
@@ -157,19 +240,35 @@ def _assign_splits(path: Path, pairs: Sequence[ManifestPair], seed: int) -> list
     return [sides[str(pair.row.signal_path)] for pair in pairs]
 
 
-def _check_no_leak(pairs: Sequence[ManifestPair], splits: Sequence[Split]) -> None:
-    """Raise if two splits share voxels of an image, under whatever task or channel."""
-    seen: dict[Path, list[tuple[Split, ManifestPair]]] = defaultdict(list)
+def _check_no_leak(
+    pairs: Sequence[ManifestPair], splits: Sequence[Split], faults: Faults
+) -> None:
+    """Find pairs in two splits that share voxels of an image, in whatever channel."""
+    seen: dict[object, list[tuple[Split, ManifestPair]]] = defaultdict(list)
     for pair, split in zip(pairs, splits, strict=True):
-        for path in {pair.row.signal_path, pair.row.target_path}:
-            for other_split, other in seen[path]:
-                if split != other_split and _overlap(pair.signal.box, other.signal.box):
-                    raise UserError(
-                        f"{pair.row.where}: {path.name} is in {split!r} here and in "
-                        f"{other_split!r} in row {other.row.number}; put both in one "
-                        f"split, or give crops ({', '.join(CROP)}) that do not overlap"
-                    )
-            seen[path].append((split, pair))
+        with faults:
+            for path in {pair.row.signal_path, pair.row.target_path}:
+                field = (path, pair.row.choices)
+                for other_split, other in seen[field]:
+                    if split != other_split and _overlap(
+                        pair.signal.box, other.signal.box
+                    ):
+                        raise _leak(path, pair, split, other, other_split)
+                seen[field].append((split, pair))
+
+
+def _leak(
+    path: Path,
+    pair: ManifestPair,
+    split: Split,
+    other: ManifestPair,
+    other_split: Split,
+) -> UserError:
+    return UserError(
+        f"{pair.row.where}: {path.name} is in {split!r} here and in {other_split!r} in "
+        f"row {other.row.number}; put both in one split, or give crops "
+        f"({', '.join(CROP)}) that do not overlap"
+    )
 
 
 def _overlap(one: Box, other: Box) -> bool:

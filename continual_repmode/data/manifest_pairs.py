@@ -1,26 +1,34 @@
 """One row of a manifest and its image files: checked together, then loaded."""
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.data.collection import Intensity, LoadedPair
+from continual_repmode.data.collection import LoadedPair
+from continual_repmode.data.facts import (
+    FACTS_VERSION,
+    PairFacts,
+    from_json,
+    measure_pair,
+    to_json,
+)
 from continual_repmode.data.manifest_rows import (
     CROP,
     VOXEL_SIZE,
     ManifestRow,
     cell_error,
 )
-from continual_repmode.data.normalization import zscore
-from continual_repmode.data.resampling import resample
+from continual_repmode.data.preparation import Preparation, VoxelSizeUm
+from continual_repmode.data.store import PreparedArray, PreparedStore
 from continual_repmode.data.volumes import VolumeReader, channel_index, volume_shape
 from continual_repmode.errors import UserError
 
-VoxelSizeUm = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
+Read = Callable[[], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +39,32 @@ class SourceChannel:
     channel: int
     box: Box
 
-    def load(
-        self, from_um: VoxelSizeUm, to_um: VoxelSizeUm
-    ) -> tuple[NDArray[np.float32], Intensity]:
-        """Return the volume (Z, Y, X), z-scored and then resized, as the paper does."""
+    @property
+    def label(self) -> str:
+        """File, channel and its name, for messages."""
+        name = self.volume.channel_names[self.channel]
+        named = f" ({name})" if name else ""
+        return f"{self.volume.path}, channel {self.channel}{named}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (z, y, x) of the box."""
+        z, y, x = (side.stop - side.start for side in self.box)
+        return z, y, x
+
+    def read(self) -> NDArray[Any]:
+        """Return the raw voxels (Z, Y, X)."""
         z, y, x = self.box
-        raw = self.volume.read_channel(self.channel, planes=z)[:, y, x]
-        try:
-            normalized, intensity = zscore(raw)
-        except UserError as error:
-            raise UserError(
-                f"{self.volume.path}, channel {self.channel}: {error}"
-            ) from error
-        return resample(normalized, from_um, to_um), intensity
+        return self.volume.read_channel(self.channel, planes=z)[:, y, x]
+
+    def recipe(self, store: PreparedStore) -> dict[str, Any]:
+        """Return everything that decides the raw voxels."""
+        return {
+            "content": store.content_hash(self.volume),
+            "chosen": [list(choice) for choice in self.volume.chosen],
+            "channel": self.channel,
+            "box": [[side.start, side.stop] for side in self.box],
+        }
 
 
 class ManifestPair:
@@ -56,60 +77,170 @@ class ManifestPair:
         Task and file name, and the row number where these repeat.
     signal, target : SourceChannel
         Of the same shape.
-    source_voxel_size_um, voxel_size_um : tuple of float
-        Voxel size (z, y, x) of the files and of the model grid.
+    source_voxel_size_um : tuple of float
+        Voxel size (z, y, x) of the files.
+    preparation : Preparation
+        How the channels come onto the model grid.
+    store : PreparedStore
+        Where they are kept.
     """
 
     def __init__(
         self,
         row: ManifestRow,
         name: str,
-        signal: SourceChannel,
-        target: SourceChannel,
+        channels: tuple[SourceChannel, SourceChannel],
         source_voxel_size_um: VoxelSizeUm,
-        voxel_size_um: VoxelSizeUm,
+        preparation: Preparation,
+        store: PreparedStore,
     ) -> None:
         self.row = row
         self.name = name
-        self.signal = signal
-        self.target = target
+        self.signal, self.target = channels
         self.source_voxel_size_um = source_voxel_size_um
-        self.voxel_size_um = voxel_size_um
-        self._loaded: LoadedPair | None = None
+        self.preparation = preparation
+        self.store = store
+        self._prepared: tuple[PreparedArray, PreparedArray] | None = None
 
     @property
     def task(self) -> str:
         """Name of the structure in the target."""
         return self.row.task
 
-    def load(self) -> LoadedPair:
-        """Return both volumes, prepared once and kept in memory from then on."""
-        if self._loaded is None:
-            self._loaded = self._prepare()
-        return self._loaded
+    @property
+    def grid_shape(self) -> tuple[int, int, int]:
+        """Shape (z, y, x) on the model grid."""
+        return self.preparation.grid_shape(self.signal.shape, self.source_voxel_size_um)
 
-    def _prepare(self) -> LoadedPair:
-        """Read, z-score and resize both channels."""
-        grids = (self.source_voxel_size_um, self.voxel_size_um)
+    def load(self) -> LoadedPair:
+        """Return both volumes as read-only memory maps; prepares them if need be."""
+        if self._prepared is None:
+            self._prepared = self.prepare()
+        signal, target = self._prepared
+        return LoadedPair(
+            signal.open(), target.open(), signal.intensity, target.intensity
+        )
+
+    def missing_bytes(self) -> int:
+        """Return the disk space that preparing this pair may take; reads no voxels."""
+        one = self.preparation.num_bytes(self.signal.shape, self.source_voxel_size_um)
+        known = (
+            channel
+            for channel in (self.signal, self.target)
+            if self.store.known_content_hash(channel.volume)
+            and self.store.find(self._recipe(channel))
+        )
+        return one * (2 - sum(1 for _ in known))
+
+    def prepare(self, wait: bool = True) -> tuple[PreparedArray, PreparedArray]:
+        """Read, z-score, resize and store what is not in the store yet.
+
+        Parameters
+        ----------
+        wait : bool
+            Wait for another process that prepares the same channel.
+
+        Raises
+        ------
+        UserError
+            If a channel is damaged, constant or not finite, or cannot be stored.
+        EntryBusyError
+            If another process is at it and ``wait`` is false.
+        """
+        return self._prepare(self.signal.read, self.target.read, wait)
+
+    def measure(self) -> PairFacts:
+        """Return what the check needs to know of the raw voxels; remembered.
+
+        Raises
+        ------
+        UserError
+            If a channel is damaged.
+        """
+        return self._measure(self.signal.read, self.target.read)
+
+    def measure_and_prepare(self, wait: bool = True) -> PairFacts:
+        """Do both, reading each channel at most once.
+
+        A pair that cannot be prepared for what was measured is left as it is. Raises
+        what :meth:`prepare` raises.
+        """
+        read_signal, read_target = cache(self.signal.read), cache(self.target.read)
+        facts = self._measure(read_signal, read_target)
+        if facts.usable:
+            self._prepare(read_signal, read_target, wait)
+        return facts
+
+    def _measure(self, read_signal: Read, read_target: Read) -> PairFacts:
         try:
-            signal, signal_intensity = self.signal.load(*grids)
-            target, target_intensity = self.target.load(*grids)
+            recipe = {
+                "facts": FACTS_VERSION,
+                "signal": self.signal.recipe(self.store),
+                "target": self.target.recipe(self.store),
+            }
+            known = self.store.find_facts(recipe)
+            if known is not None:
+                return from_json(known)
+            facts = measure_pair(read_signal(), read_target())
+            self.store.save_facts(recipe, to_json(facts))
         except UserError as error:
             raise UserError(f"{self.row.where}: {error}") from error
-        return LoadedPair(signal, target, signal_intensity, target_intensity)
+        return facts
+
+    def _prepare(
+        self, read_signal: Read, read_target: Read, wait: bool
+    ) -> tuple[PreparedArray, PreparedArray]:
+        try:
+            return (
+                self._prepare_channel(self.signal, read_signal, wait),
+                self._prepare_channel(self.target, read_target, wait),
+            )
+        except UserError as error:
+            raise UserError(f"{self.row.where}: {error}") from error
+
+    def _prepare_channel(
+        self, channel: SourceChannel, read: Read, wait: bool
+    ) -> PreparedArray:
+        recipe = self._recipe(channel)
+        found = self.store.find(recipe)
+        if found is not None:
+            return found
+        with self.store.claim(recipe, wait):
+            found = self.store.find(recipe)  # made while this process was waiting
+            if found is not None:
+                return found
+            try:
+                prepared = self.preparation.apply(read(), self.source_voxel_size_um)
+            except UserError as error:
+                raise UserError(f"{channel.label}: {error}") from error
+            return self.store.save(recipe, *prepared, channel.label)
+
+    def _recipe(self, channel: SourceChannel) -> dict[str, Any]:
+        return {
+            "source": channel.recipe(self.store),
+            "from_um": list(self.source_voxel_size_um),
+            "preparation": asdict(self.preparation),
+        }
 
 
 def source_channels(
-    row: ManifestRow, volumes: dict[Path, VolumeReader]
+    row: ManifestRow, signal: VolumeReader, target: VolumeReader
 ) -> tuple[SourceChannel, SourceChannel]:
-    """Return the two channels of a row, checked against each other."""
-    signal, target = volumes[row.signal_path], volumes[row.target_path]
-    shape = volume_shape(signal)
-    if volume_shape(target) != shape:
+    """Return the two channels of a row, checked against each other.
+
+    Raises
+    ------
+    UserError
+        If a channel is not there, the shapes differ, or the crop lies outside.
+    """
+    shape, target_shape = volume_shape(signal), volume_shape(target)
+    if target_shape != shape:
+        remedy = "cut them to the same field"
+        if 1 in (shape[0], target_shape[0]):
+            remedy = "a single plane or projection cannot be paired with a stack"
         raise UserError(
             f"{row.where}: the two images differ in shape (z, y, x): "
-            f"{row.signal_path.name} {shape}, "
-            f"{row.target_path.name} {volume_shape(target)}; cut them to the same field"
+            f"{signal.path.name} {shape}, {target.path.name} {target_shape}; {remedy}"
         )
     box = _box(row, shape)
     signal_index = _channel(row, "channel_signal", row.signal_channel, signal)
@@ -160,12 +291,18 @@ def _box(row: ManifestRow, shape: tuple[int, int, int]) -> Box:
 
 def row_voxel_size_um(
     row: ManifestRow,
-    volumes: dict[Path, VolumeReader],
+    signal: VolumeReader,
+    target: VolumeReader,
     fallback_um: VoxelSizeUm | None,
 ) -> VoxelSizeUm:
-    """Return the voxel size: of the row, else of the files, else of the fallback."""
-    signal_um = volumes[row.signal_path].voxel_size_um
-    target_um = volumes[row.target_path].voxel_size_um
+    """Return the voxel size: of the row, else of the files, else of the fallback.
+
+    Raises
+    ------
+    UserError
+        If the files contradict each other, or nothing tells the size.
+    """
+    signal_um, target_um = signal.voxel_size_um, target.voxel_size_um
     found: list[float] = []
     for axis, column in enumerate(VOXEL_SIZE):
         given, one, other = row.voxel_size_um[axis], signal_um[axis], target_um[axis]

@@ -1,20 +1,30 @@
 """The text of a manifest: a CSV file with one row per pair of volumes."""
 
 import csv
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
+from continual_repmode.data.allen.catalog import DATASETS
 from continual_repmode.data.collection import Split
-from continual_repmode.data.volumes import VoxelSize
+from continual_repmode.data.faults import Faults
+from continual_repmode.data.volumes import CHOICES, VoxelSize
 from continual_repmode.errors import UserError
-from continual_repmode.tasks import check_task_name
+from continual_repmode.tasks import TASKS, check_task_name
 
 ONE_FILE = ("path", "channel_signal", "channel_target")
 TWO_FILES = ("path_signal", "path_target")
 VOXEL_SIZE = ("voxel_size_z_um", "voxel_size_y_um", "voxel_size_x_um")
 CROP = ("z0", "z1", "y0", "y1", "x0", "x1")
+
+_OTHER_NAMES = {"path_czi": "path"}
+"""Columns of other programs' manifests (pytorch_fnet and RepMode)."""
+
+_SPLITS: dict[str, Split] = {
+    **{"train": "train", "training": "train", "test": "test"},
+    **{"valid": "valid", "val": "valid", "validation": "valid"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,8 @@ class ManifestRow:
         Index from 0, or name; None where the file must have one channel.
     split : {"train", "valid", "test"} or None
         None where the split is left to chance.
+    choices : tuple of (str, str)
+        Scene, time point and so on, for both files.
     voxel_size_um : tuple
         Voxel size (z, y, x) to use instead of the file's, None per axis where blank.
     crop : tuple
@@ -47,6 +59,7 @@ class ManifestRow:
     signal_channel: int | str | None
     target_channel: int | str | None
     split: Split | None
+    choices: tuple[tuple[str, str], ...]
     voxel_size_um: VoxelSize
     crop: tuple[int | None, ...]
 
@@ -56,32 +69,105 @@ def cell_error(where: str, column: str, value: object, remedy: str) -> UserError
     return UserError(f"{where}, column {column!r}: {str(value)!r}: {remedy}")
 
 
-def read_rows(path: Path) -> list[ManifestRow]:
-    """Read a manifest and convert its cells.
+def read_rows(
+    path: Path, root: Path | None = None, faults: Faults | None = None
+) -> list[ManifestRow]:
+    """Read a manifest, or a folder of them, and convert the cells.
+
+    A file without a column ``task`` or ``split`` may say it by its name, as those of
+    pytorch_fnet do: ``nucleolus.csv``, ``beta_actin_train.csv``, ``train/tom20.csv``.
+    Of a folder, files that name a split are preferred to those of the same task that
+    do not.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file or a folder.
+    root : Path, optional
+        What relative paths in the rows are relative to; the folder of the CSV file by
+        default.
+    faults : Faults, optional
+        Where to collect the errors of single rows, which are then left out.
 
     Raises
     ------
     UserError
-        If it is missing, no CSV, empty, lacks columns, or a cell cannot be right.
+        If there is no manifest, or one is no CSV, empty or lacks columns; and for the
+        first cell that cannot be right, unless ``faults`` collects them.
     """
-    header, lines = _read_csv(path)
-    columns = _path_columns(path, header)
+    faults = Faults(collect=False) if faults is None else faults
     rows = []
-    for number, values in lines:
-        where = f"{path}: row {number}"
-        if len(values) > len(header):
-            raise UserError(
-                f"{where}: {len(values)} values for {len(header)} columns; "
-                "put values that contain a comma in double quotes"
-            )
-        cells = dict(zip(header, values, strict=False))
-        rows.append(_row(_Cells(where, cells), number, path.parent, columns))
-    if not rows:
-        raise UserError(f"{path}: has no rows below its header")
+    for file in _csv_files(path):
+        rows += _read_file(file, root or file.parent, faults)
     split_known = {row.split is not None for row in rows}
     if len(split_known) == 2:
         blank = next(row for row in rows if row.split is None)
-        raise cell_error(blank.where, "split", "", "fill it in every row or in none")
+        with faults:
+            raise cell_error(
+                blank.where, "split", "", "fill it in every row or in none"
+            )
+    return rows
+
+
+def _csv_files(path: Path) -> list[Path]:
+    """Return the manifests to read: the file, or the right ones of a folder."""
+    if not path.exists():
+        raise UserError(f"{path}: no such manifest")
+    if path.is_file():
+        return [path]
+    known: dict[tuple[str | None, bool], list[Path]] = defaultdict(list)
+    for file in sorted(path.rglob("*.csv")):
+        task, split = _told_by_name(file)
+        if task or split:
+            known[task, split is not None].append(file)
+    chosen = [
+        files
+        for (task, has_split), files in known.items()
+        if has_split or (task, True) not in known
+    ]
+    if not chosen:
+        raise UserError(
+            f"{path}: holds no CSV file named after a task or split; "
+            "name the manifest itself"
+        )
+    return sorted(file for files in chosen for file in files)
+
+
+def _told_by_name(file: Path) -> tuple[str | None, Split | None]:
+    """Return the task and the split that the name of a manifest tells."""
+    stem, split = file.stem, _SPLITS.get(file.parent.name)
+    if stem in _SPLITS:
+        stem, split = file.parent.name, _SPLITS[stem]
+    for ending, meaning in _SPLITS.items():
+        if stem.endswith(f"_{ending}"):
+            stem, split = stem.removesuffix(f"_{ending}"), meaning
+    stem = stem.removesuffix("_czis")
+    task = next((known.task for known in DATASETS if known.name == stem), stem)
+    return (task if task in TASKS else None), split
+
+
+def _read_file(path: Path, root: Path, faults: Faults) -> list[ManifestRow]:
+    header, lines = _read_csv(path)
+    header = [_OTHER_NAMES.get(name, name) for name in header]
+    task, split = _told_by_name(path)
+    columns = _path_columns(path, header, task)
+    rows = []
+    for number, values in lines:
+        with faults:
+            where = f"{path}: row {number}"
+            if len(values) > len(header):
+                raise UserError(
+                    f"{where}: {len(values)} values for {len(header)} columns; "
+                    "put values that contain a comma in double quotes"
+                )
+            cells = dict(zip(header, values, strict=False))
+            if "task" not in header and task:
+                cells["task"] = task
+            if "split" not in header and split:
+                cells["split"] = split
+            rows.append(_row(_Cells(where, cells), number, root, columns))
+    if not lines:
+        raise UserError(f"{path}: has no rows below its header")
     return rows
 
 
@@ -93,8 +179,6 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             lines = [
                 (reader.line_num, [value.strip() for value in line]) for line in reader
             ]
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such manifest") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{path}: not a readable CSV file ({error}); save it as UTF-8 text with "
@@ -106,7 +190,9 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     return lines[0][1], lines[1:]
 
 
-def _path_columns(path: Path, header: Sequence[str]) -> tuple[str, str]:
+def _path_columns(
+    path: Path, header: Sequence[str], task: str | None
+) -> tuple[str, str]:
     """Return the columns of the signal's and the target's file."""
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
@@ -117,19 +203,26 @@ def _path_columns(path: Path, header: Sequence[str]) -> tuple[str, str]:
             f"{path}: has column 'path' and {min(two_files)!r}; keep 'path' for files "
             "with both channels, or 'path_signal' and 'path_target' for two files"
         )
-    needed = ("task", *(TWO_FILES if two_files else ONE_FILE))
+    needed = [*(TWO_FILES if two_files else ONE_FILE)]
+    if task is None:
+        needed.insert(0, "task")
     missing = [name for name in needed if name not in header]
     if missing:
+        hint = (
+            "; separate the columns by commas"
+            if len(header) == 1 and {";", "\t"} & set(header[0])
+            else ""
+        )
         raise UserError(
             f"{path}: has no column {', '.join(map(repr, missing))}; needed are "
             f"task and {', '.join(ONE_FILE)} (both channels in one file), or task and "
-            f"{', '.join(TWO_FILES)}; found {', '.join(header)}"
+            f"{', '.join(TWO_FILES)}; found {', '.join(header)}{hint}"
         )
     return TWO_FILES if two_files else ("path", "path")
 
 
 def _row(
-    cells: "_Cells", number: int, folder: Path, columns: tuple[str, str]
+    cells: "_Cells", number: int, root: Path, columns: tuple[str, str]
 ) -> ManifestRow:
     signal_column, target_column = columns
     try:
@@ -141,11 +234,12 @@ def _row(
         where=cells.where,
         number=number,
         task=task,
-        signal_path=cells.file(signal_column, folder),
-        target_path=cells.file(target_column, folder),
+        signal_path=cells.file(signal_column, root),
+        target_path=cells.file(target_column, root),
         signal_channel=cells.channel("channel_signal"),
         target_channel=cells.channel("channel_target"),
         split=cells.split(),
+        choices=tuple((name, cells.text(name)) for name in CHOICES if cells.text(name)),
         voxel_size_um=(voxel_z_um, voxel_y_um, voxel_x_um),
         crop=tuple(map(cells.voxel_index, CROP)),
     )
@@ -161,11 +255,15 @@ class _Cells:
     def text(self, column: str) -> str:
         return self.values.get(column, "")
 
-    def file(self, column: str, folder: Path) -> Path:
+    def file(self, column: str, root: Path) -> Path:
         value = self.text(column)
-        path = (folder / value).resolve()
-        if not value or not path.exists():
-            remedy = f"no such file; paths are relative to {folder}"
+        path = (root / value).resolve()
+        try:
+            found = bool(value) and path.exists()
+        except (OSError, ValueError):  # too long, or with a zero byte
+            found = False
+        if not found:
+            remedy = f"no such file; paths are relative to {root} (data.root)"
             raise cell_error(self.where, column, value, remedy)
         return path
 
@@ -175,13 +273,9 @@ class _Cells:
 
     def split(self) -> Split | None:
         value = self.text("split")
-        choices: tuple[Split, ...] = get_args(Split)
-        for choice in choices:
-            if value == choice:
-                return choice
-        if value:
-            raise cell_error(self.where, "split", value, f"use {', '.join(choices)}")
-        return None
+        if value and value.lower() not in _SPLITS:
+            raise cell_error(self.where, "split", value, "use train, valid or test")
+        return _SPLITS[value.lower()] if value else None
 
     def positive(self, column: str) -> float | None:
         value = self.text(column)

@@ -29,21 +29,32 @@ def zscore(volume: NDArray[Any]) -> tuple[NDArray[np.float32], Intensity]:
     UserError
         If the volume is empty, constant, or holds NaN or infinite values.
     """
+    check_contrast(volume)
+    values = volume.astype(np.float64)
+    mean, std = float(values.mean()), float(values.std())
+    values -= mean
+    values /= std
+    return values.astype(np.float32), Intensity(mean, std)
+
+
+def check_contrast(volume: NDArray[Any]) -> None:
+    """Raise if a z-score of the volume has no meaning.
+
+    Raises
+    ------
+    UserError
+        If the volume is empty, constant, or holds NaN or infinite values.
+    """
     if volume.size == 0:
         raise UserError(f"cannot normalize an empty volume of shape {volume.shape}")
-    values = volume.astype(np.float64)
-    num_bad = int(np.count_nonzero(~np.isfinite(values)))
+    num_bad = int(np.count_nonzero(~np.isfinite(volume)))
     if num_bad:
         raise UserError(
             f"cannot normalize a volume with {num_bad} NaN or infinite voxels; "
             "replace them in the source file"
         )
-    if values.min() == values.max():
+    if volume.min() == volume.max():
         raise UserError(
-            f"cannot normalize a constant volume (every voxel is {values.flat[0]:g}); "
+            f"cannot normalize a constant volume (every voxel is {volume.flat[0]:g}); "
             "is this the right channel or crop?"
         )
-    mean, std = float(values.mean()), float(values.std())
-    values -= mean
-    values /= std
-    return values.astype(np.float32), Intensity(mean, std)

@@ -36,9 +36,9 @@ def random_flips(axes: str = "ZYX") -> tuple[int, ...]:
 
 
 def cut(
-    volume: NDArray[np.float32], start: Shape, size: Shape, flips: tuple[int, ...]
+    volume: NDArray[np.floating], start: Shape, size: Shape, flips: tuple[int, ...]
 ) -> torch.Tensor:
-    """Copy a patch out of a volume (Z, Y, X) and flip it.
+    """Copy a patch out of a volume (Z, Y, X), in memory or on disk, and flip it.
 
     Returns
     -------
@@ -46,7 +46,8 @@ def cut(
         With memory of its own, so that the volume is safe from changes.
     """
     box = tuple(slice(at, at + side) for at, side in zip(start, size, strict=True))
-    return torch.from_numpy(np.flip(volume[box], flips).copy())[None]
+    patch = np.array(np.flip(volume[box], flips), order="C")
+    return torch.from_numpy(patch).float()[None]  # NumPy converts halves 4x slower
 
 
 def pad_to(volume: NDArray[Any], min_shape: Shape) -> NDArray[Any]:

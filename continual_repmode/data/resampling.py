@@ -1,13 +1,21 @@
-"""Onto the model grid and back: cubic interpolation, as the published code does."""
+"""Onto the model grid and back: cubic as the published code, or averaging and fast.
+
+The two are not interchangeable. ``paper`` maps corner voxel to corner voxel and smooths
+nothing first, so it keeps the noise of the camera; ``fast`` averages what falls into a
+larger voxel, so it keeps the edges of the field in place and lowers the noise.
+"""
 
 import math
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from continual_repmode.errors import UserError
+
+ResizeMethod = Literal["paper", "fast"]
 
 
 def resampled_shape(
@@ -41,33 +49,85 @@ def resampled_shape(
     )
 
 
+def resize(
+    volume: NDArray[np.float32],
+    shape: Sequence[int],
+    method: ResizeMethod = "paper",
+) -> NDArray[np.float32]:
+    """Resize a volume to an explicit shape, so that the way back restores it exactly.
+
+    Parameters
+    ----------
+    volume : ndarray of float32, shape (Z, Y, X)
+    shape : sequence of int
+        Shape (z, y, x) wanted.
+    method : {"paper", "fast"}
+        ``paper``: cubic splines as ``scipy.ndimage.zoom(order=3, mode="nearest")``, as
+        the published code does. ``fast``: the mean over the voxels that fall together
+        along axes that shrink, then linear interpolation along axes that grow; many
+        times faster.
+
+    Returns
+    -------
+    ndarray of float32, shape ``shape``
+        ``volume`` itself if that is its shape already.
+
+    Raises
+    ------
+    UserError
+        If the method is unknown.
+    """
+    if method not in get_args(ResizeMethod):
+        raise UserError(f"resize={method!r}: use {' or '.join(get_args(ResizeMethod))}")
+    if tuple(shape) == volume.shape:
+        return volume
+    if method == "fast":
+        return _average_and_interpolate(volume, tuple(shape))
+    factors = [new / old for new, old in zip(shape, volume.shape, strict=True)]
+    resized: NDArray[np.float32] = ndimage.zoom(
+        volume, factors, order=3, mode="nearest"
+    )
+    return resized
+
+
 def resample(
     volume: NDArray[np.float32],
     from_um: tuple[float, float, float],
     to_um: tuple[float, float, float],
+    method: ResizeMethod = "paper",
 ) -> NDArray[np.float32]:
     """Resize a volume to another voxel size.
 
     The paper brings all images to cubic voxels of 0.29 µm (Section 4, "Datasets"),
-    after the z-score. Corner voxels map to corner voxels and nothing is smoothed
-    first, so noise and scores depend on this choice of interpolation.
+    after the z-score.
 
     Parameters
     ----------
     volume : ndarray of float32, shape (Z, Y, X)
     from_um, to_um : tuple of float
         Voxel size (z, y, x) before and after, in micrometres.
+    method : {"paper", "fast"}
+        See :func:`resize`.
 
     Returns
     -------
     ndarray of float32, shape (Z, Y, X)
         Of :func:`resampled_shape`; ``volume`` itself if that is its shape already.
     """
-    shape = resampled_shape(volume.shape, from_um, to_um)
-    if shape == volume.shape:
-        return volume
-    factors = [new / old for new, old in zip(shape, volume.shape, strict=True)]
-    resized: NDArray[np.float32] = ndimage.zoom(
-        volume, factors, order=3, mode="nearest"
-    )
-    return resized
+    return resize(volume, resampled_shape(volume.shape, from_um, to_um), method)
+
+
+def _average_and_interpolate(
+    volume: NDArray[np.float32], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Average along the axes that shrink, then interpolate along those that grow."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    resized = torch.from_numpy(np.ascontiguousarray(volume))[None, None]
+    smaller = [min(pair) for pair in zip(volume.shape, shape, strict=True)]
+    resized = interpolate(resized, size=smaller, mode="area")
+    if tuple(smaller) != shape:
+        resized = interpolate(resized, size=list(shape), mode="trilinear")
+    result: NDArray[np.float32] = resized[0, 0].numpy()
+    return result

@@ -1,5 +1,6 @@
 """Help in under a second, and one clear line for every mistake."""
 
+import re
 import time
 
 import pytest
@@ -12,7 +13,7 @@ def test_help_lists_the_commands_without_loading_anything_heavy(command, tmp_pat
     done = command("--help", cwd=tmp_path)
     assert time.perf_counter() - started < 5  # about 0.1 s where nothing else runs
     assert done.returncode == 0
-    assert "run  learn a stream of tasks" in done.stdout
+    assert re.search(r"run +learn a stream of tasks", done.stdout)
 
 
 def test_help_of_run_offers_every_option(capsys):

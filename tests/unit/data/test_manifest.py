@@ -6,6 +6,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
+from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest import ManifestCollection
 from continual_repmode.errors import UserError
 
@@ -70,9 +71,9 @@ def test_channels_of_one_file_by_index_or_name(one_file: Path) -> None:
             (loaded.signal, loaded.signal_intensity, raw[signal_channel]),
             (loaded.target, loaded.target_intensity, raw[1 - signal_channel]),
         ):
-            assert volume.dtype == np.float32
+            assert volume.dtype == np.float16
             expected = (channel - channel.mean()) / channel.std()
-            np.testing.assert_allclose(volume, expected, atol=1e-5)
+            np.testing.assert_allclose(volume, expected, rtol=2**-11, atol=1e-6)
             assert intensity.mean == pytest.approx(channel.mean())
             assert intensity.std == pytest.approx(channel.std())
 
@@ -99,7 +100,7 @@ def test_the_zscore_comes_before_the_resize(tmp_path: Path) -> None:
     )
     path = write_manifest(tmp_path, f"{HEADER},split\ndna,a.tif,0,1,train\n")
 
-    (pair,) = ManifestCollection(path).pairs("dna", "train")
+    (pair,) = ManifestCollection(path, storage="float32").pairs("dna", "train")
 
     raw = tifffile.imread(tmp_path / "a.tif")[1].astype(np.float64)
     normalized = (raw - raw.mean()) / raw.std()
@@ -108,11 +109,72 @@ def test_the_zscore_comes_before_the_resize(tmp_path: Path) -> None:
     assert pair.load().target.std() != pytest.approx(1, abs=1e-3)
 
 
-def test_a_pair_is_prepared_once(one_file: Path) -> None:
+def test_a_pair_is_prepared_once(
+    one_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_manifest(one_file, f"{HEADER},split\ndna,a.ome.tif,0,1,train\n")
     (pair,) = ManifestCollection(path).pairs("dna", "train")
+    first = pair.load()
+    monkeypatch.setattr(tifffile, "TiffFile", None)
 
-    assert pair.load() is pair.load()
+    np.testing.assert_array_equal(pair.load().signal, first.signal)
+    assert not pair.load().signal.flags.writeable
+
+
+def test_manifests_of_pytorch_fnet_tell_task_and_split_by_their_names(
+    one_file: Path,
+) -> None:
+    csvs = one_file / "csvs"
+    csvs.mkdir()
+    header = "path_czi,channel_signal,channel_target,structureProteinName"
+    for name, image in (
+        ("beta_actin_train", "a"), ("beta_actin_test", "b"), ("beta_actin_czis", "c"),
+        ("tom20", "c"),
+    ):  # fmt: skip
+        (csvs / f"{name}.csv").write_text(f"{header}\n{image}.ome.tif,0,1,ACTB\n")
+    (csvs / "unrelated.csv").write_text("a,b\n1,2\n")
+
+    train, test = (
+        ManifestCollection(csvs / f"beta_actin_{split}.csv", root=one_file)
+        for split in ("train", "test")
+    )
+
+    assert [pair.name for pair in train.pairs("actin_filament", "train")] == [
+        "actin_filament_a"
+    ]
+    assert len(test.pairs("actin_filament", "test")) == 1
+    with pytest.raises(
+        UserError, match=r"tom20\.csv: row 2, column 'split'.*every row"
+    ):
+        ManifestCollection(csvs, root=one_file)
+    (csvs / "tom20.csv").unlink()
+    folder = ManifestCollection(csvs, root=one_file)
+    assert [(pair.name, split) for pair, split in folder.all_pairs()] == [
+        ("actin_filament_b", "test"),
+        ("actin_filament_a", "train"),
+    ]
+
+
+def test_faults_of_rows_can_be_collected(one_file: Path) -> None:
+    path = write_manifest(
+        one_file,
+        f"{HEADER},split\n"
+        "dna,a.ome.tif,0,1,train\n"
+        "dna,zz.ome.tif,0,1,train\n"
+        "dna,b.ome.tif,0,7,test\n"
+        "dna,a.ome.tif,1,0,test\n",
+    )
+    faults = Faults()
+
+    collection = ManifestCollection(path, faults=faults)
+
+    told = [str(fault) for fault in faults.found]
+    assert [text.split(": ")[1].split(",")[0] for text in told] == [
+        "row 3", "row 4", "row 5",
+    ]  # fmt: skip
+    assert ["no such file" in told[0], "no channel 7" in told[1]] == [True, True]
+    assert "is in 'test' here and in 'train' in row 2" in told[2]
+    assert [pair.row.number for pair, _ in collection.all_pairs()] == [2, 5]
 
 
 def test_one_field_can_be_cut_into_training_and_test(one_file: Path) -> None:
@@ -204,7 +266,7 @@ def test_an_unknown_task_lists_the_choices(one_file: Path) -> None:
         (HEADER, "dna,a.ome.tif,1,DNA",
          r"'channel_target': '1': .*are the same channel"),
         (f"{HEADER},split", "dna,a.ome.tif,0,1,tset",
-         r"'split': 'tset': use train, valid, test"),
+         r"'split': 'tset': use train, valid or test"),
         (f"{HEADER},split", "dna,a.ome.tif,0,1,test\ndna,b.ome.tif,0,1,",
          r"row 3, column 'split': '': fill it in every row or in none"),
         (f"{HEADER},voxel_size_z_um", "dna,a.ome.tif,0,1,-1", r"'-1': use micrometres"),
@@ -247,7 +309,7 @@ def test_what_is_wrong_is_told_before_pixels_are_read(
         write_field(one_file / f"{name}.tif", (4, 12, 10))
     write_field(one_file / "coarse.tif", (4, 12, 10), **{**UM, "PhysicalSizeX": 0.5})
     write_field(one_file / "unknown.tif", PhysicalSizeY=0.29, PhysicalSizeX=0.29)
-    (one_file / "notes.txt").touch()
+    (one_file / "notes.txt").write_text("notes")
     path = write_manifest(one_file, f"{header}\n{rows}\n")
     monkeypatch.setattr(tifffile.TiffFile, "asarray", None)
 

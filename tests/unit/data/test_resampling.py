@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from continual_repmode.data.resampling import resample, resampled_shape
+from continual_repmode.data.resampling import resample, resampled_shape, resize
 from continual_repmode.errors import UserError
 
 PAPER_UM = (0.29, 0.29, 0.29)
@@ -54,3 +54,46 @@ def test_a_smooth_volume_survives_the_way_there_and_back() -> None:
 def test_a_voxel_size_that_is_no_length_is_refused(bad_um: float) -> None:
     with pytest.raises(UserError, match="from_um: voxel sizes must be positive"):
         resampled_shape((2, 2, 2), (0.29, bad_um, 0.29), PAPER_UM)
+
+
+def test_resizing_to_an_explicit_shape_and_back_restores_every_shape() -> None:
+    volume = np.random.default_rng(0).random((5, 23, 31), np.float32)
+
+    for method in ("paper", "fast"):
+        there = resize(volume, (6, 9, 40), method)
+        assert there.shape == (6, 9, 40)
+        assert resize(there, volume.shape, method).shape == volume.shape
+
+
+def test_the_fast_way_averages_what_falls_into_a_larger_voxel() -> None:
+    volume = np.random.default_rng(0).random((4, 6, 9), np.float32)
+
+    resized = resize(volume, (4, 3, 3), "fast")
+
+    expected = volume.reshape(4, 3, 2, 3, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(resized, expected, atol=1e-6)
+
+
+def test_the_fast_way_interpolates_linearly_along_axes_that_grow() -> None:
+    ramp = np.linspace(0, 1, 10, dtype=np.float32)
+    volume = np.broadcast_to(ramp[:, None, None], (10, 4, 4)).copy()
+
+    resized = resize(volume, (20, 4, 4), "fast")
+
+    centers = (np.arange(20) + 0.5) / 2 - 0.5  # in voxels of the ramp
+    expected = np.clip(centers, 0, 9) / 9
+    np.testing.assert_allclose(resized[:, 2, 2], expected, atol=1e-6)
+
+
+def test_noise_survives_the_papers_way_and_is_averaged_by_the_fast_one() -> None:
+    noise = np.random.default_rng(0).standard_normal((4, 120, 120)).astype(np.float32)
+
+    paper, fast = (resize(noise, (4, 45, 45), method) for method in ("paper", "fast"))
+
+    assert paper.std() > 0.7
+    assert fast.std() < 0.45  # about 2.7 x 2.7 voxels become one
+
+
+def test_an_unknown_method_is_named() -> None:
+    with pytest.raises(UserError, match="resize='best': use paper or fast"):
+        resize(np.zeros((2, 2, 2), np.float32), (1, 1, 1), "best")  # type: ignore[arg-type]

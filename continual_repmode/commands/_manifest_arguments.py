@@ -1,0 +1,92 @@
+"""The arguments that ``check`` and ``prepare`` share: where volumes are, what becomes.
+
+Their defaults are those of ``continual-repmode run data=manifest``, so that the same
+volumes are meant and prepared volumes are found again.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from continual_repmode.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in the arguments as a :class:`UserError`."""
+
+    def error(self, message: str) -> Any:
+        """Raise instead of printing the usage and leaving."""
+        raise UserError(f"{message} ({self.prog} --help explains)")
+
+
+def manifest_parser(verb: str, description: str, example: str) -> Parser:
+    """Return a parser with the arguments that say which volumes are meant."""
+    parser = Parser(
+        prog=f"continual-repmode {verb}",
+        description=description,
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("manifest", metavar="MANIFEST", help="a CSV file, or a folder of them")
+    add(
+        "--root",
+        metavar="DIR",
+        help="what relative paths are relative to (default: the folder of the CSV)",
+    )
+    add(
+        "--voxel-size",
+        type=float,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        default=(0.29, 0.29, 0.29),
+        help="voxel size of the model grid in um (default: 0.29 0.29 0.29)",
+    )
+    add(
+        "--source-voxel-size",
+        type=float,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        help="voxel size in um of files that do not tell theirs",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the random split of a manifest without the column split (default: 0)",
+    )
+    add(
+        "--cache-dir",
+        metavar="DIR",
+        help="where prepared volumes are kept (default: the user's cache folder)",
+    )
+    add(
+        "--processes",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that share the work (default: one per core)",
+    )
+    return parser
+
+
+def manifest_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the keywords of a ``ManifestCollection``."""
+    return {
+        "root": arguments.root,
+        "voxel_size_um": arguments.voxel_size,
+        "source_voxel_size_um": arguments.source_voxel_size,
+        "seed": arguments.seed,
+        "cache_dir": arguments.cache_dir,
+    }
+
+
+def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace | None:
+    """Return the parsed arguments, or None if only help was asked for."""
+    if {"-h", "--help"} & set(arguments):
+        parser.print_help()
+        return None
+    return parser.parse_args(arguments)

@@ -1,0 +1,73 @@
+"""``continual-repmode check``: what a manifest holds and what is wrong with it."""
+
+import sys
+from collections.abc import Sequence
+
+from continual_repmode.commands._manifest_arguments import (
+    manifest_parser,
+    manifest_settings,
+    parse,
+)
+
+_ABOUT = """\
+Look at every volume of a manifest before anything is trained on it.
+
+Prints what is there and what is wrong, with the remedy. The exit status is that of the
+worst finding: 0 nothing, 3 warnings, 2 errors, with which a run would not start."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check a manifest; return the status of the worst finding.
+
+    Raises
+    ------
+    UserError
+        If the manifest itself cannot be read.
+    """
+    parser = manifest_parser(
+        "check", _ABOUT, "continual-repmode check volumes.csv --json > check.json"
+    )
+    add = parser.add_argument
+    add(
+        "--patch-size",
+        type=int,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        default=(16, 32, 32),
+        help="training patch in voxels of the model grid (default: 16 32 32)",
+    )
+    add(
+        "--pad-small",
+        action="store_true",
+        help="volumes smaller than the patch will be padded (data.pad_small=true)",
+    )
+    add("--scenario", metavar="NAME", help="look only at the tasks of this stream")
+    add("--headers-only", action="store_true", help="do not read any pixels")
+    add("--verbose", action="store_true", help="name every file of a finding")
+    add("--json", action="store_true", help="print everything as JSON")
+    chosen = parse(parser, arguments)
+    if chosen is None:
+        return 0
+
+    from continual_repmode.data.check import check_manifest
+    from continual_repmode.data.check_report import format_report, to_json
+    from continual_repmode.data.findings import worst
+    from continual_repmode.scenario import load_scenario
+
+    tasks = load_scenario(chosen.scenario).task_names if chosen.scenario else None
+    z, y, x = chosen.patch_size
+    check = check_manifest(
+        chosen.manifest,
+        tasks=tasks,
+        patch_size=(z, y, x),
+        pad_small=chosen.pad_small,
+        voxels="none" if chosen.headers_only else "measure",
+        num_processes=chosen.processes,
+        **manifest_settings(chosen),
+    )
+    if chosen.json:
+        print(to_json(check.pairs, check.findings))
+    else:
+        print(format_report(check.pairs, check.findings, verbose=chosen.verbose))
+    sys.stdout.flush()
+    return worst(check.findings)

@@ -1,0 +1,76 @@
+"""``continual-repmode prepare``: bring volumes onto the model grid ahead of a run."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from continual_repmode.commands._manifest_arguments import (
+    manifest_parser,
+    manifest_settings,
+    parse,
+)
+
+if TYPE_CHECKING:
+    from continual_repmode.data.manifest import ManifestCollection
+
+_ABOUT = """\
+Z-score and resize every volume of a manifest and keep the result on disk.
+
+A run does this by itself; here it can be done ahead, by several processes or machines
+at once that share a folder. What was interrupted goes on where it stopped, and what has
+changed, in a file or in a setting, is prepared anew."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prepare the volumes of a manifest; return the exit status.
+
+    Raises
+    ------
+    UserError
+        If a volume cannot be prepared or the disk lacks the space.
+    """
+    parser = manifest_parser(
+        "prepare", _ABOUT, "continual-repmode prepare volumes.csv --resize fast"
+    )
+    add = parser.add_argument
+    add(
+        "--resize",
+        choices=("paper", "fast"),
+        default="paper",
+        help="cubic splines as in the published code, or averaging (default: paper)",
+    )
+    add(
+        "--order",
+        choices=("zscore_first", "resize_first"),
+        default="zscore_first",
+        help="z-score the raw voxels, as the paper, or the resized (default: "
+        "zscore_first)",
+    )
+    add(
+        "--storage",
+        choices=("float16", "float32"),
+        default="float16",
+        help="type of the prepared voxels (default: float16)",
+    )
+    chosen = parse(parser, arguments)
+    if chosen is None:
+        return 0
+
+    from continual_repmode.data.manifest import ManifestCollection
+
+    collection = ManifestCollection(
+        chosen.manifest,
+        resize=chosen.resize,
+        order=chosen.order,
+        storage=chosen.storage,
+        **manifest_settings(chosen),
+    )
+    pairs = [pair for pair, _ in collection.all_pairs()]
+    print(f"{len(pairs)} pairs, at most {_disk(collection)} to write")
+    collection.prepare(num_processes=chosen.processes)
+    print(f"prepared in {pairs[0].store.folder}")
+    return 0
+
+
+def _disk(collection: "ManifestCollection") -> str:
+    needed = sum(pair.missing_bytes() for pair, _ in collection.all_pairs())
+    return f"{needed / 1e9:.2f} GB"

@@ -1,0 +1,1 @@
+"""The Allen Institute's label-free collection: the images the paper learns from."""

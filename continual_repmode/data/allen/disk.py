@@ -1,0 +1,36 @@
+"""How much fits on a disk."""
+
+import shutil
+from pathlib import Path
+
+from continual_repmode.errors import UserError
+
+
+def check_free(folder: Path, num_bytes: float, what: str) -> None:
+    """Raise if the disk has no room for this many bytes more.
+
+    Raises
+    ------
+    UserError
+        Saying how much is needed and how much is free.
+    """
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise UserError(
+            f"{what} needs {format_bytes(num_bytes)}, but {folder} has only "
+            f"{format_bytes(free)} free; free some space, or choose another disk "
+            "with --to"
+        )
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Return a number of bytes as people say it.
+
+    >>> format_bytes(12_300_000_000)
+    '12.3 GB'
+    """
+    for unit in ("bytes", "kB", "MB"):
+        if num_bytes < 999.5:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} GB"

@@ -1,0 +1,188 @@
+"""Prepares and measures many pairs: side by side, with progress, ready to go on."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm import tqdm
+
+from continual_repmode.data.facts import PairFacts
+from continual_repmode.data.faults import Faults
+from continual_repmode.data.manifest_pairs import ManifestPair
+from continual_repmode.data.store import EntryBusyError
+from continual_repmode.errors import UserError
+
+PAIRS_PER_PROCESS = 2
+"""Fewer pairs than this are not worth starting another process for."""
+
+_SPARE = 0.02
+"""Share of the disk that stays free."""
+
+Work = Callable[[ManifestPair, bool], PairFacts | None]
+Outcome = PairFacts | UserError | EntryBusyError | None
+
+
+def prepare_pairs(
+    pairs: Sequence[ManifestPair], *, progress: bool = True, num_processes: int = 1
+) -> None:
+    """Prepare what is not in the store yet.
+
+    Several calls, also on other machines that share the folder, may run at once: each
+    leaves out what another one is at, and waits for it in the end.
+
+    Raises
+    ------
+    UserError
+        If the disk lacks the space, or for the first pair that cannot be prepared.
+    """
+    check_disk(pairs)
+    missing = [pair for pair in pairs if pair.missing_bytes()]
+    _work_on(missing, _prepare, "preparing", progress, num_processes, None)
+
+
+def measure_pairs(
+    pairs: Sequence[ManifestPair],
+    *,
+    prepare: bool,
+    progress: bool = True,
+    num_processes: int = 1,
+    faults: Faults | None = None,
+) -> list[PairFacts | None]:
+    """Measure the raw voxels of pairs, and prepare them if asked to.
+
+    Parameters
+    ----------
+    pairs : sequence of ManifestPair
+    prepare : bool
+        Also prepare every pair that can be.
+    progress : bool
+        Show a progress bar, if stderr is a terminal.
+    num_processes : int
+        Processes to share the work.
+    faults : Faults, optional
+        Where to collect the errors of damaged files; None stands for their facts.
+
+    Returns
+    -------
+    list of PairFacts or None
+        In the order of ``pairs``.
+    """
+    if prepare:
+        check_disk(pairs)
+    work = _measure_and_prepare if prepare else _measure
+    return _work_on(pairs, work, "checking", progress, num_processes, faults)
+
+
+def check_disk(pairs: Sequence[ManifestPair]) -> None:
+    """Raise if the prepared pairs will not fit on the disk.
+
+    Raises
+    ------
+    UserError
+        Saying how much is needed and how much is free.
+    """
+    needed = sum(pair.missing_bytes() for pair in pairs)
+    if not needed:
+        return
+    folder = pairs[0].store.folder
+    usage = shutil.disk_usage(_existing(folder))
+    if needed > usage.free - _SPARE * usage.total:
+        raise UserError(
+            f"preparing {len(pairs)} pairs takes up to {needed / 1e9:.1f} GB, but "
+            f"{folder} has {usage.free / 1e9:.1f} GB free; free some space, or point "
+            "data.cache_dir at a larger disk"
+        )
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder or the nearest one above that exists."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+def _work_on(
+    pairs: Sequence[ManifestPair],
+    work: Work,
+    doing: str,
+    progress: bool,
+    num_processes: int,
+    faults: Faults | None,
+) -> list[PairFacts | None]:
+    """Do the work on every pair; those that another process is at come last."""
+    faults = Faults(collect=False) if faults is None else faults
+    results: list[PairFacts | None] = [None] * len(pairs)
+    sizes = [_num_bytes(pair) for pair in pairs]
+    bar = tqdm(
+        desc=f"{doing} {len(pairs)} pairs",
+        total=sum(sizes),
+        unit="B",
+        unit_scale=True,
+        disable=None if progress and pairs else True,
+    )
+    with bar:
+        busy = list(range(len(pairs)))
+        for wait in (False, True):
+            calls = [partial(work, pairs[index], wait) for index in busy]
+            indices, busy = busy, []
+            for position, outcome in _outcomes(calls, num_processes):
+                index = indices[position]
+                if isinstance(outcome, EntryBusyError):
+                    busy.append(index)
+                    continue
+                bar.update(sizes[index])
+                if isinstance(outcome, UserError):
+                    with faults:
+                        raise outcome
+                else:
+                    results[index] = outcome
+    return results
+
+
+def _outcomes(
+    calls: Sequence[Callable[[], PairFacts | None]], num_processes: int
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield the position and outcome of each call as it ends; errors are outcomes."""
+    num_processes = min(num_processes, len(calls) // PAIRS_PER_PROCESS)
+    if num_processes <= 1:
+        for position, call in enumerate(calls):
+            yield position, _outcome(call)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+        futures = {pool.submit(_outcome, call): k for k, call in enumerate(calls)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _outcome(
+    call: Callable[[], PairFacts | None],
+) -> Outcome:
+    try:
+        return call()
+    except (UserError, EntryBusyError) as error:
+        return error
+
+
+def _prepare(pair: ManifestPair, wait: bool) -> None:
+    pair.prepare(wait)
+
+
+def _measure(pair: ManifestPair, wait: bool) -> PairFacts:
+    del wait  # measuring is quick; doing it twice does no harm
+    return pair.measure()
+
+
+def _measure_and_prepare(pair: ManifestPair, wait: bool) -> PairFacts:
+    return pair.measure_and_prepare(wait)
+
+
+def _num_bytes(pair: ManifestPair) -> int:
+    """Return the size of the raw voxels, as a measure of the work."""
+    z, y, x = pair.signal.shape
+    itemsize = pair.signal.volume.dtype.itemsize + pair.target.volume.dtype.itemsize
+    return z * y * x * itemsize
