@@ -2,9 +2,14 @@
 
 
 class UserError(ValueError):
-    """A mistake of the caller, told in one line.
+    r"""A mistake of the caller, told in one line.
 
     The message names the file or argument, the offending value and the remedy. The
     command line prints it without a traceback and exits with status 2; library users
-    may catch it as a :class:`ValueError`.
+    may catch it as a :class:`ValueError`. Line breaks and other control characters, of
+    file names and cells, are written out (``\n``).
     """
+
+    def __init__(self, message: str) -> None:
+        shown = (c if c.isprintable() else repr(c)[1:-1] for c in message)
+        super().__init__("".join(shown))

@@ -8,6 +8,7 @@ from continual_repmode.commands._manifest_arguments import (
     manifest_settings,
     parse,
 )
+from continual_repmode.errors import UserError
 
 _ABOUT = """\
 Look at every volume of a manifest before anything is trained on it.
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
 
     tasks = load_scenario(chosen.scenario).task_names if chosen.scenario else None
     z, y, x = chosen.patch_size
+    if min(z, y, x) < 1:
+        raise UserError(f"--patch-size {z} {y} {x}: use sizes of 1 or more")
     check = check_manifest(
         chosen.manifest,
         tasks=tasks,

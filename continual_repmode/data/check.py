@@ -90,12 +90,8 @@ def check_manifest(
         If the manifest itself cannot be read.
     """
     faults = Faults()
-    collection = ManifestCollection(path, faults=faults, **settings)
-    listed = [
-        (pair, split)
-        for pair, split in collection.all_pairs()
-        if tasks is None or pair.task in tasks
-    ]
+    collection = ManifestCollection(path, tasks=tasks, faults=faults, **settings)
+    listed = collection.all_pairs()
     facts: list[PairFacts | None] = [None] * len(listed)
     prepare = voxels == "prepare"
     if voxels != "none" and not (prepare and faults.found):

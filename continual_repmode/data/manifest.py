@@ -1,6 +1,5 @@
 """Pairs of volumes listed in a CSV file, checked before any pixel is read."""
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,15 +10,18 @@ from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest_pairs import (
     Box,
     ManifestPair,
+    check_grid,
     row_voxel_size_um,
     source_channels,
 )
 from continual_repmode.data.manifest_rows import CROP, ManifestRow, read_rows
 from continual_repmode.data.preparation import (
+    VOXEL_RANGE_UM,
     Order,
     Preparation,
     Storage,
     VoxelSizeUm,
+    is_voxel_length,
 )
 from continual_repmode.data.preparing import prepare_pairs
 from continual_repmode.data.resampling import ResizeMethod
@@ -53,6 +55,8 @@ class ManifestCollection:
         The manifest, or a folder of manifests.
     root : str or Path, optional
         What relative paths in the rows are relative to, instead of the manifest.
+    tasks : sequence of str, optional
+        Leave the rows of all other tasks alone; their files need not be there.
     voxel_size_um : sequence of float
         Voxel size (z, y, x) of the model grid in micrometres.
     source_voxel_size_um : sequence of float, optional
@@ -79,6 +83,7 @@ class ManifestCollection:
         path: str | Path,
         *,
         root: str | Path | None = None,
+        tasks: Sequence[str] | None = None,
         voxel_size_um: Sequence[float] = (0.29, 0.29, 0.29),
         source_voxel_size_um: Sequence[float] | None = None,
         seed: int = 0,
@@ -98,12 +103,30 @@ class ManifestCollection:
         self._preparation = Preparation(grid_um, resize, order, storage)
         self._store = PreparedStore(Path(cache_dir or default_store_folder()))
         path = Path(path)
-        rows = read_rows(path, None if root is None else Path(root), faults)
-        readers = _Readers()
-        self._pairs: list[ManifestPair] = []
-        for row, name in zip(rows, _pair_names(rows), strict=True):
+        rows = read_rows(path, None if root is None else Path(root), tasks, faults)
+        pairs = self._open(rows, tasks, fallback_um, faults)
+        splits: list[Split] = ["train"] * len(rows)
+        with faults:
+            splits = _assign_splits(path, rows, seed)
+        self._pairs = [(pair, splits[position]) for position, pair in pairs.items()]
+        _check_no_leak(self._pairs, faults)
+
+    def _open(
+        self,
+        rows: Sequence[ManifestRow],
+        tasks: Sequence[str] | None,
+        fallback_um: VoxelSizeUm | None,
+        faults: Faults,
+    ) -> dict[int, ManifestPair]:
+        """Return the pairs of the needed rows by their position."""
+        readers, pairs = _Readers(), {}
+        for position, (row, name) in enumerate(
+            zip(rows, _pair_names(rows), strict=True)
+        ):
+            if tasks is not None and row.task not in tasks:
+                continue
             with faults:
-                signal, target = readers.open(row, grid_um)
+                signal, target = readers.open(row, self.voxel_size_um)
                 pair = ManifestPair(
                     row,
                     name,
@@ -112,16 +135,14 @@ class ManifestCollection:
                     self._preparation,
                     self._store,
                 )
-                self._pairs.append(pair)
-        self._splits: list[Split] = ["train"] * len(self._pairs)
-        with faults:
-            self._splits = _assign_splits(path, self._pairs, seed)
-        _check_no_leak(self._pairs, self._splits, faults)
+                check_grid(pair)
+                pairs[position] = pair
+        return pairs
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the structures, in the order in which the manifest names them."""
-        return tuple(dict.fromkeys(pair.task for pair in self._pairs))
+        return tuple(dict.fromkeys(pair.task for pair, _ in self._pairs))
 
     @property
     def voxel_size_um(self) -> VoxelSizeUm:
@@ -135,14 +156,12 @@ class ManifestCollection:
                 f"no task {task!r} here; choose from {', '.join(self.tasks)}"
             )
         return [
-            pair
-            for pair, side in self.all_pairs()
-            if pair.task == task and side == split
+            pair for pair, side in self._pairs if pair.task == task and side == split
         ]
 
     def all_pairs(self) -> list[tuple[ManifestPair, Split]]:
         """Return every pair with its split, in the order of the manifest."""
-        return list(zip(self._pairs, self._splits, strict=True))
+        return list(self._pairs)
 
     def prepare(self, progress: bool = True, num_processes: int = 1) -> None:
         """Prepare every pair that is not in the store yet.
@@ -161,17 +180,17 @@ class ManifestCollection:
             If the disk lacks the space, or for the first channel that is damaged,
             constant or not finite. What has been prepared stays.
         """
-        prepare_pairs(self._pairs, progress=progress, num_processes=num_processes)
+        pairs = [pair for pair, _ in self._pairs]
+        prepare_pairs(pairs, progress=progress, num_processes=num_processes)
 
 
 def _voxel_size(option: str, voxel_size_um: Sequence[float]) -> VoxelSizeUm:
     """Check a voxel size (z, y, x) in micrometres."""
-    if len(voxel_size_um) != 3 or not all(
-        math.isfinite(um) and um > 0 for um in voxel_size_um
-    ):
+    if len(voxel_size_um) != 3 or not all(map(is_voxel_length, voxel_size_um)):
+        shortest, longest = VOXEL_RANGE_UM
         raise UserError(
-            f"{option}={list(voxel_size_um)}: use three positive lengths [z,y,x] "
-            "in micrometres"
+            f"{option}={list(voxel_size_um)}: use three lengths [z,y,x] in "
+            f"micrometres, from {shortest:g} to {longest:g}"
         )
     z, y, x = voxel_size_um
     return float(z), float(y), float(x)
@@ -225,36 +244,34 @@ def _pair_names(rows: Sequence[ManifestRow]) -> list[str]:
     return names
 
 
-def _assign_splits(path: Path, pairs: Sequence[ManifestPair], seed: int) -> list[Split]:
-    """Return each pair's split: the manifest's, or a random one per source image."""
-    given = [pair.row.split for pair in pairs if pair.row.split is not None]
-    if given:  # then every row has one
+def _assign_splits(path: Path, rows: Sequence[ManifestRow], seed: int) -> list[Split]:
+    """Return each row's split: the manifest's, or a random one per source image."""
+    given = [row.split for row in rows if row.split is not None]
+    if len(given) == len(rows):
         return given
     sources = defaultdict(list)
-    for pair in pairs:
-        sources[pair.task].append(str(pair.row.signal_path))
+    for row in rows:
+        sources[row.task].append(str(row.signal_path))
     try:
         sides = split_sources(sources, seed=seed)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return [sides[str(pair.row.signal_path)] for pair in pairs]
+    return [sides[str(row.signal_path)] for row in rows]
 
 
-def _check_no_leak(
-    pairs: Sequence[ManifestPair], splits: Sequence[Split], faults: Faults
-) -> None:
+def _check_no_leak(pairs: Sequence[tuple[ManifestPair, Split]], faults: Faults) -> None:
     """Find pairs in two splits that share voxels of an image, in whatever channel."""
-    seen: dict[object, list[tuple[Split, ManifestPair]]] = defaultdict(list)
-    for pair, split in zip(pairs, splits, strict=True):
+    seen: dict[object, list[tuple[ManifestPair, Split]]] = defaultdict(list)
+    for pair, split in pairs:
         with faults:
             for path in {pair.row.signal_path, pair.row.target_path}:
                 field = (path, pair.row.choices)
-                for other_split, other in seen[field]:
+                for other, other_split in seen[field]:
                     if split != other_split and _overlap(
                         pair.signal.box, other.signal.box
                     ):
                         raise _leak(path, pair, split, other, other_split)
-                seen[field].append((split, pair))
+                seen[field].append((pair, split))
 
 
 def _leak(

@@ -22,13 +22,25 @@ from continual_repmode.data.manifest_rows import (
     ManifestRow,
     cell_error,
 )
-from continual_repmode.data.preparation import Preparation, VoxelSizeUm
+from continual_repmode.data.preparation import (
+    Preparation,
+    VoxelSizeUm,
+    is_voxel_length,
+)
 from continual_repmode.data.store import PreparedArray, PreparedStore
-from continual_repmode.data.volumes import VolumeReader, channel_index, volume_shape
+from continual_repmode.data.volumes import (
+    VolumeReader,
+    channel_index,
+    memory_bytes,
+    volume_shape,
+)
 from continual_repmode.errors import UserError
 
 Box = tuple[slice, slice, slice]
 Read = Callable[[], NDArray[Any]]
+
+_GRID_VOXEL_BYTES = 4
+"""Volumes are resized in single precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +312,8 @@ def row_voxel_size_um(
     Raises
     ------
     UserError
-        If the files contradict each other, or nothing tells the size.
+        If the files contradict each other, or nothing tells the size, or what they
+        tell is no size of a voxel.
     """
     signal_um, target_um = signal.voxel_size_um, target.voxel_size_um
     found: list[float] = []
@@ -323,8 +336,27 @@ def row_voxel_size_um(
             raise UserError(
                 f"{row.where}: {row.signal_path.name} does not tell its voxel size "
                 f"along {'zyx'[axis]}; set data.source_voxel_size_um=[z,y,x] in "
-                f"micrometres, or fill the columns {', '.join(VOXEL_SIZE)}"
+                "micrometres (--source-voxel-size), or fill the columns "
+                f"{', '.join(VOXEL_SIZE)}"
+            )
+        if not is_voxel_length(size_um):
+            path = row.signal_path if size_um == one else row.target_path
+            raise UserError(
+                f"{row.where}: {path.name} says {size_um:g} µm along {'zyx'[axis]}; "
+                f"fill the column {column!r} with the right one"
             )
         found.append(size_um)
     z, y, x = found
     return z, y, x
+
+
+def check_grid(pair: ManifestPair) -> None:
+    """Raise if a pair has more voxels on the model grid than memory can hold."""
+    needed = math.prod(pair.grid_shape) * _GRID_VOXEL_BYTES
+    if needed > memory_bytes():
+        raise UserError(
+            f"{pair.row.where}: {pair.row.signal_path.name}: {pair.signal.shape} "
+            f"voxels of {pair.source_voxel_size_um} µm become {pair.grid_shape} of "
+            f"{pair.preparation.voxel_size_um} µm, {needed / 1e9:.0f} GB; see that "
+            f"{', '.join(VOXEL_SIZE)} and data.voxel_size_um are right, or crop it"
+        )

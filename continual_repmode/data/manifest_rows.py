@@ -1,7 +1,7 @@
 """The text of a manifest: a CSV file with one row per pair of volumes."""
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,13 @@ from pathlib import Path
 from continual_repmode.data.allen.catalog import DATASETS
 from continual_repmode.data.collection import Split
 from continual_repmode.data.faults import Faults
-from continual_repmode.data.volumes import CHOICES, VoxelSize
+from continual_repmode.data.preparation import VOXEL_RANGE_UM, is_voxel_length
+from continual_repmode.data.volumes import (
+    CHOICES,
+    VoxelSize,
+    check_fetched,
+    index_from,
+)
 from continual_repmode.errors import UserError
 from continual_repmode.tasks import TASKS, check_task_name
 
@@ -20,6 +26,11 @@ CROP = ("z0", "z1", "y0", "y1", "x0", "x1")
 
 _OTHER_NAMES = {"path_czi": "path"}
 """Columns of other programs' manifests (pytorch_fnet and RepMode)."""
+
+_MAX_BYTES = 2**24
+"""A hundred thousand rows: what is larger is an image, given by mistake."""
+_MAX_SHOWN = 300
+"""Characters of what is in a cell or header that a message repeats."""
 
 _SPLITS: dict[str, Split] = {
     **{"train": "train", "training": "train", "test": "test"},
@@ -66,11 +77,17 @@ class ManifestRow:
 
 def cell_error(where: str, column: str, value: object, remedy: str) -> UserError:
     """Return the error that points at one cell."""
-    return UserError(f"{where}, column {column!r}: {str(value)!r}: {remedy}")
+    shown = str(value)
+    if len(shown) > _MAX_SHOWN:
+        shown = f"{shown[:_MAX_SHOWN]}..."
+    return UserError(f"{where}, column {column!r}: {shown!r}: {remedy}")
 
 
 def read_rows(
-    path: Path, root: Path | None = None, faults: Faults | None = None
+    path: Path,
+    root: Path | None = None,
+    tasks: Sequence[str] | None = None,
+    faults: Faults | None = None,
 ) -> list[ManifestRow]:
     """Read a manifest, or a folder of them, and convert the cells.
 
@@ -86,6 +103,8 @@ def read_rows(
     root : Path, optional
         What relative paths in the rows are relative to; the folder of the CSV file by
         default.
+    tasks : sequence of str, optional
+        Tasks whose files must be there; by default, those of all.
     faults : Faults, optional
         Where to collect the errors of single rows, which are then left out.
 
@@ -98,7 +117,7 @@ def read_rows(
     faults = Faults(collect=False) if faults is None else faults
     rows = []
     for file in _csv_files(path):
-        rows += _read_file(file, root or file.parent, faults)
+        rows += _read_file(file, root or file.parent, tasks, faults)
     split_known = {row.split is not None for row in rows}
     if len(split_known) == 2:
         blank = next(row for row in rows if row.split is None)
@@ -111,14 +130,15 @@ def read_rows(
 
 def _csv_files(path: Path) -> list[Path]:
     """Return the manifests to read: the file, or the right ones of a folder."""
-    if not path.exists():
-        raise UserError(f"{path}: no such manifest")
-    if path.is_file():
+    if not _exists(path):
+        raise UserError(f"{str(path)[:_MAX_SHOWN]}: no such manifest")
+    if not path.is_dir():
+        check_fetched(path)
         return [path]
     known: dict[tuple[str | None, bool], list[Path]] = defaultdict(list)
     for file in sorted(path.rglob("*.csv")):
         task, split = _told_by_name(file)
-        if task or split:
+        if (task or split) and file.is_file():
             known[task, split is not None].append(file)
     chosen = [
         files
@@ -131,6 +151,14 @@ def _csv_files(path: Path) -> list[Path]:
             "name the manifest itself"
         )
     return sorted(file for files in chosen for file in files)
+
+
+def _exists(path: Path) -> bool:
+    """Return whether a path leads anywhere."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
 
 
 def _told_by_name(file: Path) -> tuple[str | None, Split | None]:
@@ -146,7 +174,9 @@ def _told_by_name(file: Path) -> tuple[str | None, Split | None]:
     return (task if task in TASKS else None), split
 
 
-def _read_file(path: Path, root: Path, faults: Faults) -> list[ManifestRow]:
+def _read_file(
+    path: Path, root: Path, tasks: Sequence[str] | None, faults: Faults
+) -> list[ManifestRow]:
     header, lines = _read_csv(path)
     header = [_OTHER_NAMES.get(name, name) for name in header]
     task, split = _told_by_name(path)
@@ -165,7 +195,8 @@ def _read_file(path: Path, root: Path, faults: Faults) -> list[ManifestRow]:
                 cells["task"] = task
             if "split" not in header and split:
                 cells["split"] = split
-            rows.append(_row(_Cells(where, cells), number, root, columns))
+            needed = tasks is None or cells.get("task") in tasks
+            rows.append(_row(_Cells(where, cells, needed), number, root, columns))
     if not lines:
         raise UserError(f"{path}: has no rows below its header")
     return rows
@@ -173,18 +204,27 @@ def _read_file(path: Path, root: Path, faults: Faults) -> list[ManifestRow]:
 
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header and the rows that hold anything, with their line numbers."""
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise UserError(
+            f"{path}: {size / 1e6:.0f} MB are no manifest of images; name a CSV file "
+            "with one row per pair, or cut it into several"
+        )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             lines = [
-                (reader.line_num, [value.strip() for value in line]) for line in reader
+                (reader.line_num, [value.strip() for value in line])
+                for line in reader
+                if any(map(str.strip, line))
             ]
+        if any("\0" in value for _, line in lines for value in line):
+            raise csv.Error("it has zero bytes, as UTF-16 text and images do")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{path}: not a readable CSV file ({error}); save it as UTF-8 text with "
             "commas between the columns"
         ) from error
-    lines = [(number, line) for number, line in lines if any(line)]
     if not lines:
         raise UserError(f"{path}: the manifest is empty")
     return lines[0][1], lines[1:]
@@ -194,7 +234,8 @@ def _path_columns(
     path: Path, header: Sequence[str], task: str | None
 ) -> tuple[str, str]:
     """Return the columns of the signal's and the target's file."""
-    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    counts = Counter(name for name in header if name)
+    repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
         raise UserError(f"{path}: column {repeated[0]!r} appears twice; rename one")
     one_file, two_files = "path" in header, set(TWO_FILES) & set(header)
@@ -216,7 +257,7 @@ def _path_columns(
         raise UserError(
             f"{path}: has no column {', '.join(map(repr, missing))}; needed are "
             f"task and {', '.join(ONE_FILE)} (both channels in one file), or task and "
-            f"{', '.join(TWO_FILES)}; found {', '.join(header)}{hint}"
+            f"{', '.join(TWO_FILES)}; found {', '.join(header):.{_MAX_SHOWN}}{hint}"
         )
     return TWO_FILES if two_files else ("path", "path")
 
@@ -251,25 +292,28 @@ class _Cells:
 
     where: str
     values: dict[str, str]
+    files_needed: bool
 
     def text(self, column: str) -> str:
         return self.values.get(column, "")
 
     def file(self, column: str, root: Path) -> Path:
         value = self.text(column)
-        path = (root / value).resolve()
+        path = root / value
         try:
-            found = bool(value) and path.exists()
-        except (OSError, ValueError):  # too long, or with a zero byte
+            path = path.resolve()
+            found = bool(value) and _exists(path)
+        except (OSError, ValueError, RuntimeError):  # links in a circle
             found = False
-        if not found:
-            remedy = f"no such file; paths are relative to {root} (data.root)"
+        if not found and self.files_needed:
+            remedy = f"no such file; paths are relative to {root} (or to data.root)"
             raise cell_error(self.where, column, value, remedy)
         return path
 
     def channel(self, column: str) -> int | str | None:
         value = self.text(column)
-        return int(value) if value.isdecimal() else value or None
+        index = index_from(value)
+        return value or None if index is None else index
 
     def split(self) -> Split | None:
         value = self.text("split")
@@ -285,12 +329,15 @@ class _Cells:
             number = float(value)
         except ValueError:
             number = 0.0
-        if not 0 < number < float("inf"):
-            raise cell_error(self.where, column, value, "use micrometres above 0")
+        if not is_voxel_length(number):
+            shortest, longest = VOXEL_RANGE_UM
+            remedy = f"use micrometres, from {shortest:g} to {longest:g}"
+            raise cell_error(self.where, column, value, remedy)
         return number
 
     def voxel_index(self, column: str) -> int | None:
         value = self.text(column)
-        if value and not value.isdecimal():
+        index = index_from(value)
+        if value and index is None:
             raise cell_error(self.where, column, value, "use a whole number from 0")
-        return int(value) if value else None
+        return index

@@ -46,8 +46,10 @@ def cut(
         With memory of its own, so that the volume is safe from changes.
     """
     box = tuple(slice(at, at + side) for at, side in zip(start, size, strict=True))
-    patch = np.array(np.flip(volume[box], flips), order="C")
-    return torch.from_numpy(patch).float()[None]  # NumPy converts halves 4x slower
+    rows_kept = tuple(axis for axis in flips if axis < 2)
+    patch = torch.from_numpy(np.array(np.flip(volume[box], rows_kept), order="C"))
+    patch = patch.float()  # NumPy converts half precision 4 times slower,
+    return (patch.flip(-1) if 2 in flips else patch)[None]  # and reverses rows slower
 
 
 def pad_to(volume: NDArray[Any], min_shape: Shape) -> NDArray[Any]:

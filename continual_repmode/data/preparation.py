@@ -14,6 +14,9 @@ VoxelSizeUm = tuple[float, float, float]
 Order = Literal["zscore_first", "resize_first"]
 Storage = Literal["float16", "float32"]
 
+VOXEL_RANGE_UM = (0.001, 1000.0)
+"""Shortest and longest side of a voxel; beyond, the unit is not the micrometre."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
@@ -85,3 +88,9 @@ class Preparation:
         self, volume: NDArray[np.float32], from_um: VoxelSizeUm
     ) -> NDArray[np.float32]:
         return resample(volume, from_um, self.voxel_size_um, self.resize)
+
+
+def is_voxel_length(length_um: float) -> bool:
+    """Return whether a voxel can have a side of that length; not if it is NaN."""
+    shortest, longest = VOXEL_RANGE_UM
+    return shortest <= length_um <= longest

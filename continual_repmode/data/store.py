@@ -8,6 +8,8 @@ only miss; it never meets a stale entry.
 
 import hashlib
 import json
+import math
+import mmap
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -73,7 +75,15 @@ class PreparedArray:
             If the file has gone.
         """
         try:
-            return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+            file = os.open(self.path, os.O_RDONLY)
+            try:
+                mapped = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+            finally:
+                os.close(file)
+            voxels = np.frombuffer(
+                mapped, self.dtype, count=math.prod(self.shape), offset=self.offset
+            )
+            return voxels.reshape(self.shape)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.path}: prepared volume is gone or cut short ({error}); "

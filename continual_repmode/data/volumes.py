@@ -32,6 +32,9 @@ _MAX_COMPRESSION = 33_000
 VOLUME_AXES = ("YX", "ZYX", "CYX", "CZYX", "ZCYX")
 """All that the axes of a volume can be, as stored, slowest first."""
 
+_MAX_DIGITS = 18
+"""Longer numbers are no index of anything."""
+
 _POINTER = b"version https://git-lfs"
 
 
@@ -213,7 +216,7 @@ def channel_index(volume: VolumeReader, channel: int | str) -> int:
         f"{index} {name!r}" if name else str(index) for index, name in enumerate(names)
     )
     problem = "several channels are named" if found else "no channel"
-    raise UserError(f"{volume.path}: {problem} {channel!r}; choose from {choices}")
+    raise UserError(f"{volume.path}: {problem} {channel!r:.80}; choose from {choices}")
 
 
 def _named(names: Sequence[str], wanted: str) -> list[int]:
@@ -252,8 +255,9 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
     wanted = choices.get(what)
     if wanted is None and len(names) == 1:
         return 0
-    if wanted is not None and wanted.isdecimal() and int(wanted) < len(names):
-        return int(wanted)
+    index = None if wanted is None else index_from(wanted)
+    if index is not None and index < len(names):
+        return index
     found = [index for index, name in enumerate(names) if name and name == wanted]
     if len(found) == 1:
         return found[0]
@@ -266,7 +270,12 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
             f"{path}: holds {len(names)} of {what!r}; choose one: {listed}, in the "
             f"manifest by a column {what!r}"
         )
-    raise UserError(f"{path}: no {what} {wanted!r}; choose from {listed}")
+    raise UserError(f"{path}: no {what} {wanted!r:.80}; choose from {listed}")
+
+
+def index_from(text: str) -> int | None:
+    """Return the index from 0 that a text is; None if it is none."""
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def check_size(
@@ -293,10 +302,15 @@ def check_size(
             f"{path}: its header promises an image of {tuple(shape)} {dtype}, but the "
             f"file has only {stored_bytes} bytes for it; it is damaged or incomplete"
         )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_bytes()
     if needed > memory:
         raise UserError(
             f"{path}: one channel of {tuple(shape)} {dtype} takes {needed / 1e9:.0f} "
             f"GB, more than this machine's memory of {memory / 1e9:.0f} GB; cut it "
             "into smaller files"
         )
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,15 +1,14 @@
 """NGFF metadata (OME-Zarr 0.4 and 0.5): images in a Zarr folder, and their levels."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from continual_repmode.data.formats.damage import damage_named
+from continual_repmode.data.formats.damage import read_json
 from continual_repmode.data.formats.units import length_um
-from continual_repmode.data.volumes import VoxelSize, check_fetched
+from continual_repmode.data.volumes import VoxelSize
 from continual_repmode.errors import UserError
 
 _Value = TypeVar("_Value")
@@ -178,9 +177,7 @@ def field_of(
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    check_fetched(file)
-    with damage_named(file, "damaged JSON"):
-        return _object(file, json.loads(file.read_bytes()), "the content")
+    return _object(file, read_json(file), "the content")
 
 
 def _object(where: Path, value: Any, name: str) -> dict[str, Any]:

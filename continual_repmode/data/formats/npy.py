@@ -12,13 +12,12 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from continual_repmode.data.formats.choices import refuse_other_choices
-from continual_repmode.data.formats.damage import damage_named
+from continual_repmode.data.formats.damage import damage_named, read_json
 from continual_repmode.data.volumes import (
     VOLUME_AXES,
     Choices,
     VoxelSize,
     channel_index,
-    check_fetched,
     check_size,
     volume_shape,
 )
@@ -48,9 +47,7 @@ class Sidecar:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read and check a sidecar; a fault is named by its field."""
-        check_fetched(path)
-        with damage_named(path, "damaged JSON"):
-            found = json.loads(path.read_bytes())
+        found = read_json(path)
         if not isinstance(found, dict):
             raise UserError(f"{path}: no JSON object with {', '.join(_FIELDS)}")
         unknown = sorted(set(found) - set(_FIELDS))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from continual_repmode.data.formats.damage import read_xml
 from continual_repmode.data.formats.ome_xml import OmeDocument, OmeImage
 from continual_repmode.data.formats.tiff_pages import count_pages, open_tiff
 from continual_repmode.data.volumes import (
@@ -106,7 +107,7 @@ def _follow_pointer(path: Path, document: OmeDocument) -> tuple[Path, OmeDocumen
         )
     check_fetched(metadata_file)
     if metadata_file.suffix.lower() == ".ome":
-        found = OmeDocument.parse(metadata_file, metadata_file.read_bytes())
+        found = OmeDocument.parse(metadata_file, read_xml(metadata_file))
     else:
         count_pages(metadata_file)
         with open_tiff(metadata_file) as tif:

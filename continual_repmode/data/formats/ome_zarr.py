@@ -173,7 +173,13 @@ class ZarrVolume:
                 f"{self.path}: {count} chunks for one channel; save it in larger ones"
             )
         keys = (array.metadata.encode_chunk_key(cell) for cell in product(*ranges))
-        if not any((self._array / key).exists() for key in keys):
+        found = False
+        for path in (self._array / key for key in keys):
+            is_there = path.is_file()
+            if not is_there and path.exists():  # a pipe would be waited for
+                raise UserError(f"{self.path}: {path} is no file")
+            found |= is_there
+        if not found:
             raise UserError(
                 f"{self.path}: none of the {count} chunk files of this channel is in "
                 f"{self._array.name}; the copy is incomplete"

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from continual_repmode.data.formats.choices import refuse_other_choices
-from continual_repmode.data.formats.damage import damage_named
+from continual_repmode.data.formats.damage import damage_named, read_xml
 from continual_repmode.data.formats.ome_tiff import find_ome_volume
 from continual_repmode.data.formats.tiff_pages import (
     check_page,
@@ -83,7 +83,7 @@ class TiffVolume:
     @classmethod
     def _open(cls, path: Path, choices: Choices) -> Self:
         if path.suffix.lower() == ".ome":
-            return cls._open_ome(path, path.read_bytes(), choices)
+            return cls._open_ome(path, read_xml(path), choices)
         num_pages = count_pages(path)
         with open_tiff(path) as tif:
             description = tif.pages.first.description

@@ -21,6 +21,9 @@ _NOT_READABLE = "not a readable TIFF file"
 _MAX_TAGS = 4096
 _FIRST_PRIVATE_TAG = 32768
 _IMAGEJ_TAGS = (50838, 50839)
+_MAX_OVERHEAD = 2**16
+"""What a compression may add to its input, besides doubling it: headers and tables. A
+part that is larger than that would unpack to more than its pixels."""
 _TYPE_BYTES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
     16: 8, 17: 8, 18: 8,
@@ -198,4 +201,10 @@ def _check_complete(path: Path, page: tifffile.TiffPage, index: int) -> None:
         raise UserError(
             f"{path}: damaged pixel data on page {index} (a part of it is not in the "
             "file; it is incomplete)"
+        )
+    most = 2 * math.prod(page.chunks) * page.dtype.itemsize + _MAX_OVERHEAD
+    if page.compression != 1 and max(count for _, count in parts) > most:
+        raise UserError(
+            f"{path}: damaged pixel data on page {index} (a part of it has more bytes "
+            f"than its {page.chunks} pixels take)"
         )

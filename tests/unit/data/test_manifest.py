@@ -237,6 +237,26 @@ def test_without_a_split_column_sources_are_divided_at_random(tmp_path: Path) ->
     assert [p.name for p in again] == [p.name for p in collection.pairs("dna", "test")]
 
 
+def test_rows_of_tasks_that_are_not_needed_are_left_alone(tmp_path: Path) -> None:
+    for index in range(8):
+        write_field(tmp_path / f"f{index}.tif", (3, 2, 8, 8))
+    images = [f"f{index}.tif" for index in range(8)]
+    rows = [f"dna,{image},0,1" for image in images]
+    others = [f"actin,{image},0,2" for image in [*images[:4], "not-here.tif"]]
+    path = write_manifest(tmp_path, "\n".join([HEADER, *rows, *others]))
+    with pytest.raises(UserError, match=r"not-here\.tif"):
+        ManifestCollection(path)
+
+    collection = ManifestCollection(path, tasks=["dna"])
+
+    assert collection.tasks == ("dna",)
+    (tmp_path / "not-here.tif").write_bytes((tmp_path / "f0.tif").read_bytes())
+    everything = ManifestCollection(path)  # the other rows take part in the division
+    assert [pair.name for pair in collection.pairs("dna", "test")] == [
+        pair.name for pair in everything.pairs("dna", "test")
+    ]
+
+
 def test_an_unknown_task_lists_the_choices(one_file: Path) -> None:
     path = write_manifest(one_file, f"{HEADER},split\ndna,a.ome.tif,0,1,train\n")
 
