@@ -73,7 +73,8 @@ def measure_pairs(
     if prepare:
         check_disk(pairs)
     work = _measure_and_prepare if prepare else _measure
-    return _work_on(pairs, work, "checking", progress, num_processes, faults)
+    doing = "checking and preparing" if prepare else "checking"
+    return _work_on(pairs, work, doing, progress, num_processes, faults)
 
 
 def check_disk(pairs: Sequence[ManifestPair]) -> None:

@@ -177,7 +177,7 @@ def read_page(
         page = tif.pages[index]
         if page.shape != shape or page.dtype != dtype:
             raise UserError(
-                f"{path}: page {index} is {page.shape} {page.dtype}, unlike the others "
+                f"{path}: page {index} is {page.shape!s:.80} {page.dtype}, unlike the others "
                 f"of {shape} {dtype}; save the planes of one volume alike"
             )
         check_page(path, page)
