@@ -1,5 +1,6 @@
 """The console command ``continual-repmode``, also ``python -m continual_repmode``."""
 
+import io
 import sys
 from importlib import import_module
 
@@ -14,6 +15,8 @@ def main(argv: list[str] | None = None) -> int:
     0: done. 1: a fault of the program. 2: a mistake that the message says how to mend.
     130: interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no Unicode
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if argv is None else argv
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if verb in {"-h", "--help", "help"}:

@@ -58,6 +58,8 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         If the data, the scenario or the device do not allow the run.
     """
     device = resolve_device(config.device)
+    net = build_network(config, folder)
+    _check_patch(config, net)
     collection = build_collection(config, config.stream().task_names)
     benchmark = build_benchmark(
         config.stream(),
@@ -66,8 +68,6 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         flip_axes=config.data.flip_axes,
         pad_small=config.data.pad_small,
     )
-    net = build_network(config, folder)
-    _check_patch(config, net)
     state = TrainingStatePlugin(folder.state, every=config.train.save_every)
     return Run(
         benchmark=benchmark,

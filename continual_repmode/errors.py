@@ -11,5 +11,9 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        shown = (c if c.isprintable() else repr(c)[1:-1] for c in message)
-        super().__init__("".join(shown))
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """Return a text with line breaks and other control characters written out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

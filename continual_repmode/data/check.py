@@ -75,8 +75,8 @@ def check_manifest(
     pad_small : bool
         Volumes smaller than the patch will be padded.
     voxels : {"none", "measure", "prepare"}
-        Read no voxels; measure them; or measure them and prepare the volumes, once
-        all headers are sound.
+        Read no voxels; measure them; or measure them and prepare the volumes, but only
+        if nothing else is wrong already.
     progress : bool
         Show a progress bar, if stderr is a terminal.
     num_processes : int
@@ -92,23 +92,30 @@ def check_manifest(
     faults = Faults()
     collection = ManifestCollection(path, tasks=tasks, faults=faults, **settings)
     listed = collection.all_pairs()
-    facts: list[PairFacts | None] = [None] * len(listed)
-    prepare = voxels == "prepare"
-    if voxels != "none" and not (prepare and faults.found):
-        facts = measure_pairs(
-            [pair for pair, _ in listed],
-            prepare=prepare,
-            progress=progress,
-            num_processes=num_processes,
-            faults=faults,
+
+    def judged(facts: Sequence[PairFacts | None]) -> Check:
+        pairs = [
+            _checked(pair, split, measured)
+            for (pair, split), measured in zip(listed, facts, strict=True)
+        ]
+        findings = [finding_from_error(str(path), error) for error in faults.found]
+        findings += judge(
+            pairs, patch_size=patch_size, pad_small=pad_small, tasks=tasks
         )
-    pairs = [
-        _checked(pair, split, measured)
-        for (pair, split), measured in zip(listed, facts, strict=True)
-    ]
-    findings = [finding_from_error(str(path), error) for error in faults.found]
-    findings += judge(pairs, patch_size=patch_size, pad_small=pad_small, tasks=tasks)
-    return Check(collection, pairs, findings)
+        return Check(collection, pairs, findings)
+
+    headers = judged([None] * len(listed))
+    prepare = voxels == "prepare"
+    if voxels == "none" or (prepare and headers.errors):
+        return headers
+    facts = measure_pairs(
+        [pair for pair, _ in listed],
+        prepare=prepare,
+        progress=progress,
+        num_processes=num_processes,
+        faults=faults,
+    )
+    return judged(facts)
 
 
 def sound_collection(path: str | Path, **settings: Any) -> Check:

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from continual_repmode.data.facts import ChannelFacts, PairFacts
+from continual_repmode.errors import one_line
 
 Severity = Literal["error", "warning", "note"]
 
@@ -42,7 +43,7 @@ class Finding:
         text = self.message
         if not text.startswith(self.where):  # errors of files name the row themselves
             text = f"{self.where}{channel}: {text}"
-        return f"{text}; {self.remedy}" if self.remedy else text
+        return one_line(f"{text}; {self.remedy}" if self.remedy else text)
 
 
 @dataclass(frozen=True, slots=True)

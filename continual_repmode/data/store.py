@@ -120,7 +120,7 @@ class PreparedStore:
                 with path.open("rb") as file:
                     part = hashlib.file_digest(file, "sha256").hexdigest()
                 within = os.path.relpath(path, volume.path)
-                digest.update(f"{within} {part}\n".encode())
+                digest.update(os.fsencode(f"{within} {part}\n"))
             if _identity(volume) != identity:
                 raise UserError(
                     f"{volume.path}: changed while it was read; is it still being "
@@ -250,7 +250,7 @@ class PreparedStore:
 
     def _hash_path(self, volume: VolumeReader) -> Path:
         where = f"{volume.path.resolve()} {volume.chosen}"
-        name = hashlib.sha256(where.encode()).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(where)).hexdigest()[:32]
         return self.folder / "sources" / f"{name}.json"
 
     def _write_json(self, path: Path, content: dict[str, Any]) -> None:

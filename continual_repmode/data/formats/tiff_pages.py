@@ -82,9 +82,9 @@ def count_pages(path: Path) -> int:
         If this is no TIFF file, or pointers lead in a circle or out of the file.
     """
     with damage_named(path, _NOT_READABLE), path.open("rb") as file:
-        head = file.read(16)
-        layout = _Layout.of(path, head)
-        (offset,) = struct.unpack_from(layout.offset, head, layout.first)
+        layout = _Layout.of(path, file.read(4))
+        file.seek(layout.first)
+        (offset,) = _read(file, layout.offset)
         seen: set[int] = set()
         while offset:
             if offset in seen:
@@ -118,7 +118,11 @@ def _check_tags(path: Path, file: BinaryIO, layout: _Layout, page: int) -> None:
 
 
 def _read(file: BinaryIO, format_: str) -> tuple[int, ...]:
-    return struct.unpack(format_, file.read(struct.calcsize(format_)))
+    size = struct.calcsize(format_)
+    raw = file.read(size)
+    if len(raw) < size:
+        raise EOFError("it ends too early; it is incomplete")
+    return struct.unpack(format_, raw)
 
 
 def check_page(path: Path, page: tifffile.TiffPage) -> None:
@@ -136,9 +140,14 @@ def check_page(path: Path, page: tifffile.TiffPage) -> None:
         page.compression not in tifffile.TIFF.DECOMPRESSORS
         or page.predictor not in tifffile.TIFF.UNPREDICTORS
     ):
+        if not isinstance(page.compression, tifffile.COMPRESSION):
+            raise UserError(
+                f"{path}: compression code {page.compression} is unknown; save it "
+                "uncompressed"
+            )
         raise UserError(
-            f"{path}: {getattr(page.compression, 'name', page.compression)} "
-            f"compression (predictor {page.predictor}) needs an extra package; "
+            f"{path}: {page.compression.name} compression (predictor "
+            f"{page.predictor}) needs an extra package; "
             "pip install 'continual-repmode[compressed]'"
         )
     check_size(path, page.chunks, page.dtype, path.stat().st_size)
@@ -177,8 +186,8 @@ def read_page(
         page = tif.pages[index]
         if page.shape != shape or page.dtype != dtype:
             raise UserError(
-                f"{path}: page {index} is {page.shape!s:.80} {page.dtype}, unlike the others "
-                f"of {shape} {dtype}; save the planes of one volume alike"
+                f"{path}: page {index} is {page.shape!s:.80} {page.dtype}, unlike the "
+                f"others of {shape} {dtype}; save the planes of one volume alike"
             )
         check_page(path, page)
         _check_complete(path, page, index)
