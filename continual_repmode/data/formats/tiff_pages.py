@@ -64,7 +64,7 @@ class _Layout:
     @classmethod
     def of(cls, path: Path, head: bytes) -> Self:
         """Read the layout from the first bytes of a file."""
-        order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
+        order = {b"II": "<", b"MM": ">"}.get(head[:2], "") if len(head) > 3 else ""
         version = struct.unpack(f"{order}H", head[2:4])[0] if order else None
         if version == 42:
             return cls(4, f"{order}H", f"{order}HHII", f"{order}I")
