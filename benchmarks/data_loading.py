@@ -7,9 +7,9 @@ float16) until they fill ``--gigabytes``, then, all in one run:
    system has in memory, alternating with the same volumes as float32 arrays of the
    process, and reports pairs per second of both and their ratio;
 2. reads one patch pair of every volume through two loader processes and records the
-   largest resident memory of each of them, at a tenth of the volumes and at all of them.
+   largest resident memory of each, at a tenth of the volumes and at all of them.
 
-    python benchmarks/data_loading.py --gigabytes 20 --folder /tmp/prepared
+    python benchmarks/data_loading.py --gigabytes 20 --folder prepared
 """
 
 import argparse
