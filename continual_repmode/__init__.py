@@ -9,8 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from continual_repmode.data.check import check_manifest
+    from continual_repmode.data.formats.writing import save_volume
     from continual_repmode.data.manifest import ManifestCollection
     from continual_repmode.data.synthetic import SyntheticCells
+    from continual_repmode.data.volumes import open_volume
     from continual_repmode.models import (
         RepModeUNet,
         load_model,
@@ -29,9 +32,12 @@ _HOMES = {
     "RepModeUNet": "continual_repmode.models",
     "SyntheticCells": "continual_repmode.data.synthetic",
     "build_benchmark": "continual_repmode.training.streams",
+    "check_manifest": "continual_repmode.data.check",
     "load_model": "continual_repmode.models",
+    "open_volume": "continual_repmode.data.volumes",
     "reparameterize": "continual_repmode.models",
     "save_model": "continual_repmode.models",
+    "save_volume": "continual_repmode.data.formats.writing",
 }
 
 __all__ = [  # noqa: RUF022 - in the order of use
@@ -39,6 +45,9 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "reparameterize",
     "save_model",
     "load_model",
+    "open_volume",
+    "save_volume",
+    "check_manifest",
     "SyntheticCells",
     "ManifestCollection",
     "build_benchmark",

@@ -194,7 +194,7 @@ def _too_few(
                 where,
                 "",
                 f"images: {listed}",
-                f"give at least {wanted}, or leave out the column split",
+                f"have at least {wanted}: add images, or divide them otherwise (split)",
             )
 
 

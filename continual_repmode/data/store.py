@@ -233,15 +233,19 @@ class PreparedStore:
             If another process has it and ``wait`` is false.
         """
         path = self._entry(recipe, ".lock")
+        lock = FileLock(path, timeout=-1 if wait else 0)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path, timeout=-1 if wait else 0):
-                yield
+            lock.acquire()
         except Timeout as error:
             raise EntryBusyError from error
         except OSError as error:
             raise self._unwritable(error) from error
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            lock.release()
 
     def _entry(self, recipe: Mapping[str, Any], suffix: str) -> Path:
         text = json.dumps({"version": STORE_VERSION, **recipe}, sort_keys=True)

@@ -196,6 +196,9 @@ def test_an_entry_is_made_by_one_process_at_a_time(store: PreparedStore) -> None
         other.kill()
     with store.claim(RECIPE, wait=False):  # the claim of a dead process is free again
         pass
+    with pytest.raises(UserError, match="damaged"), store.claim(RECIPE, wait=False):
+        raise UserError("damaged")
+    assert not list(store.folder.rglob("*.lock"))
 
 
 def test_a_folder_that_cannot_be_written_is_told_with_a_remedy(
