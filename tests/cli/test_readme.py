@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+import numpy as np
+
+from continual_repmode import open_volume
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_python_of_the_readme_runs(tmp_path):
@@ -27,8 +32,28 @@ def test_the_python_of_the_readme_runs(tmp_path):
     assert (tmp_path / "model.safetensors").is_file()
 
 
+def test_the_python_of_the_page_on_data_runs(tmp_path, write_czi):
+    field = np.random.default_rng(0).integers(0, 4000, (2, 6, 20, 30), np.uint16)
+    um = (0.29, 0.108, 0.108)
+    names = ["EGFP", "Bright"]
+    write_czi(tmp_path / "field.czi", field, channel_names=names, voxel_size_um=um)
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = "CZYX (2, 6, 20, 30) ('EGFP', 'Bright') (0.29, 0.108, 0.108)"
+    assert done.stdout.strip() == expected
+    written = open_volume(tmp_path / "light.ome.tif")
+    np.testing.assert_array_equal(written.read_channel(0), field[1])
+
+
 def test_every_file_the_readme_names_is_there():
-    root = Path(__file__).parents[2]
     linked = re.findall(r"\]\(([\w/.]+)\)", README)
     assert linked
-    assert [name for name in linked if not (root / name).is_file()] == []
+    assert [name for name in linked if not (ROOT / name).is_file()] == []
