@@ -115,7 +115,7 @@ def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
                 cache_dir=data.cache_dir,
             )
             for finding in check.findings:
-                _log.warning("%s", finding.line())
+                _log.warning("%s: %s", finding.severity, finding.line())
             return check.collection
     raise TypeError(f"no data source for {type(config.data).__name__}")
 
