@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from continual_repmode.data.check import check_manifest
     from continual_repmode.data.formats.writing import save_volume
     from continual_repmode.data.manifest import ManifestCollection
+    from continual_repmode.data.opening import open_volume
     from continual_repmode.data.synthetic import SyntheticCells
-    from continual_repmode.data.volumes import open_volume
     from continual_repmode.models import (
         RepModeUNet,
         load_model,
@@ -34,7 +34,7 @@ _HOMES = {
     "build_benchmark": "continual_repmode.training.streams",
     "check_manifest": "continual_repmode.data.check",
     "load_model": "continual_repmode.models",
-    "open_volume": "continual_repmode.data.volumes",
+    "open_volume": "continual_repmode.data.opening",
     "reparameterize": "continual_repmode.models",
     "save_model": "continual_repmode.models",
     "save_volume": "continual_repmode.data.formats.writing",

@@ -51,8 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
 
     from continual_repmode.data.check import check_manifest
-    from continual_repmode.data.check_report import format_report, to_json
-    from continual_repmode.data.findings import worst
+    from continual_repmode.data.checks.findings import worst
+    from continual_repmode.data.checks.report import format_report, to_json
     from continual_repmode.scenario import load_scenario
 
     tasks = load_scenario(chosen.scenario).task_names if chosen.scenario else None

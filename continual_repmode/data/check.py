@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from continual_repmode.data.collection import Split
-from continual_repmode.data.facts import PairFacts
-from continual_repmode.data.faults import Faults
-from continual_repmode.data.findings import (
+from continual_repmode.data.checks.facts import PairFacts
+from continual_repmode.data.checks.findings import (
     CheckedPair,
     Finding,
     finding_from_error,
     judge,
 )
+from continual_repmode.data.collection import Split
+from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest import ManifestCollection
 from continual_repmode.data.manifest_pairs import ManifestPair, SourceChannel
 from continual_repmode.data.preparing import measure_pairs

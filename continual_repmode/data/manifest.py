@@ -15,6 +15,7 @@ from continual_repmode.data.manifest_pairs import (
     source_channels,
 )
 from continual_repmode.data.manifest_rows import CROP, ManifestRow, read_rows
+from continual_repmode.data.opening import open_volume
 from continual_repmode.data.preparation import (
     VOXEL_RANGE_UM,
     Order,
@@ -27,7 +28,7 @@ from continual_repmode.data.preparing import prepare_pairs
 from continual_repmode.data.resampling import ResizeMethod
 from continual_repmode.data.splits import split_sources
 from continual_repmode.data.store import PreparedStore, default_store_folder
-from continual_repmode.data.volumes import VolumeReader, open_volume
+from continual_repmode.data.volumes import VolumeReader
 from continual_repmode.errors import UserError
 
 

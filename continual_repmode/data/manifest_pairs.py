@@ -8,14 +8,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from continual_repmode.data.collection import LoadedPair
-from continual_repmode.data.facts import (
+from continual_repmode.data.checks.facts import (
     FACTS_VERSION,
     PairFacts,
     from_json,
     measure_pair,
     to_json,
 )
+from continual_repmode.data.collection import LoadedPair
 from continual_repmode.data.manifest_rows import (
     CROP,
     VOXEL_SIZE,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from continual_repmode.data.facts import PairFacts
+from continual_repmode.data.checks.facts import PairFacts
 from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest_pairs import ManifestPair
 from continual_repmode.data.store import EntryBusyError

@@ -157,7 +157,7 @@ def sound(tmp_path_factory, write_czi) -> dict[str, Path]:
 def worker(sound_rows, tmp_path_factory) -> Iterator[Worker]:
     """Return what calls the command."""
     worker = Worker(
-        ["continual_repmode.data.check", "continual_repmode.data.check_report",
+        ["continual_repmode.data.check", "continual_repmode.data.checks.report",
          *(f"continual_repmode.data.formats.{name}"
            for name in ("tiff", "czi", "ome_zarr", "npy")),
          "continual_repmode.data.allen.manifest"]

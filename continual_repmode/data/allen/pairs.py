@@ -17,7 +17,8 @@ from continual_repmode.data.allen.channels import (
 )
 from continual_repmode.data.allen.splits import SPLITS, draw_dna
 from continual_repmode.data.collection import Split
-from continual_repmode.data.volumes import VoxelSize, open_volume
+from continual_repmode.data.opening import open_volume
+from continual_repmode.data.volumes import VoxelSize
 
 Lists = Mapping[str, Mapping[Split, Sequence[str]]]
 """Data set -> split -> names of images."""

@@ -5,12 +5,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from continual_repmode.data.volumes import (
-    channel_index,
-    check_size,
-    chosen_index,
-    open_volume,
-)
+from continual_repmode.data.opening import open_volume
+from continual_repmode.data.volumes import channel_index, check_size, chosen_index
 from continual_repmode.errors import UserError
 
 

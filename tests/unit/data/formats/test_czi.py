@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from continual_repmode.data.formats.czi import CziVolume
-from continual_repmode.data.volumes import VolumeReader, open_volume
+from continual_repmode.data.opening import open_volume
+from continual_repmode.data.volumes import VolumeReader
 from continual_repmode.errors import UserError
 
 SHARED = Path(__file__).parents[5] / "shared" / "data"

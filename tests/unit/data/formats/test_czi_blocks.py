@@ -10,7 +10,7 @@ import pytest
 from numcodecs.zstd import compress
 
 from continual_repmode.data.formats import czi_blocks
-from continual_repmode.data.volumes import open_volume
+from continual_repmode.data.opening import open_volume
 from continual_repmode.errors import UserError
 
 PLANE = np.random.default_rng(0).integers(0, 60000, (24, 32)).astype(np.uint16)

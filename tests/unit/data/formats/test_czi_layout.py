@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from continual_repmode.data.formats.czi import CziVolume
-from continual_repmode.data.volumes import open_volume
+from continual_repmode.data.opening import open_volume
 from continual_repmode.errors import UserError
 
 SHAPE = (2, 3, 16, 12)
@@ -23,7 +23,7 @@ import json, resource, sys
 from pathlib import Path
 import numpy as np
 import numcodecs.zstd
-from continual_repmode.data.volumes import open_volume
+from continual_repmode.data.opening import open_volume
 from continual_repmode.errors import UserError
 
 folder, limit = Path(sys.argv[1]), 2 << 30

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from continual_repmode.data.formats.czi_metadata import CziMetadata
-from continual_repmode.data.volumes import open_volume
+from continual_repmode.data.opening import open_volume
 from continual_repmode.errors import UserError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from continual_repmode.data.volumes import open_volume
+from continual_repmode.data.opening import open_volume
 from continual_repmode.errors import UserError
 
 

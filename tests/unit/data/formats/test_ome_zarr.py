@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import zarr
 
-from continual_repmode.data.volumes import open_volume, volume_shape
+from continual_repmode.data.opening import open_volume
+from continual_repmode.data.volumes import volume_shape
 from continual_repmode.errors import UserError
 
 TYPES = {"t": "time", "c": "channel"}

@@ -12,7 +12,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from continual_repmode.data.volumes import open_volume, volume_shape
+from continual_repmode.data.opening import open_volume
+from continual_repmode.data.volumes import volume_shape
 from continual_repmode.errors import UserError
 
 SHARED = Path(__file__).parents[5] / "shared" / "data"
@@ -567,7 +568,7 @@ WITHOUT_THE_EXTRA = """
 import sys
 from pathlib import Path
 sys.modules["imagecodecs"] = None  # as if it were not installed
-from continual_repmode.data.volumes import open_volume
+from continual_repmode.data.opening import open_volume
 from continual_repmode.errors import UserError
 try:
     print(open_volume(Path(sys.argv[1])).read_channel(0).sum())

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from continual_repmode.data.formats.writing import save_volume
+from continual_repmode.data.opening import open_volume
 from continual_repmode.data.resampling import resample, resampled_shape, resize
-from continual_repmode.data.volumes import VolumeReader, open_volume, volume_shape
+from continual_repmode.data.volumes import VolumeReader, volume_shape
 from continual_repmode.errors import UserError
 
 FORMATS = [".ome.tif", ".zarr", ".tif"]

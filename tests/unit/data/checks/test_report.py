@@ -3,10 +3,10 @@ import json
 
 import numpy as np
 
-from continual_repmode.data.check_report import WIDTH, format_report, to_json
-from continual_repmode.data.checked_pair import CheckedPair, Finding
-from continual_repmode.data.facts import from_json, measure_pair
-from continual_repmode.data.findings import finding_from_error
+from continual_repmode.data.checks.checked_pair import CheckedPair, Finding
+from continual_repmode.data.checks.facts import from_json, measure_pair
+from continual_repmode.data.checks.findings import finding_from_error
+from continual_repmode.data.checks.report import WIDTH, format_report, to_json
 from continual_repmode.errors import UserError
 
 HAPPY = """\

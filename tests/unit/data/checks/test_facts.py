@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from continual_repmode.data.facts import (
+from continual_repmode.data.checks.facts import (
     ChannelFacts,
     PairFacts,
     from_json,

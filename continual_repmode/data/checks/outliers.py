@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from continual_repmode.data.checked_pair import (
+from continual_repmode.data.checks.checked_pair import (
     CheckedChannel,
     CheckedPair,
     Finding,
     Severity,
 )
-from continual_repmode.data.facts import ChannelFacts
+from continual_repmode.data.checks.facts import ChannelFacts
 
 _Item = TypeVar("_Item")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
-from continual_repmode.data.facts import ChannelFacts, PairFacts
+from continual_repmode.data.checks.facts import ChannelFacts, PairFacts
 from continual_repmode.errors import one_line
 
 Severity = Literal["error", "warning", "note"]

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
-from continual_repmode.data.checked_pair import CheckedPair, Finding, Severity
+from continual_repmode.data.checks.checked_pair import CheckedPair, Finding, Severity
+from continual_repmode.data.checks.facts import to_json as facts_to_json
+from continual_repmode.data.checks.findings import worst
 from continual_repmode.data.collection import Split
-from continual_repmode.data.facts import to_json as facts_to_json
-from continual_repmode.data.findings import worst
 
 WIDTH = 100
 """Columns of the report."""
@@ -55,7 +55,7 @@ def format_report(
 def to_json(pairs: Sequence[CheckedPair], findings: Sequence[Finding]) -> str:
     """Return everything that was measured and found as a JSON text.
 
-    Its ``status`` is that of :func:`continual_repmode.data.findings.worst`.
+    Its ``status`` is that of :func:`continual_repmode.data.checks.findings.worst`.
     """
     report = {
         "status": worst(findings),

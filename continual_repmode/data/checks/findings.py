@@ -5,15 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
-from continual_repmode.data.checked_pair import (
+from continual_repmode.data.checks.checked_pair import (
     CheckedChannel,
     CheckedPair,
     Finding,
     Severity,
 )
+from continual_repmode.data.checks.outliers import compare
+from continual_repmode.data.checks.registration import block_size
 from continual_repmode.data.collection import Split
-from continual_repmode.data.outliers import compare
-from continual_repmode.data.registration import block_size
 from continual_repmode.errors import UserError
 
 __all__ = [

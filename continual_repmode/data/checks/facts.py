@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.data.intensities import measure_intensities
-from continual_repmode.data.registration import averaged, block_size, register
+from continual_repmode.data.checks.intensities import measure_intensities
+from continual_repmode.data.checks.registration import averaged, block_size, register
 
 FACTS_VERSION = 1
 """Counts up whenever the same voxels would give other facts: they are kept on disk."""

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual_repmode.data.checked_pair import CheckedPair, Finding
-from continual_repmode.data.facts import ChannelFacts, PairFacts
-from continual_repmode.data.findings import finding_from_error, judge, worst
+from continual_repmode.data.checks.checked_pair import CheckedPair, Finding
+from continual_repmode.data.checks.facts import ChannelFacts, PairFacts
+from continual_repmode.data.checks.findings import finding_from_error, judge, worst
 from continual_repmode.errors import UserError
 
 PATCH = (16, 32, 32)

@@ -25,7 +25,7 @@ class Intensities:
     """How the values of a channel are distributed.
 
     The attributes, but ``num_finite``, are those of
-    :class:`continual_repmode.data.facts.ChannelFacts`.
+    :class:`continual_repmode.data.checks.facts.ChannelFacts`.
     """
 
     num_finite: int

@@ -1,0 +1,1 @@
+"""What the data check measures on voxels and how it judges and tells it."""
