@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from continual_repmode.data import registration
+from continual_repmode.data.checks import registration
 from continual_repmode.data.checks.registration import block_size, register
 from continual_repmode.data.synthetic import simulate_field
 from continual_repmode.tasks import TASKS
