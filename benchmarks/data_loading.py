@@ -20,11 +20,12 @@ import resource
 import statistics
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,13 +110,23 @@ def _peak_memory(batch: list[object]) -> int:
 def pairs_per_second(pairs: list[StoredPair], in_memory: bool, draws: int) -> float:
     """Draw patch pairs in two processes at once; return their joint rate."""
     context = get_context("spawn")
-    with ProcessPoolExecutor(NUM_PROCESSES, mp_context=context) as pool:
-        arguments = ([pairs] * NUM_PROCESSES, [in_memory] * NUM_PROCESSES)
-        rates = pool.map(_draw, *arguments, [draws] * NUM_PROCESSES)
-        return sum(rates)
+    ready, rates = context.Barrier(NUM_PROCESSES), context.SimpleQueue()
+    processes = [
+        context.Process(target=_draw, args=(pairs, in_memory, draws, ready, rates))
+        for _ in range(NUM_PROCESSES)
+    ]
+    for process in processes:
+        process.start()
+    total = sum(rates.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return total
 
 
-def _draw(pairs: list[StoredPair], in_memory: bool, draws: int) -> float:
+def _draw(
+    pairs: list[StoredPair], in_memory: bool, draws: int, ready: Barrier, rates: Any
+) -> None:
+    """Put the pairs per second of this process into ``rates``."""
     torch.set_num_threads(1)
     chosen = [_in_memory(pair) for pair in pairs] if in_memory else pairs
     dataset = PatchDataset(chosen, PATCH)
@@ -124,10 +135,11 @@ def _draw(pairs: list[StoredPair], in_memory: bool, draws: int) -> float:
         pair.target.path.read_bytes()
     for index in range(len(pairs)):
         dataset[index]
+    ready.wait()  # or one would still be loading while the other is timed
     began = time.perf_counter()
     for index in range(draws):
         dataset[index % len(pairs)]
-    return draws / (time.perf_counter() - began)
+    rates.put(draws / (time.perf_counter() - began))
 
 
 def _in_memory(pair: StoredPair) -> MemoryPair:
