@@ -151,6 +151,7 @@ class ManifestConfig(DataConfig):
     def __post_init__(self) -> None:
         """Check ranges."""
         DataConfig.__post_init__(self)
+        _require(self.seed >= 0, "data.seed", self.seed, "at least 0")
         _require_sides("data.voxel_size_um", self.voxel_size_um)
         for name, choices in _MANIFEST_CHOICES.items():
             _require_choice(f"data.{name}", getattr(self, name), choices)

@@ -1,5 +1,6 @@
-"""Finds the ``configs/`` and ``scenarios/`` folders, in a checkout or a wheel."""
+"""Finds folders: ``configs/`` and ``scenarios/``, and the user's cache."""
 
+import os
 from pathlib import Path
 
 from continual_repmode.errors import UserError
@@ -13,6 +14,18 @@ def config_folder() -> Path:
 def scenario_folder() -> Path:
     """Return the folder with the stream definitions that come with the package."""
     return _folder("scenarios")
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder of ours in the user's cache, ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Parameters
+    ----------
+    name : str
+        What is kept there.
+    """
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "continual_repmode" / name
 
 
 def _folder(name: str) -> Path:

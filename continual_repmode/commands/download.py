@@ -130,15 +130,15 @@ def _fetch(
     chosen: argparse.Namespace, folder: "AllenFolder", datasets: Sequence["Dataset"]
 ) -> None:
     """Download and unpack what is missing."""
-    from continual_repmode.data.allen.disk import check_free
     from continual_repmode.data.allen.folder import disk_need
     from continual_repmode.data.allen.web import web_opener
+    from continual_repmode.data.disk import check_free
 
     base_url, opener = _base_url(chosen.mirror), web_opener(chosen.proxy)
     steps = folder.plan(datasets, base_url, opener)
     need = disk_need(steps, keep_archives=chosen.keep)
     _print_plan(folder, datasets, steps, need)
-    check_free(folder.path, need, "downloading and unpacking")
+    check_free(folder.path, need, "downloading and unpacking", "--to")
     for step in steps:
         _carry_out(folder, step, base_url, opener)
         if not chosen.keep:
@@ -173,8 +173,8 @@ def _print_plan(
     steps: Sequence["Step"],
     need: float,
 ) -> None:
-    from continual_repmode.data.allen.disk import format_bytes
     from continual_repmode.data.allen.folder import describe_step
+    from continual_repmode.data.disk import format_bytes
 
     todo = {step.dataset.name: describe_step(step) for step in steps}
     for dataset in datasets:

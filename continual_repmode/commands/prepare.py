@@ -1,16 +1,12 @@
 """``continual-repmode prepare``: bring volumes onto the model grid ahead of a run."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from continual_repmode.commands._manifest_arguments import (
     manifest_parser,
     manifest_settings,
     parse,
 )
-
-if TYPE_CHECKING:
-    from continual_repmode.data.manifest import ManifestCollection
 
 _ABOUT = """\
 Z-score and resize every volume of a manifest and keep the result on disk.
@@ -55,7 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     if chosen is None:
         return 0
 
+    from continual_repmode.data.disk import format_bytes
     from continual_repmode.data.manifest import ManifestCollection
+    from continual_repmode.data.preparing import missing_bytes
 
     collection = ManifestCollection(
         chosen.manifest,
@@ -65,12 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         **manifest_settings(chosen),
     )
     pairs = [pair for pair, _ in collection.all_pairs()]
-    print(f"{len(pairs)} pairs, at most {_disk(collection)} to write")
+    print(f"{len(pairs)} pairs, at most {format_bytes(missing_bytes(pairs))} to write")
     collection.prepare(num_processes=chosen.processes)
     print(f"prepared in {pairs[0].store.folder}")
     return 0
-
-
-def _disk(collection: "ManifestCollection") -> str:
-    needed = sum(pair.missing_bytes() for pair, _ in collection.all_pairs())
-    return f"{needed / 1e9:.2f} GB"

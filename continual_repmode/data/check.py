@@ -5,13 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from continual_repmode.data.checks.checked_pair import CheckedPair, Finding
 from continual_repmode.data.checks.facts import PairFacts
-from continual_repmode.data.checks.findings import (
-    CheckedPair,
-    Finding,
-    finding_from_error,
-    judge,
-)
+from continual_repmode.data.checks.findings import finding_from_error, judge
 from continual_repmode.data.collection import Split
 from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest import ManifestCollection

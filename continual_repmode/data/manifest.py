@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from continual_repmode.data.collection import Split
 from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest_pairs import (
@@ -27,9 +29,13 @@ from continual_repmode.data.preparation import (
 from continual_repmode.data.preparing import prepare_pairs
 from continual_repmode.data.resampling import ResizeMethod
 from continual_repmode.data.splits import split_sources
-from continual_repmode.data.store import PreparedStore, default_store_folder
+from continual_repmode.data.store import PreparedStore
 from continual_repmode.data.volumes import VolumeReader
 from continual_repmode.errors import UserError
+from continual_repmode.resources import cache_folder
+
+_QUICK_S = 1.0
+"""Headers that are read in less time need no progress bar."""
 
 
 class ManifestCollection:
@@ -95,6 +101,8 @@ class ManifestCollection:
         faults: Faults | None = None,
     ) -> None:
         faults = Faults(collect=False) if faults is None else faults
+        if seed < 0:
+            raise UserError(f"data.seed={seed}: use 0 or more")
         fallback_um = (
             None
             if source_voxel_size_um is None
@@ -102,7 +110,7 @@ class ManifestCollection:
         )
         grid_um = _voxel_size("data.voxel_size_um", voxel_size_um)
         self._preparation = Preparation(grid_um, resize, order, storage)
-        self._store = PreparedStore(Path(cache_dir or default_store_folder()))
+        self._store = PreparedStore(Path(cache_dir or cache_folder("prepared")))
         path = Path(path)
         rows = read_rows(path, None if root is None else Path(root), tasks, faults)
         pairs = self._open(rows, tasks, fallback_um, faults)
@@ -121,9 +129,11 @@ class ManifestCollection:
     ) -> dict[int, ManifestPair]:
         """Return the pairs of the needed rows by their position."""
         readers, pairs = _Readers(), {}
-        for position, (row, name) in enumerate(
-            zip(rows, _pair_names(rows), strict=True)
-        ):
+        named = list(zip(rows, _pair_names(rows), strict=True))
+        bar = tqdm(
+            named, desc="reading headers", unit="row", delay=_QUICK_S, disable=None
+        )
+        for position, (row, name) in enumerate(bar):
             if tasks is not None and row.task not in tasks:
                 continue
             with faults:

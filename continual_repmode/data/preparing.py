@@ -1,15 +1,14 @@
 """Prepares and measures many pairs: side by side, with progress, ready to go on."""
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
 from tqdm import tqdm
 
 from continual_repmode.data.checks.facts import PairFacts
+from continual_repmode.data.disk import check_free
 from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest_pairs import ManifestPair
 from continual_repmode.data.store import EntryBusyError
@@ -17,9 +16,6 @@ from continual_repmode.errors import UserError
 
 PAIRS_PER_PROCESS = 2
 """Fewer pairs than this are not worth starting another process for."""
-
-_SPARE = 0.02
-"""Share of the disk that stays free."""
 
 Work = Callable[[ManifestPair, bool], PairFacts | None]
 Outcome = PairFacts | UserError | EntryBusyError | None
@@ -38,7 +34,7 @@ def prepare_pairs(
     UserError
         If the disk lacks the space, or for the first pair that cannot be prepared.
     """
-    check_disk(pairs)
+    _check_disk(pairs)
     missing = [pair for pair in pairs if pair.missing_bytes()]
     _work_on(missing, _prepare, "preparing", progress, num_processes, None)
 
@@ -71,36 +67,23 @@ def measure_pairs(
         In the order of ``pairs``.
     """
     if prepare:
-        check_disk(pairs)
+        _check_disk(pairs)
     work = _measure_and_prepare if prepare else _measure
     doing = "checking and preparing" if prepare else "checking"
     return _work_on(pairs, work, doing, progress, num_processes, faults)
 
 
-def check_disk(pairs: Sequence[ManifestPair]) -> None:
-    """Raise if the prepared pairs will not fit on the disk.
-
-    Raises
-    ------
-    UserError
-        Saying how much is needed and how much is free.
-    """
-    needed = sum(pair.missing_bytes() for pair in pairs)
-    if not needed:
-        return
-    folder = pairs[0].store.folder
-    usage = shutil.disk_usage(_existing(folder))
-    if needed > usage.free - _SPARE * usage.total:
-        raise UserError(
-            f"preparing {len(pairs)} pairs takes up to {needed / 1e9:.1f} GB, but "
-            f"{folder} has {usage.free / 1e9:.1f} GB free; free some space, or point "
-            "data.cache_dir at a larger disk"
-        )
+def missing_bytes(pairs: Sequence[ManifestPair]) -> int:
+    """Return the disk space that preparing pairs may take; reads no voxels."""
+    return sum(pair.missing_bytes() for pair in pairs)
 
 
-def _existing(folder: Path) -> Path:
-    """Return the folder or the nearest one above that exists."""
-    return next(place for place in (folder, *folder.parents) if place.exists())
+def _check_disk(pairs: Sequence[ManifestPair]) -> None:
+    """Raise if the prepared pairs will not fit on the disk."""
+    needed = missing_bytes(pairs)
+    if needed:
+        what = f"preparing {len(pairs)} pairs"
+        check_free(pairs[0].store.folder, needed, what, "data.cache_dir")
 
 
 def _work_on(

@@ -271,12 +271,6 @@ class PreparedStore:
         )
 
 
-def default_store_folder() -> Path:
-    """Return the user's cache folder, ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "continual_repmode" / "prepared"
-
-
 def _identity(volume: VolumeReader) -> dict[str, Any]:
     """Return what changes whenever one of the files does, without reading them."""
     stats = [path.stat() for path in volume.files]

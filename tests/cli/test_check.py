@@ -20,8 +20,7 @@ def manifest(tmp_path: Path) -> Path:
     """Return a manifest of seven sound images of DNA."""
     lines = [HEADER]
     for index, split in enumerate(SPLITS):
-        field = np.stack(simulate_field([index], (16, 48, 48), "dna"))
-        save(tmp_path / f"f{index}.ome.tif", field)
+        save(tmp_path / f"f{index}.ome.tif", field_of(index))
         lines.append(f"dna,{split},f{index}.ome.tif,light,DNA")
     path = tmp_path / "volumes.csv"
     path.write_text("\n".join(lines) + "\n")
@@ -35,8 +34,7 @@ def save(path: Path, field: np.ndarray) -> None:
     )  # fmt: skip
 
 
-def load(manifest: Path, index: int) -> np.ndarray:
-    del manifest
+def field_of(index: int) -> np.ndarray:
     return np.stack(simulate_field([index], (16, 48, 48), "dna"))
 
 
@@ -49,7 +47,7 @@ def test_sound_volumes_are_listed_and_leave_with_status_0(manifest, command):
 
 
 def test_warnings_leave_with_status_3(manifest, command):
-    field = load(manifest, 2)
+    field = field_of(2)
     field[1] = np.roll(field[1], 12, axis=-1)
     save(manifest.parent / "f2.ome.tif", np.minimum(field, np.quantile(field[0], 0.9)))
 
@@ -61,7 +59,7 @@ def test_warnings_leave_with_status_3(manifest, command):
 
 def test_errors_of_headers_and_voxels_are_told_together(manifest, command):
     folder = manifest.parent
-    blank = load(manifest, 1)
+    blank = field_of(1)
     blank[1] = 7
     save(folder / "f1.ome.tif", blank)
     (folder / "f4.ome.tif").write_bytes(b"II*\0 no more")
@@ -80,7 +78,7 @@ def test_errors_of_headers_and_voxels_are_told_together(manifest, command):
 
 
 def test_headers_only_reads_no_voxels(manifest, command):
-    blank = load(manifest, 1)
+    blank = field_of(1)
     blank[1] = 7
     save(manifest.parent / "f1.ome.tif", blank)
 
@@ -90,7 +88,7 @@ def test_headers_only_reads_no_voxels(manifest, command):
 
 
 def test_a_run_makes_the_check_first_and_does_not_start_with_errors(manifest, command):
-    blank = load(manifest, 1)
+    blank = field_of(1)
     blank[1] = 7
     save(manifest.parent / "f1.ome.tif", blank)
     (manifest.parent / "mine.yaml").write_text("experiences: [[dna]]\n")

@@ -19,7 +19,7 @@ from continual_repmode.data.allen.archive_stream import (
     HashedFile,
     told_as_damage,
 )
-from continual_repmode.data.allen.disk import format_bytes
+from continual_repmode.data.disk import format_bytes
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 

@@ -17,7 +17,6 @@ from urllib.request import OpenerDirector
 
 from tqdm import tqdm
 
-from continual_repmode.data.allen.disk import check_free
 from continual_repmode.data.allen.web import (
     BrokenTransferError,
     RangeRefusedError,
@@ -25,6 +24,7 @@ from continual_repmode.data.allen.web import (
     describe,
     open_url,
 )
+from continual_repmode.data.disk import check_free
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 
@@ -211,7 +211,7 @@ def _start_over(url: str, response: http.client.HTTPResponse, part: Part) -> Sou
     if part.num_bytes:
         _log.warning("%s: the server cannot go on; starting over", url)
     part.discard()
-    check_free(part.data.parent, size, url)
+    check_free(part.data.parent, size, url, "--to")
     part.begin(source)
     return source
 

@@ -12,9 +12,9 @@ from continual_repmode.data.allen.archive import has_record, missing_files, unpa
 from continual_repmode.data.allen.archive_stream import DamagedArchiveError
 from continual_repmode.data.allen.catalog import Dataset
 from continual_repmode.data.allen.checksums import Checksums, sha256_of
-from continual_repmode.data.allen.disk import format_bytes
 from continual_repmode.data.allen.download import Part, Patience, receive
 from continual_repmode.data.allen.web import remote_size
+from continual_repmode.data.disk import format_bytes
 from continual_repmode.errors import UserError
 
 UNPACKED_RATIO = 2.0

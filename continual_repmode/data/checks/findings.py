@@ -16,15 +16,6 @@ from continual_repmode.data.checks.registration import block_size
 from continual_repmode.data.collection import Split
 from continual_repmode.errors import UserError
 
-__all__ = [
-    "CheckedPair",
-    "Finding",
-    "Severity",
-    "finding_from_error",
-    "judge",
-    "worst",
-]
-
 MOST_SATURATED = 0.01
 """Share of clipped voxels that a bright spot or hot pixels do not reach."""
 FEW_LEVELS = 64

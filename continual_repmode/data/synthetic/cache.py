@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +15,6 @@ from continual_repmode.files import replacing
 
 CHANNELS = ("light", "fluorescence")
 RawPair = tuple[NDArray[np.uint16], NDArray[np.uint16]]
-
-
-def default_cache_dir() -> Path:
-    """Return the user's cache folder, ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "continual_repmode" / "synthetic"
 
 
 @dataclass(frozen=True, slots=True)

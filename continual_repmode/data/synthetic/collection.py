@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from continual_repmode.data.collection import LoadedPair, Split
 from continual_repmode.data.normalization import zscore
-from continual_repmode.data.synthetic.cache import PairCache, Recipe, default_cache_dir
+from continual_repmode.data.synthetic.cache import PairCache, Recipe
 from continual_repmode.data.synthetic.field import VOXEL_SIZE_UM
 from continual_repmode.data.synthetic.structures import STRUCTURES
 from continual_repmode.errors import UserError
+from continual_repmode.resources import cache_folder
 from continual_repmode.tasks import TASKS
 
 SMALLEST_SHAPE = (8, 16, 16)
@@ -101,7 +102,7 @@ class SyntheticCells:
         self._tasks = tuple(tasks)
         self._voxel_um = float(voxel_size_um)
         self._check()
-        folder = default_cache_dir() if cache_dir is None else Path(cache_dir)
+        folder = cache_folder("synthetic") if cache_dir is None else Path(cache_dir)
         self._cache = PairCache(folder.expanduser())
 
     def _check(self) -> None:

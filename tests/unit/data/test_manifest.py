@@ -297,6 +297,8 @@ def test_an_unknown_task_lists_the_choices(one_file: Path) -> None:
         (f"{HEADER},y0,y1", "dna,a.ome.tif,0,1,5,5", r"'5, 5': use 0 <= y0 < y1 <= 12"),
         ("task,path_signal,path_target", "dna,a.ome.tif,thin.tif",
          r"row 2: .*shape.*: a\.ome\.tif \(4, 12, 10\), thin\.tif \(3, 12, 10\)"),
+        ("task,path_signal,path_target", "dna,a.ome.tif,plane.tif",
+         r"plane\.tif \(1, 12, 10\); a single plane or projection cannot be paired"),
         ("task,path_signal,path_target", "dna,flat.tif,coarse.tif",
          r"row 2: flat\.tif says 0\.29 µm and coarse\.tif 0\.5 µm along x; .*_x_um"),
         ("task,path_signal,path_target", "dna,flat.tif,flat.tif", r"same channel"),
@@ -325,6 +327,7 @@ def test_what_is_wrong_is_told_before_pixels_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_field(one_file / "thin.tif", (3, 12, 10))
+    write_field(one_file / "plane.tif", (12, 10))
     for name in ("flat", "flat2", "flat3"):
         write_field(one_file / f"{name}.tif", (4, 12, 10))
     write_field(one_file / "coarse.tif", (4, 12, 10), **{**UM, "PhysicalSizeX": 0.5})
@@ -362,6 +365,36 @@ def test_an_empty_crop_of_a_blank_image_is_named_on_loading(tmp_path: Path) -> N
         UserError, match=r"row 2: .*a\.tif, channel 0: .*constant volume"
     ):
         pair.load()
+
+
+def test_a_time_point_and_a_scene_are_chosen_by_columns(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).integers(0, 4000, (2, 3, 2, 4, 12, 10), np.uint16)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        for scene in counts:  # two images of three time points
+            tif.write(scene, photometric="minisblack", metadata={"axes": "TCZYX", **UM})
+    header = f"{HEADER},split,time,scene"
+    path = write_manifest(
+        tmp_path,
+        f"{header}\ndna,a.ome.tif,0,1,train,2,1\ndna,a.ome.tif,0,1,test,0,1\n",
+    )
+
+    collection = ManifestCollection(path, storage="float32")
+
+    for split, time in (("train", 2), ("test", 0)):
+        (pair,) = collection.pairs("dna", split)
+        target = counts[1, time, 1].astype(np.float64)
+        expected = (target - target.mean()) / target.std()
+        np.testing.assert_allclose(pair.load().target, expected, atol=1e-5)
+    write_manifest(tmp_path, f"{header}\ndna,a.ome.tif,0,1,train,,1\n")
+    with pytest.raises(UserError, match=r"row 2: .*3 of 'time'; choose one: 0 to 2"):
+        ManifestCollection(path)
+
+
+def test_a_negative_seed_is_named(one_file: Path) -> None:
+    path = write_manifest(one_file, f"{HEADER}\ndna,a.ome.tif,0,1\n")
+
+    with pytest.raises(UserError, match=r"data\.seed=-1: use 0 or more"):
+        ManifestCollection(path, seed=-1)
 
 
 @pytest.mark.parametrize("bad", [[0.29, 0.29], [0.29, 0, 0.29]])

@@ -118,7 +118,10 @@ def test_too_little_disk_is_told_before_any_work(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 999, 999))
 
-    with pytest.raises(UserError, match=r"preparing 4 pairs .*has 0\.0 GB free"):
+    with pytest.raises(
+        UserError,
+        match=r"4 pairs needs 7\.68 kB, .* 999 bytes free.*data\.cache",
+    ):
         collect(manifest).prepare()
     assert entries(manifest) == {}
 
@@ -166,5 +169,15 @@ def test_facts_are_remembered(manifest: Path, monkeypatch: pytest.MonkeyPatch) -
     assert measure_pairs(pairs_of(collect(manifest)), prepare=False) == first
 
 
-def test_nothing_to_prepare_needs_no_disk() -> None:
-    prepare_pairs([])
+def test_what_is_prepared_needs_no_disk(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("continual_repmode.data.store._SETTLED_S", -1.0)
+    collect(manifest).prepare()
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6, 0))
+
+    prepare_pairs(pairs_of(collect(manifest)))
+    (manifest.parent / "image0.ome.tif").touch()  # its content must be read again
+    with pytest.raises(UserError, match=r"preparing 4 pairs needs 1\.92 kB"):
+        prepare_pairs(pairs_of(collect(manifest)))

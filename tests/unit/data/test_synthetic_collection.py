@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from continual_repmode.data.synthetic import SyntheticCells, cache
-from continual_repmode.data.synthetic.cache import PairCache, Recipe, default_cache_dir
+from continual_repmode.data.synthetic.cache import PairCache, Recipe
 from continual_repmode.errors import UserError
 
 TINY = (8, 16, 16)
@@ -181,15 +181,6 @@ def test_unwritable_cache_folder_names_the_option(tmp_path):
         pair.load()
     assert str(in_the_way) in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_default_cache_is_the_users(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_dir() == tmp_path / "continual_repmode" / "synthetic"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    expected = tmp_path / ".cache" / "continual_repmode" / "synthetic"
-    assert default_cache_dir() == expected
 
 
 @pytest.mark.parametrize(

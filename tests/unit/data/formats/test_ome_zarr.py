@@ -1,5 +1,4 @@
 import json
-import os
 import pickle
 import shutil
 import tracemalloc
@@ -519,9 +518,9 @@ def test_unfetched_metadata_are_named(tmp_path: Path) -> None:
     assert "zarr.json: only a pointer to the real file" in one_line_error(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_chunk_is_one_line(tmp_path: Path) -> None:
+def test_a_chunk_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     path = write_image(tmp_path / "a.zarr", stack(2, 4, 12, 10))
-    (path / "0/c/0/0/0/0").chmod(0)
+    (path / "0/c/0/0/0/0").unlink()
+    (path / "0/c/0/0/0/0").mkdir()  # refused even to root, unlike missing rights
 
     one_line_error(path)

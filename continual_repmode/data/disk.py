@@ -6,20 +6,31 @@ from pathlib import Path
 from continual_repmode.errors import UserError
 
 
-def check_free(folder: Path, num_bytes: float, what: str) -> None:
+def check_free(folder: Path, num_bytes: float, what: str, option: str) -> None:
     """Raise if the disk has no room for this many bytes more.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they would go; it need not exist yet.
+    num_bytes : float
+    what : str
+        What needs the room, for the message.
+    option : str
+        By which another folder is chosen, for the message.
 
     Raises
     ------
     UserError
         Saying how much is needed and how much is free.
     """
-    free = shutil.disk_usage(folder).free
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
     if num_bytes > free:
         raise UserError(
             f"{what} needs {format_bytes(num_bytes)}, but {folder} has only "
             f"{format_bytes(free)} free; free some space, or choose another disk "
-            "with --to"
+            f"with {option}"
         )
 
 
