@@ -11,8 +11,9 @@ from continual_repmode.data.checks.findings import finding_from_error, judge
 from continual_repmode.data.collection import Split
 from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest import ManifestCollection
-from continual_repmode.data.manifest_pairs import ManifestPair, SourceChannel
+from continual_repmode.data.manifest_pairs import ManifestPair
 from continual_repmode.data.preparing import measure_pairs
+from continual_repmode.data.source_channels import SourceChannel
 from continual_repmode.errors import UserError
 
 _FORMATS = {

@@ -9,13 +9,7 @@ from tqdm import tqdm
 
 from continual_repmode.data.collection import Split
 from continual_repmode.data.faults import Faults
-from continual_repmode.data.manifest_pairs import (
-    Box,
-    ManifestPair,
-    check_grid,
-    row_voxel_size_um,
-    source_channels,
-)
+from continual_repmode.data.manifest_pairs import ManifestPair, check_grid
 from continual_repmode.data.manifest_rows import CROP, ManifestRow, read_rows
 from continual_repmode.data.opening import open_volume
 from continual_repmode.data.preparation import (
@@ -28,6 +22,11 @@ from continual_repmode.data.preparation import (
 )
 from continual_repmode.data.preparing import prepare_pairs
 from continual_repmode.data.resampling import ResizeMethod
+from continual_repmode.data.source_channels import (
+    Box,
+    row_voxel_size_um,
+    source_channels,
+)
 from continual_repmode.data.splits import split_sources
 from continual_repmode.data.store import PreparedStore
 from continual_repmode.data.volumes import VolumeReader

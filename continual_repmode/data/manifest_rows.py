@@ -1,23 +1,24 @@
-"""The text of a manifest: a CSV file with one row per pair of volumes."""
+"""The rows of a manifest: one per pair of volumes, their cells converted."""
 
-import csv
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from continual_repmode.data.allen.catalog import DATASETS
 from continual_repmode.data.collection import Split
 from continual_repmode.data.faults import Faults
-from continual_repmode.data.preparation import VOXEL_RANGE_UM, is_voxel_length
-from continual_repmode.data.volumes import (
-    CHOICES,
-    VoxelSize,
-    check_fetched,
-    index_from,
+from continual_repmode.data.manifest_files import (
+    MAX_SHOWN,
+    SPLIT_NAMES,
+    csv_files,
+    exists,
+    read_csv,
+    told_by_name,
 )
+from continual_repmode.data.preparation import VOXEL_RANGE_UM, is_voxel_length
+from continual_repmode.data.volumes import CHOICES, VoxelSize, index_from
 from continual_repmode.errors import UserError
-from continual_repmode.tasks import TASKS, check_task_name
+from continual_repmode.tasks import check_task_name
 
 ONE_FILE = ("path", "channel_signal", "channel_target")
 TWO_FILES = ("path_signal", "path_target")
@@ -26,16 +27,6 @@ CROP = ("z0", "z1", "y0", "y1", "x0", "x1")
 
 _OTHER_NAMES = {"path_czi": "path"}
 """Columns of other programs' manifests (pytorch_fnet and RepMode)."""
-
-_MAX_BYTES = 2**24
-"""A hundred thousand rows: what is larger is an image, given by mistake."""
-_MAX_SHOWN = 300
-"""Characters of what is in a cell or header that a message repeats."""
-
-_SPLITS: dict[str, Split] = {
-    **{"train": "train", "training": "train", "test": "test"},
-    **{"valid": "valid", "val": "valid", "validation": "valid"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +69,8 @@ class ManifestRow:
 def cell_error(where: str, column: str, value: object, remedy: str) -> UserError:
     """Return the error that points at one cell."""
     shown = str(value)
-    if len(shown) > _MAX_SHOWN:
-        shown = f"{shown[:_MAX_SHOWN]}..."
+    if len(shown) > MAX_SHOWN:
+        shown = f"{shown[:MAX_SHOWN]}..."
     return UserError(f"{where}, column {column!r}: {shown!r}: {remedy}")
 
 
@@ -116,7 +107,7 @@ def read_rows(
     """
     faults = Faults(collect=False) if faults is None else faults
     rows = []
-    for file in _csv_files(path):
+    for file in csv_files(path):
         rows += _read_file(file, root or file.parent, tasks, faults)
     split_known = {row.split is not None for row in rows}
     if len(split_known) == 2:
@@ -128,58 +119,12 @@ def read_rows(
     return rows
 
 
-def _csv_files(path: Path) -> list[Path]:
-    """Return the manifests to read: the file, or the right ones of a folder."""
-    if not _exists(path):
-        raise UserError(f"{str(path)[:_MAX_SHOWN]}: no such manifest")
-    if not path.is_dir():
-        check_fetched(path)
-        return [path]
-    known: dict[tuple[str | None, bool], list[Path]] = defaultdict(list)
-    for file in sorted(path.rglob("*.csv")):
-        task, split = _told_by_name(file)
-        if (task or split) and file.is_file():
-            known[task, split is not None].append(file)
-    chosen = [
-        files
-        for (task, has_split), files in known.items()
-        if has_split or (task, True) not in known
-    ]
-    if not chosen:
-        raise UserError(
-            f"{path}: holds no CSV file named after a task or split; "
-            "name the manifest itself"
-        )
-    return sorted(file for files in chosen for file in files)
-
-
-def _exists(path: Path) -> bool:
-    """Return whether a path leads anywhere."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or with a zero byte
-        return False
-
-
-def _told_by_name(file: Path) -> tuple[str | None, Split | None]:
-    """Return the task and the split that the name of a manifest tells."""
-    stem, split = file.stem, _SPLITS.get(file.parent.name)
-    if stem in _SPLITS:
-        stem, split = file.parent.name, _SPLITS[stem]
-    for ending, meaning in _SPLITS.items():
-        if stem.endswith(f"_{ending}"):
-            stem, split = stem.removesuffix(f"_{ending}"), meaning
-    stem = stem.removesuffix("_czis")
-    task = next((known.task for known in DATASETS if known.name == stem), stem)
-    return (task if task in TASKS else None), split
-
-
 def _read_file(
     path: Path, root: Path, tasks: Sequence[str] | None, faults: Faults
 ) -> list[ManifestRow]:
-    header, lines = _read_csv(path)
+    header, lines = read_csv(path)
     header = [_OTHER_NAMES.get(name, name) for name in header]
-    task, split = _told_by_name(path)
+    task, split = told_by_name(path)
     columns = _path_columns(path, header, task)
     rows = []
     for number, values in lines:
@@ -200,34 +145,6 @@ def _read_file(
     if not lines:
         raise UserError(f"{path}: has no rows below its header")
     return rows
-
-
-def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and the rows that hold anything, with their line numbers."""
-    size = path.stat().st_size
-    if size > _MAX_BYTES:
-        raise UserError(
-            f"{path}: {size / 1e6:.0f} MB are no manifest of images; name a CSV file "
-            "with one row per pair, or cut it into several"
-        )
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [
-                (reader.line_num, [value.strip() for value in line])
-                for line in reader
-                if any(map(str.strip, line))
-            ]
-        if any("\0" in value for _, line in lines for value in line):
-            raise csv.Error("it has zero bytes, as UTF-16 text and images do")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path}: not a readable CSV file ({error}); save it as UTF-8 text with "
-            "commas between the columns"
-        ) from error
-    if not lines:
-        raise UserError(f"{path}: the manifest is empty")
-    return lines[0][1], lines[1:]
 
 
 def _path_columns(
@@ -257,7 +174,7 @@ def _path_columns(
         raise UserError(
             f"{path}: has no column {', '.join(map(repr, missing))}; needed are "
             f"task and {', '.join(ONE_FILE)} (both channels in one file), or task and "
-            f"{', '.join(TWO_FILES)}; found {', '.join(header):.{_MAX_SHOWN}}{hint}"
+            f"{', '.join(TWO_FILES)}; found {', '.join(header):.{MAX_SHOWN}}{hint}"
         )
     return TWO_FILES if two_files else ("path", "path")
 
@@ -302,7 +219,7 @@ class _Cells:
         path = root / value
         try:
             path = path.resolve()
-            found = bool(value) and _exists(path)
+            found = bool(value) and exists(path)
         except (OSError, ValueError, RuntimeError):  # links in a circle
             found = False
         if not found and self.files_needed:
@@ -317,9 +234,9 @@ class _Cells:
 
     def split(self) -> Split | None:
         value = self.text("split")
-        if value and value.lower() not in _SPLITS:
+        if value and value.lower() not in SPLIT_NAMES:
             raise cell_error(self.where, "split", value, "use train, valid or test")
-        return _SPLITS[value.lower()] if value else None
+        return SPLIT_NAMES[value.lower()] if value else None
 
     def positive(self, column: str) -> float | None:
         value = self.text(column)

@@ -155,6 +155,23 @@ def test_manifests_of_pytorch_fnet_tell_task_and_split_by_their_names(
     ]
 
 
+@pytest.mark.parametrize("name", ["quick_test.csv", "test/volumes.csv"])
+def test_a_name_that_tells_no_task_tells_no_split_either(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    rows = []
+    for index in range(4):
+        write_field(path.parent / f"f{index}.tif", (2, 3, 8, 8))
+        rows.append(f"dna,f{index}.tif,0,1")
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+
+    splits = [split for _, split in ManifestCollection(path).all_pairs()]
+
+    assert sorted(splits) == ["test", "train", "train", "valid"]
+
+
 def test_faults_of_rows_can_be_collected(one_file: Path) -> None:
     path = write_manifest(
         one_file,
