@@ -5,12 +5,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
 
-from tqdm import tqdm
-
 from continual_repmode.data.checks.facts import PairFacts
 from continual_repmode.data.disk import check_free
 from continual_repmode.data.faults import Faults
 from continual_repmode.data.manifest_pairs import ManifestPair
+from continual_repmode.data.progress import byte_bar
 from continual_repmode.data.store import EntryBusyError
 from continual_repmode.errors import UserError
 
@@ -98,14 +97,8 @@ def _work_on(
     faults = Faults(collect=False) if faults is None else faults
     results: list[PairFacts | None] = [None] * len(pairs)
     sizes = [_num_bytes(pair) for pair in pairs]
-    bar = tqdm(
-        desc=f"{doing} {len(pairs)} pairs",
-        total=sum(sizes),
-        unit="B",
-        unit_scale=True,
-        disable=None if progress and pairs else True,
-    )
-    with bar:
+    doing_it = f"{doing} {len(pairs)} pairs"
+    with byte_bar(doing_it, sum(sizes), shown=progress and bool(pairs)) as bar:
         busy = list(range(len(pairs)))
         for wait in (False, True):
             calls = [partial(work, pairs[index], wait) for index in busy]

@@ -199,6 +199,7 @@ class PreparedStore:
         except OSError as error:
             raise self._unwritable(error) from error
         note = {
+            "version": STORE_VERSION,
             "source": source,
             "recipe": dict(recipe),
             "shape": list(array.shape),

@@ -11,8 +11,6 @@ import tarfile
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from continual_repmode.data.allen.archive_stream import (
     DamagedArchiveError,
     ForwardStream,
@@ -20,6 +18,7 @@ from continual_repmode.data.allen.archive_stream import (
     told_as_damage,
 )
 from continual_repmode.data.disk import format_bytes
+from continual_repmode.data.progress import byte_bar
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 
@@ -100,13 +99,7 @@ def _unpack_all(
 ) -> dict[str, int]:
     """Unpack every member and check the archive to its last byte; return sizes."""
     limit = _Limit(archive, into)
-    bar = tqdm(
-        desc=f"unpacking {archive.name}",
-        total=archive.stat().st_size,
-        unit="B",
-        unit_scale=True,
-        disable=None if progress else True,
-    )
+    bar = byte_bar(f"unpacking {archive.name}", archive.stat().st_size, shown=progress)
     with bar, archive.open("rb") as file:
         packed = HashedFile(file, bar)
         with told_as_damage(archive):

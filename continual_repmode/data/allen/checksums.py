@@ -9,8 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from continual_repmode.data.progress import byte_bar
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 
@@ -99,13 +98,7 @@ class Checksums:
 def sha256_of(path: Path, *, progress: bool = True) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     digest = hashlib.sha256()
-    bar = tqdm(
-        desc=f"checksum of {path.name}",
-        total=path.stat().st_size,
-        unit="B",
-        unit_scale=True,
-        disable=None if progress else True,
-    )
+    bar = byte_bar(f"checksum of {path.name}", path.stat().st_size, shown=progress)
     with bar, path.open("rb") as file:
         while data := file.read(_CHUNK_BYTES):
             digest.update(data)

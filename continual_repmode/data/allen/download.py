@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.request import OpenerDirector
 
-from tqdm import tqdm
-
 from continual_repmode.data.allen.web import (
     BrokenTransferError,
     RangeRefusedError,
@@ -25,6 +23,7 @@ from continual_repmode.data.allen.web import (
     open_url,
 )
 from continual_repmode.data.disk import check_free
+from continual_repmode.data.progress import byte_bar
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 
@@ -239,14 +238,7 @@ def _copy(
 ) -> None:
     """Append the body of a response to the part, up to ``size`` bytes in all."""
     name = part.data.name.removesuffix(".part")
-    bar = tqdm(
-        desc=name,
-        total=size,
-        initial=start,
-        unit="B",
-        unit_scale=True,
-        disable=None if progress else True,
-    )
+    bar = byte_bar(name, size, shown=progress, begun=start)
     window_start, window_bytes = time.monotonic(), 0
     with bar, part.data.open("ab", buffering=0) as file:
         while (missing := size - start) > 0:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from continual_repmode.data.collection import Intensity
-from continual_repmode.data.store import EntryBusyError, PreparedStore
+from continual_repmode.data.store import STORE_VERSION, EntryBusyError, PreparedStore
 from continual_repmode.errors import UserError
 
 RECIPE = {"content": "abc", "channel": 1}
@@ -68,6 +68,7 @@ def test_the_sidecar_tells_people_what_it_is(
 
     note = json.loads(saved.path.with_suffix(".json").read_text())
 
+    assert note["version"] == STORE_VERSION
     assert note["source"] == "a.tif, channel 1"
     assert note["recipe"] == RECIPE
     assert note["intensity"] == {"mean": 100.25, "std": 7.5}
