@@ -149,7 +149,9 @@ def build_strategy(
         plugins.append(OneCyclePlugin())
     plugins += [state, SamplesPlugin(folder.samples), ProgressPlugin()]
     loop = {
-        "optimizer": torch.optim.Adam(net.parameters(), lr=train.learning_rate),
+        "optimizer": torch.optim.Adam(
+            net.parameters(), lr=train.learning_rate, fused=True
+        ),
         "train_mb_size": train.batch_size,
         "train_epochs": train.epochs,
         "extension_epochs": train.extension_epochs,

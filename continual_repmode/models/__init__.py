@@ -15,7 +15,7 @@ from continual_repmode.models.model_file import (
     read_model_header,
     save_model,
 )
-from continual_repmode.models.reparameterize import reparameterize
+from continual_repmode.models.reparameterize import MergedTasks, reparameterize
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.task_groups import TaskGroups, group_by_task
 from continual_repmode.models.task_norm import TaskNorm
@@ -25,6 +25,7 @@ __all__ = [
     "EXPERTS",
     "ConvUnit",
     "GatingTable",
+    "MergedTasks",
     "MoDEBlock",
     "MoDEConv",
     "RepModeUNet",

@@ -74,7 +74,7 @@ class ConvUnit(nn.Module):
         features = self.conv(features)
         if self.norm is not None:
             features = self.norm(features, groups)
-        return F.relu(features) if self.activate else features
+        return F.relu_(features) if self.activate else features
 
 
 def build_conv(

@@ -13,7 +13,6 @@ import re
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
@@ -50,8 +49,7 @@ def merge_serial(pointwise: Tensor, size: Size3) -> Tensor:
 def merge_parallel(kernels: Sequence[Tensor], gates: Tensor) -> Tensor:
     """Merge gated experts into one kernel: sum_e gates_e * Pad(kernel_e) (Eq. 6).
 
-    Kernels are added from the smallest to the largest, so the sum is padded only where
-    the extent grows.
+    The others are added to the middle of the largest, so nothing is padded with zeros.
 
     Parameters
     ----------
@@ -63,31 +61,35 @@ def merge_parallel(kernels: Sequence[Tensor], gates: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (O, I, kZ, kY, kX)
-        With the extent of the largest kernel.
+        With the extent of the largest kernel, channels last in memory.
     """
-    pairs = sorted(
-        zip(kernels, gates.unbind(), strict=True), key=lambda pair: pair[0].shape[-1]
+    gated = [gate[:, None, None, None, None] for gate in gates.unbind()]
+    order = sorted(
+        range(len(kernels)), key=lambda e: math.prod(kernels[e].shape[2:]), reverse=True
     )
-    merged = torch.zeros_like(pairs[0][0])
-    for kernel, gate in pairs:
-        padded = pad_kernel(merged, kernel.shape[2:])
-        merged = torch.addcmul(padded, gate[:, None, None, None, None], kernel)
+    first, *others = order
+    merged = (kernels[first] * gated[first]).contiguous(
+        memory_format=torch.channels_last_3d
+    )
+    for e in others:
+        crop_kernel(merged, kernels[e].shape[2:]).addcmul_(kernels[e], gated[e])
     return merged
 
 
-def pad_kernel(kernel: Tensor, size: Sequence[int]) -> Tensor:
-    """Centre a kernel in zeros: Pad(., K') of Eq. 6.
+def crop_kernel(kernel: Tensor, size: Sequence[int]) -> Tensor:
+    """Return a view of the middle of a kernel (O, I, kZ, kY, kX).
 
     Parameters
     ----------
     kernel : Tensor, shape (O, I, kZ, kY, kX)
     size : sequence of 3 int
-        Wanted extent (Z, Y, X), at least that of the kernel and of the same parity.
+        Wanted extent (Z, Y, X), at most that of the kernel and of the same parity.
     """
-    margins: list[int] = []
-    for have, want in zip(reversed(kernel.shape[2:]), reversed(size), strict=True):
-        margins += [(want - have) // 2] * 2
-    return F.pad(kernel, margins) if any(margins) else kernel
+    for axis, side in enumerate(size, start=2):
+        length = kernel.shape[axis]
+        if side != length:
+            kernel = kernel.narrow(axis, (length - side) // 2, side)
+    return kernel
 
 
 class ConvExpert(nn.Module):
@@ -97,11 +99,12 @@ class ConvExpert(nn.Module):
     ----------
     in_channels, out_channels : int
     size : (int, int, int)
-        Kernel extent (kZ, kY, kX).
+        Kernel extent (kZ, kY, kX); kept as ``size``.
     """
 
     def __init__(self, in_channels: int, out_channels: int, size: Size3) -> None:
         super().__init__()
+        self.size = size
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *size))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
@@ -119,7 +122,7 @@ class AvgConvExpert(ConvExpert):
     ----------
     in_channels, out_channels : int
     size : (int, int, int)
-        Pooling window (kZ, kY, kX).
+        Pooling window (kZ, kY, kX); kept as ``size``.
     """
 
     def __init__(self, in_channels: int, out_channels: int, size: Size3) -> None:

@@ -76,6 +76,22 @@ class TaskGate(nn.Module):
             return self.get_buffer(f"weights_{task}")
         return self.logits(task).softmax(dim=0)
 
+    def table(self, tasks: Sequence[str], experts: Sequence[str]) -> Tensor:
+        """Return the gating weights of several tasks at once, shape (T, E, O).
+
+        Parameters
+        ----------
+        tasks : sequence of str
+        experts : sequence of str
+            Names of the rows, among them all experts that the tasks use; the weight is
+            0 where a task does not use an expert.
+        """
+        if self.linear is not None and all(task in self._columns for task in tasks):
+            columns = [self._columns[task] for task in tasks]
+            logits = self.linear.weight.t()[columns] + self.linear.bias
+            return logits.view(len(tasks), -1, self.out_channels).softmax(dim=1)
+        return torch.stack([self._rows(task, experts) for task in tasks])
+
     def logits(self, task: str) -> Tensor:
         """Return what the softmax is taken of, shape (E_task, O), unless stored."""
         if task not in self._columns:
@@ -148,6 +164,15 @@ class TaskGate(nn.Module):
             if task not in self._columns:
                 delattr(self, f"logits_{task}")
         self.linear = None
+
+    def _rows(self, task: str, experts: Sequence[str]) -> Tensor:
+        weights: Tensor = self(task)
+        if self.experts[task] == tuple(experts):
+            return weights
+        rows = [experts.index(expert) for expert in self.experts[task]]
+        index = torch.tensor(rows, device=weights.device)
+        table = weights.new_zeros(len(experts), self.out_channels)
+        return table.index_copy(0, index, weights)
 
     def _is_stored(self, task: str) -> bool:
         return f"weights_{task}" in self._buffers

@@ -90,7 +90,10 @@ def _identity(source: Tensor) -> tuple[object, ...]:
 
 def _content(source: Tensor) -> Tensor:
     """Sum the raw bits of a tensor as 64-bit words in interleaved lanes."""
-    data = source.detach().contiguous()
+    data = source.detach()
+    if data.dim() == 5:
+        data = data.permute(0, 2, 3, 4, 1)  # kernels lie with their channels last
+    data = data.contiguous()
     if data.data_ptr() % _WORD_BYTES or data.storage_offset():
         data = data.clone()
     raw = data.view(-1).view(torch.uint8)

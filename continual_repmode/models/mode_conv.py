@@ -1,8 +1,9 @@
 """The Mixture-of-Diverse-Experts (MoDE) block (paper Sec. 3.3, 3.4, Fig. 3 and 5).
 
 To read first: ``experts.py`` (what is mixed) and ``gating.py`` (with which weights).
-A block holds experts and a gate. For each task in the batch it merges the experts that
-the task uses into one kernel (GatRep) and runs one ordinary convolution with it.
+A block holds experts and a gate. In evaluation it merges the experts of a task into one
+kernel (GatRep), keeps it, and runs one ordinary convolution; in training ``mixing.py``
+merges or mixes, whichever is faster.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +16,14 @@ from torch import Tensor, nn
 from continual_repmode.models.experts import (
     ConvExpert,
     build_expert,
+    crop_kernel,
     merge_parallel,
     name_experts,
 )
 from continual_repmode.models.gating import TaskGate
 from continual_repmode.models.kernel_cache import KernelCache
-from continual_repmode.models.spatial import Axes
+from continual_repmode.models.mixing import Mixture, convolve_mixed
+from continual_repmode.models.spatial import Axes, reach
 from continual_repmode.models.task_groups import TaskGroups
 from continual_repmode.models.task_norm import TaskNorm
 
@@ -74,13 +77,14 @@ class MoDEConv(nn.Module):
         -------
         Tensor, shape (B, O, Z, Y, X)
         """
+        if self.training:
+            return convolve_mixed(features, self._mixture(groups))
         return groups.map(self._convolve, features)
 
     def merged_kernel(self, task: str) -> Tensor:
         """Merge the experts of a task into one kernel, (O, I, kZ, kY, kX): GatRep."""
         kernels = [expert.kernel() for expert in self.experts_of(task).values()]
-        merged = merge_parallel(kernels, self.gate(task))
-        return merged.to(memory_format=torch.channels_last_3d)
+        return merge_parallel(kernels, self.gate(task))
 
     def experts_of(self, task: str) -> dict[str, ConvExpert]:
         """Return the experts that a task uses, in the order of its gating weights."""
@@ -101,7 +105,8 @@ class MoDEConv(nn.Module):
                 expert, self.in_channels, self.out_channels, self.axes
             )
             (like, *_) = self.experts.parameters()
-            self.experts[extension_name(task)] = extension.to(like).train(self.training)
+            extension.to(like).to(memory_format=torch.channels_last_3d)
+            self.experts[extension_name(task)] = extension.train(self.training)
             used.append(extension_name(task))
         self.gate.add_task(task, used, gate_init)
 
@@ -116,13 +121,22 @@ class MoDEConv(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # untyped in torch
         return self
 
+    def _mixture(self, groups: TaskGroups) -> Mixture:
+        tasks = [group.task for group in groups.groups]
+        used = {name: e for task in tasks for name, e in self.experts_of(task).items()}
+        counts = [group.stop - group.start for group in groups.groups]
+        return Mixture(
+            tuple(used.values()), self.gate.table(tasks, tuple(used)), counts
+        )
+
     def _convolve(self, task: str, rows: Tensor) -> Tensor:
-        if self.training or torch.is_grad_enabled():
+        if torch.is_grad_enabled():
             kernel = self.merged_kernel(task)
         else:
             experts = self.experts_of(task).values()
             sources = [*self.gate.sources(task), *(e.weight for e in experts)]
             kernel = self._cache.get(task, sources, lambda: self.merged_kernel(task))
+        kernel = crop_kernel(kernel, reach(kernel.shape[2:], rows.shape[2:]))
         return F.conv3d(rows, kernel, padding=[size // 2 for size in kernel.shape[2:]])
 
 
@@ -144,7 +158,7 @@ class MoDEBlock(nn.Module):
     def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
         """Map features (B, I, Z, Y, X), sorted by task, to (B, O, Z, Y, X)."""
         features = self.conv(features, groups)
-        return features if self.norm is None else F.relu(self.norm(features, groups))
+        return features if self.norm is None else F.relu_(self.norm(features, groups))
 
 
 def extension_name(task: str) -> str:

@@ -52,7 +52,7 @@ def load_model(path: str | Path) -> RepModeUNet:
         raise UserError(
             f"{path}: the tensors or the architecture do not fit ({reason[:200]})"
         ) from None
-    return net.eval()
+    return net.to(memory_format=torch.channels_last_3d).eval()
 
 
 def read_model_header(path: str | Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ normalization is folded into the convolution before it, so what is left is an or
 U-Net of ``nn.Conv3d`` and ``nn.ConvTranspose3d`` that predicts the same.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -62,6 +64,35 @@ def reparameterize(net: RepModeUNet, task: str | int) -> UNet3d:
     return UNet3d(
         unet.width, unet.depth, unet.in_channels, unet.out_channels, unet.axes, fold
     ).eval()
+
+
+class MergedTasks(nn.Module):
+    """Several tasks of a network, each as a plain U-Net: many structures at once.
+
+    Parameters
+    ----------
+    net : RepModeUNet
+        Is left as it is.
+    tasks : sequence of str or int, optional
+        Names or labels of the K tasks; all of them by default.
+
+    Attributes
+    ----------
+    networks : nn.ModuleList of UNet3d
+        One per task; each takes the memory of a plain network.
+    """
+
+    def __init__(
+        self, net: RepModeUNet, tasks: Sequence[str | int] | None = None
+    ) -> None:
+        super().__init__()
+        chosen = net.task_names if tasks is None else tasks
+        self.networks = nn.ModuleList(reparameterize(net, task) for task in chosen)
+        self.eval()
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map a signal (B, C_in, Z, Y, X) to predictions (B, K * C_out, Z, Y, X)."""
+        return torch.cat([network(signal) for network in self.networks], dim=1)
 
 
 def _fold_norm(

@@ -1,5 +1,6 @@
 """Extents along Z, Y and X: kernels, strides, and volumes that do not divide evenly."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -23,6 +24,31 @@ def per_axis(size: int, axes: Axes) -> Size3:
     if axes not in ("ZYX", "YX"):
         raise UserError(f"axes {axes!r}: use 'ZYX' or 'YX'")
     return (size if axes == "ZYX" else 1, size, size)
+
+
+def reach(size: Sequence[int], shape: Sequence[int]) -> Size3:
+    """Return the middle part of a kernel that can meet a feature map at all.
+
+    With 'same' zero padding, a map of n voxels meets the 2n - 1 middle taps; the taps
+    beyond them only ever meet zeros.
+
+    Parameters
+    ----------
+    size : sequence of 3 int
+        Extent of the kernel (kZ, kY, kX), odd.
+    shape : sequence of 3 int
+        Size of the feature map (Z, Y, X) in voxels.
+
+    >>> reach((5, 5, 5), (1, 2, 16))
+    (1, 3, 5)
+    """
+    z, y, x = (min(side, 2 * n - 1) for side, n in zip(size, shape, strict=True))
+    return (z, y, x)
+
+
+def fits(size: Size3, extent: Size3) -> bool:
+    """Return whether a kernel of ``size`` lies within one of ``extent``."""
+    return all(side <= bound for side, bound in zip(size, extent, strict=True))
 
 
 def check_divisible(signal: Tensor, divisor: Size3) -> None:

@@ -119,6 +119,7 @@ class UNet3d(nn.Module):
         self.axes: Axes = axes
         for name, module in self._levels(unit):
             self.add_module(name, module)
+        self.to(memory_format=torch.channels_last_3d)
 
     @property
     def divisor(self) -> Size3:

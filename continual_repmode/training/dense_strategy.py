@@ -113,7 +113,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         model.to(device)
         super().__init__(
             model=TaskModule(model, grow, precision=precision),
-            optimizer=optimizer or Adam(model.parameters(), lr=1e-4),
+            optimizer=optimizer or Adam(model.parameters(), lr=1e-4, fused=True),
             criterion=criterion or nn.MSELoss(),
             train_mb_size=train_mb_size,
             train_epochs=train_epochs,

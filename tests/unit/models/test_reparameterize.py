@@ -3,7 +3,12 @@ import torch
 from torch import nn
 
 from continual_repmode.errors import UserError
-from continual_repmode.models import RepModeUNet, UNet3d, reparameterize
+from continual_repmode.models import (
+    MergedTasks,
+    RepModeUNet,
+    UNet3d,
+    reparameterize,
+)
 
 
 @pytest.mark.parametrize("axes", ["ZYX", "YX"])
@@ -54,6 +59,17 @@ def test_the_network_of_the_paper_becomes_a_plain_one_of_its_size():
     biases = sum(p.numel() for n, p in plain.named_parameters() if n.endswith("bias"))
     total = sum(p.numel() for p in plain.parameters())
     assert total + biases == 100_152_768  # one bias where there was scale and shift
+
+
+def test_many_tasks_come_out_as_channels_in_the_order_given(make_net, make_signal):
+    net, signal = make_net(), make_signal(2, 1, 4, 8, 8)
+    with torch.no_grad():
+        found = MergedTasks(net, ["blue", 0])(signal)
+        for channel, task in enumerate([2, 0]):
+            torch.testing.assert_close(
+                found[:, channel : channel + 1], net(signal, task)
+            )
+    assert len(MergedTasks(net).networks) == len(net.task_names)
 
 
 def test_unknown_tasks_are_refused(make_net):
