@@ -5,9 +5,10 @@ task's samples with it (GatRep, Sec. 3.4). :func:`convolve_branches` runs every 
 once over the whole batch and mixes what comes out (Fig. 4a); as convolution is linear,
 both give the same up to rounding. Merging costs memory traffic that grows with the
 kernel and the number of tasks; branches cost a quarter more arithmetic, which grows
-with the image. :func:`convolve_mixed` chooses by the voxels that share a kernel.
+with the image. :func:`convolve_mixed` takes what is cheaper for the batch at hand.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,10 +21,10 @@ from continual_repmode.models.experts import ConvExpert, crop_kernel
 from continual_repmode.models.merged_conv import MergedConv
 from continual_repmode.models.spatial import reach
 
-BRANCH_VOXELS = 512
-"""Voxels per task of a batch up to which branches are faster than merging.
+MERGE_COST = 150
+"""Cost of merging one tap for one more task, in multiply-additions of a convolution.
 
-Both costs grow alike with the channels, so one number serves every layer. Measured with
+Both ways grow alike with the channels, so one number serves every layer. Measured with
 the experts of the paper on two CPU cores; see ``BENCHMARKS.md``.
 """
 
@@ -60,8 +61,7 @@ def convolve_mixed(features: Tensor, mixture: Mixture) -> Tensor:
     -------
     Tensor, shape (B, O, Z, Y, X)
     """
-    voxels = features.numel() // features.shape[1]
-    if voxels <= BRANCH_VOXELS * len(mixture.counts):
+    if _branches_are_cheaper(features, mixture):
         return convolve_branches(features, mixture)
     return convolve_merged(features, mixture)
 
@@ -87,6 +87,17 @@ def convolve_branches(features: Tensor, mixture: Mixture) -> Tensor:
         ),
         start=torch.zeros((), dtype=features.dtype, device=features.device),
     )
+
+
+def _branches_are_cheaper(features: Tensor, mixture: Mixture) -> bool:
+    """Compare merging for each further task with running each further expert."""
+    voxels = features.numel() // features.shape[1]
+    taps = [
+        math.prod(reach(expert.weight.shape[2:], features.shape[2:]))
+        for expert in mixture.experts
+    ]
+    further_tasks = len(mixture.counts) - 1
+    return further_tasks * max(taps) * MERGE_COST > voxels * (sum(taps) - max(taps))
 
 
 def _branch(features: Tensor, expert: ConvExpert) -> Tensor:

@@ -1,5 +1,7 @@
 """The fast forms of a MoDE convolution against a slow, obvious one."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,6 @@ from continual_repmode.models.experts import EXPERTS, build_expert, name_experts
 from continual_repmode.models.gating import TaskGate
 from continual_repmode.models.merged_conv import MergedConv
 from continual_repmode.models.mixing import (
-    BRANCH_VOXELS,
     Mixture,
     convolve_branches,
     convolve_merged,
@@ -153,17 +154,24 @@ def test_the_numerical_derivative_agrees():
     assert torch.autograd.gradcheck(merged, (features, mixture.gates, *weights))
 
 
-def test_few_voxels_per_task_take_the_branches(monkeypatch):
+@pytest.mark.parametrize(
+    ("counts", "side", "chosen"),
+    [
+        ([8], 1, "merged"),  # one kernel has to be merged anyway
+        ([1] * 8, 4, "branches"),
+        ([1] * 8, 8, "branches"),
+        ([4, 4], 8, "merged"),
+        ([1] * 8, 16, "merged"),
+    ],
+)
+def test_many_tasks_on_small_maps_take_the_branches(monkeypatch, counts, side, chosen):
     taken = []
-    for name in ("convolve_branches", "convolve_merged"):
-        monkeypatch.setattr(
-            mixing, name, lambda f, m, name=name: taken.append(name) or f
-        )
-    features, mixture = make((8, 8, 8), [1, 1])
-    assert BRANCH_VOXELS == 8 * 8 * 8
-    convolve_mixed(features, mixture)
-    convolve_mixed(torch.zeros(2, 2, 8, 8, 9), mixture)
-    assert taken == ["convolve_branches", "convolve_merged"]
+    for form in FORMS:
+        watch = functools.partial(lambda form, f, m: taken.append(form) or f, form)
+        monkeypatch.setattr(mixing, f"convolve_{form}", watch)
+    _, mixture = make((1, 1, 1), counts)
+    convolve_mixed(torch.zeros(8, 2, side, side, side), mixture)
+    assert taken == [chosen]
 
 
 @pytest.mark.parametrize("form", FORMS)
