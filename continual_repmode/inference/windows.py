@@ -1,0 +1,154 @@
+"""The windows that cover a volume, and how much each counts.
+
+The paper follows nnU-Net (Isensee et al. 2021): overlapping windows, evenly spread,
+each counting most in its middle, where the network sees the most context.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from continual_repmode.errors import UserError
+
+Size3 = tuple[int, int, int]
+"""An extent in voxels along (Z, Y, X)."""
+
+Box = tuple[slice, slice, slice]
+"""Part of a volume: voxels along (Z, Y, X), with start and stop given."""
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """All windows over a volume.
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+        Voxels of the volume.
+    sides : (int, int, int)
+        Voxels of every window, cut down to the volume where they would exceed it.
+    starts : tuple of three tuples of int
+        Where windows begin along Z, Y and X; the grid holds every combination.
+    """
+
+    shape: Size3
+    sides: Size3
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+    @classmethod
+    def over(
+        cls, shape: Sequence[int], window: Sequence[int], overlap: float
+    ) -> "WindowGrid":
+        """Lay windows over a volume.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Sides (Z, Y, X) of the volume.
+        window : sequence of int
+            Sides (z, y, x) of the windows.
+        overlap : float
+            Share of a window that the next one covers again, at least 0 and below 1.
+
+        Raises
+        ------
+        UserError
+            If an argument is out of range.
+        """
+        if len(shape) != 3 or min(shape) < 1:
+            raise UserError(
+                f"volume: expected shape (Z, Y, X), no axis empty, got {tuple(shape)}"
+            )
+        if len(window) != 3 or min(window) < 1:
+            raise UserError(f"window={list(window)}: use three positive sides [z,y,x]")
+        if not 0 <= overlap < 1:
+            raise UserError(f"overlap={overlap}: use 0 or more, and less than 1")
+        size_z, size_y, size_x = shape
+        z, y, x = (min(pair) for pair in zip(window, shape, strict=True))
+        starts = (
+            tuple(window_starts(size_z, z, overlap)),
+            tuple(window_starts(size_y, y, overlap)),
+            tuple(window_starts(size_x, x, overlap)),
+        )
+        return cls((size_z, size_y, size_x), (z, y, x), starts)
+
+    @property
+    def num_windows(self) -> int:
+        """How many windows there are."""
+        z, y, x = self.starts
+        return len(z) * len(y) * len(x)
+
+    def check_batch_size(self, batch_size: int) -> int:
+        """Return the batch size, cut down to all windows.
+
+        Raises
+        ------
+        UserError
+            If it is below 1.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: use 1 or more")
+        return min(batch_size, self.num_windows)
+
+    def weights(self, device: torch.device) -> Tensor:
+        """Return the weights of one window, float32, shape ``sides``."""
+        z, y, x = (gaussian_profile(side).to(device) for side in self.sides)
+        return z[:, None, None] * y[:, None] * x
+
+    def weight_sums(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the summed weights of all windows along Z, Y and X, float32.
+
+        The windows form a grid and their weights a product over axes, so the sum over
+        all windows is the product of the three.
+        """
+        z, y, x = (
+            _weight_sum(*axis).to(device)
+            for axis in zip(self.shape, self.sides, self.starts, strict=True)
+        )
+        return z, y, x
+
+
+def window_starts(size: int, side: int, overlap: float) -> list[int]:
+    """Return where windows begin along one axis.
+
+    The step that the overlap allows says how many windows are needed; these are spread
+    evenly from border to border, as in nnU-Net.
+
+    Parameters
+    ----------
+    size, side : int
+        Voxels of the axis and of the window; the window must fit.
+    overlap : float
+        Share of a window that the next one covers again at least, from 0 to below 1.
+
+    Returns
+    -------
+    list of int
+        Rising; every voxel lies in a window.
+    """
+    step = max(1, int(side * (1 - overlap) + 1e-6))  # 10 * (1 - 0.8) is just under 2
+    last = size - side
+    gaps = -(-last // step)
+    return [(2 * i * last + gaps) // (2 * gaps) for i in range(gaps)] + [last]
+
+
+def gaussian_profile(side: int) -> Tensor:
+    """Return the weights of a window along one axis.
+
+    Returns
+    -------
+    Tensor of float32, shape (side,)
+        A Gaussian of standard deviation ``side / 8`` that peaks at 1 on the middle
+        voxel. The corner of a 3D window weighs exp(-24), small but never zero.
+    """
+    offset = torch.arange(side, dtype=torch.float64) - side // 2
+    return torch.exp(-0.5 * (offset / (side / 8)) ** 2).float()
+
+
+def _weight_sum(size: int, side: int, starts: Sequence[int]) -> Tensor:
+    summed = torch.zeros(size, dtype=torch.float64)
+    for start in starts:
+        summed[start : start + side] += gaussian_profile(side)
+    return summed.float()
