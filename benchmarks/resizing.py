@@ -1,88 +1,88 @@
 """How the two ways of resizing differ: in time, in what they keep, in their noise.
 
-Times ``paper`` and ``fast`` in turn on a stack of 65 x 624 x 924 voxels (the size of
-the Allen collection's raw images), and compares their results on generated cells seen
-with raw voxels of 0.324 x 0.108 x 0.108 um.
-
-    python benchmarks/resizing.py
+``paper`` and ``fast`` are timed in turn on a stack of the size of the Allen
+collection's raw images, and compared on generated cells with raw voxels of
+0.324 x 0.108 x 0.108 um.
 """
 
-import json
-import os
-import platform
-import statistics
-import time
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from benchmarks.harness import Settings, alternate
+from benchmarks.records import Measurement, Spread
 from continual_repmode.data.normalization import zscore
 from continual_repmode.data.resampling import resample, resize
 from continual_repmode.data.synthetic.field import simulate_field
 
-RAW_SHAPE, GRID_SHAPE = (65, 624, 924), (65, 232, 344)
 RAW_UM, GRID_UM = (0.324, 0.108, 0.108), (0.29, 0.29, 0.29)
-ROUNDS = 3
-RESULTS = Path(__file__).parent / "results"
-
-Volume = NDArray[np.float32]
+TASKS = ("dna", "nuclear_envelope", "mitochondria")
 
 
-def seconds(volume: Volume) -> dict[str, list[float]]:
-    """Time both methods in turn."""
-    times: dict[str, list[float]] = {"paper": [], "fast": []}
-    for _ in tqdm(range(ROUNDS), desc="timing", unit="round"):
-        for method, taken in times.items():
-            began = time.perf_counter()
-            resize(volume, GRID_SHAPE, method)  # type: ignore[arg-type]
-            taken.append(time.perf_counter() - began)
-    return times
+def measure(settings: Settings) -> list[Measurement]:
+    """Measure the times, then the differences."""
+    return measure_times(settings) + [
+        row
+        for task in (TASKS[:1] if settings.quick else TASKS)
+        for row in measure_differences(task, 48 if settings.quick else 320)
+    ]
 
 
-def differences(raw: NDArray[np.uint16]) -> dict[str, float]:
-    """Compare both on one channel, in units of its z-score."""
-    normalized, _ = zscore(raw)
-    paper = resample(normalized, RAW_UM, GRID_UM, "paper").astype(np.float64)
-    fast = resample(normalized, RAW_UM, GRID_UM, "fast").astype(np.float64)
-    return {
-        "rms_difference": float(np.sqrt(np.mean((paper - fast) ** 2))),
-        "correlation": float(np.corrcoef(paper.ravel(), fast.ravel())[0, 1]),
-        "std_paper": float(paper.std()),
-        "std_fast": float(fast.std()),
-    }
-
-
-def main() -> None:
-    noise = np.random.default_rng(0).standard_normal(RAW_SHAPE).astype(np.float32)
-    times = seconds(noise)
-    compared = {}
-    for task in tqdm(("dna", "nuclear_envelope", "mitochondria"), desc="comparing"):
-        light, target = simulate_field([0], (96, 320, 320), task, 0.108)
-        compared[f"{task}, light"] = differences(light[::3])
-        compared[f"{task}, target"] = differences(target[::3])
-    result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"numpy": np.__version__, "torch": torch.__version__},
-        "threads": torch.get_num_threads(),
-        "seconds_65x624x924": {
-            method: {"median": statistics.median(taken), "all": taken}
-            for method, taken in times.items()
+def measure_times(settings: Settings) -> list[Measurement]:
+    """Time both ways on a stack of noise."""
+    raw, grid = ((65, 624, 924), (65, 232, 344))
+    if settings.quick:
+        raw, grid = (8, 64, 64), (8, 24, 24)
+    noise = np.random.default_rng(0).standard_normal(raw).astype(np.float32)
+    timed = alternate(
+        {
+            "paper": partial(resize, noise, grid, "paper"),
+            "fast": partial(resize, noise, grid, "fast"),
         },
-        "paper_over_fast": statistics.median(
-            slow / quick
-            for slow, quick in zip(times["paper"], times["fast"], strict=True)
-        ),
-        "difference": compared,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "resizing.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+        settings.rounds_or(3),
+        "resizing",
+    )
+    compared = (timed["fast"].over(timed["paper"], "paper"),)
+    case = f"{'x'.join(map(str, raw))} to {'x'.join(map(str, grid))}"
+    return [
+        Measurement(
+            case,
+            f"resize={way}",
+            timed[way].spread,
+            "s",
+            comparisons=compared if way == "fast" else (),
+        )
+        for way in timed
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def measure_differences(task: str, side: int) -> list[Measurement]:
+    """Compare both ways on one field of generated cells, in units of its z-score."""
+    light, target = simulate_field([0], (96, side, side), task, RAW_UM[2])
+    rows = []
+    for channel, volume in {"light": light, "target": target}.items():
+        paper, fast = resample_both(volume[::3])
+        rms = float(np.sqrt(np.mean((paper - fast) ** 2)))
+        correlation = np.corrcoef(paper.ravel(), fast.ravel())[0, 1]
+        rows.append(
+            Measurement(
+                f"{task}, {channel}",
+                "fast minus paper",
+                Spread.of([rms]),
+                "rms, z-scores",
+                note=f"r = {correlation:.3f}; standard deviations {fast.std():.2f} "
+                f"and {paper.std():.2f}",
+            )
+        )
+    return rows
+
+
+def resample_both(
+    raw: NDArray[np.uint16],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a z-scored channel on the model grid, resized in both ways."""
+    normalized, _ = zscore(raw)
+    paper = resample(normalized, RAW_UM, GRID_UM, "paper")
+    fast = resample(normalized, RAW_UM, GRID_UM, "fast")
+    return paper.astype(np.float64), fast.astype(np.float64)

@@ -18,6 +18,7 @@ from continual_repmode.data.check import sound_collection
 from continual_repmode.data.collection import Collection
 from continual_repmode.data.synthetic import SyntheticCells
 from continual_repmode.errors import UserError
+from continual_repmode.inference.memory import parse_bytes
 from continual_repmode.models import RepModeUNet, load_model
 from continual_repmode.results import RunFolder
 from continual_repmode.runtime import resolve_device, seed_everything, versions
@@ -163,6 +164,7 @@ def build_strategy(
         "validate_every": train.validate_every,
         "window": config.data.window_size(),
         "overlap": train.overlap,
+        "memory": None if train.memory is None else parse_bytes(train.memory),
         "precision": train.precision,
         "num_workers": train.num_workers,
     }

@@ -16,6 +16,7 @@ from yaml import YAMLError
 from continual_repmode.data.preparation import Order, Storage
 from continual_repmode.data.resampling import ResizeMethod
 from continual_repmode.errors import UserError
+from continual_repmode.inference.memory import parse_bytes
 from continual_repmode.scenario import Scenario
 
 
@@ -179,6 +180,8 @@ class TrainConfig:
     save_every: int = 1
     #: Overlap of prediction windows, 0 to below 1.
     overlap: float = 0.5
+    #: Memory that predicting a volume may take, such as 2GB; null: as needed.
+    memory: str | None = None
     #: float32, or bfloat16 on a GPU.
     precision: str = "float32"
     #: Processes that load training patches.
@@ -195,6 +198,11 @@ class TrainConfig:
         )
         _require(rate > 0, "train.learning_rate", rate, "above 0")
         _require(0 <= self.overlap < 1, "train.overlap", self.overlap, "0 to below 1")
+        if self.memory is not None:
+            try:
+                parse_bytes(self.memory)
+            except UserError as error:
+                raise UserError(f"train.{error}") from None
         _require_choice("train.schedule", self.schedule, ("constant", "one_cycle"))
         _require_choice("train.precision", self.precision, ("float32", "bfloat16"))
         workers = self.num_workers

@@ -80,13 +80,13 @@ def convolve_branches(features: Tensor, mixture: Mixture) -> Tensor:
     """Do as :func:`convolve_mixed` by running every expert over the whole batch."""
     counts = torch.tensor(mixture.counts, device=features.device)
     gates = mixture.gates.repeat_interleave(counts, dim=0, output_size=len(features))
-    return sum(
-        (
-            _branch(features, expert) * gate[:, :, None, None, None]
-            for expert, gate in zip(mixture.experts, gates.unbind(dim=1), strict=True)
-        ),
-        start=torch.zeros((), dtype=features.dtype, device=features.device),
-    )
+    mixed: Tensor | None = None
+    for expert, gate in zip(mixture.experts, gates.unbind(dim=1), strict=True):
+        branch = _branch(features, expert)
+        gated = branch * gate[:, :, None, None, None].to(branch.dtype)
+        mixed = gated if mixed is None else mixed + gated
+    assert mixed is not None
+    return mixed
 
 
 def _branches_are_cheaper(features: Tensor, mixture: Mixture) -> bool:

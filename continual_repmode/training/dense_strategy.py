@@ -77,6 +77,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Prediction window (Z, Y, X) in voxels.
     overlap : float
         Share of a window, 0 to below 1, that it has in common with the next.
+    memory : int, optional
+        Bytes that predicting a volume may take; see
+        :func:`~continual_repmode.inference.tiled.predict_volume`.
     precision : {"float32", "bfloat16"}
         Of forward and backward passes (autocast).
     num_workers : int
@@ -99,12 +102,14 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         validate_every: int = 1,
         window: tuple[int, int, int] = (32, 128, 128),
         overlap: float = 0.5,
+        memory: int | None = None,
         precision: str = "float32",
         num_workers: int = 0,
     ) -> None:
         self.validation = ValidationPlugin(every=validate_every)
         self.window = window
         self.overlap = overlap
+        self.memory = memory
         self.num_workers = num_workers
         self.first_epoch = 0
         self._epochs = (train_epochs, extension_epochs or train_epochs)
@@ -246,7 +251,11 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         network = self._deployed[label]
         with self.model.autocast(signal.device):
             predicted = predict_volume(
-                network, signal[0], window=self.window, overlap=self.overlap
+                network,
+                signal[0],
+                window=self.window,
+                overlap=self.overlap,
+                memory=self.memory,
             )
         return predicted[None]
 

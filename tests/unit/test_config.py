@@ -92,6 +92,7 @@ def test_a_command_line_value_beats_the_training_preset():
         ("model.axes=XY", "model.axes=XY: must be ZYX or YX"),
         ("train.epochs=0", "train.epochs=0"),
         ("train.overlap=1.0", "train.overlap=1.0"),
+        ("train.memory=plenty", "train.memory=plenty: use an amount such as 2GB"),
         ("train.schedule=linear", "constant or one_cycle"),
         ("train.precision=half", "float32 or bfloat16"),
         ("data.patch_size=[16,32]", "three positive numbers"),

@@ -184,8 +184,8 @@ def test_nothing_but_some_padding_may_follow_the_end(archive, trailer):
     assert isinstance(attempt(archive), DamagedArchiveError)
 
 
-# The names are written out, because gzip puts the time into what it writes, and tests run
-# by several processes must have the same names in each.
+# The names are written out, because gzip puts the time into what it writes, and every
+# process that runs tests must know them by the same names.
 @pytest.mark.parametrize(
     "content",
     [b"", b"<html>Log in first</html>", gzip.compress(b""), b"\x1f\x8b"],

@@ -1,29 +1,16 @@
 """How fast, and in how much memory, training patches come from prepared volumes.
 
-Writes prepared volumes of the size of the Allen collection (65 x 232 x 344 voxels,
-float16) until they fill ``--gigabytes``, then, all in one run:
-
-1. draws 32 x 128 x 128 patch pairs in two processes from volumes that the operating
-   system has in memory, alternating with the same volumes as float32 arrays of the
-   process, and reports pairs per second of both and their ratio;
-2. reads one patch pair of every volume through two loader processes and records the
-   largest resident memory of each, at a tenth of the volumes and at all of them.
-
-    python benchmarks/data_loading.py --gigabytes 20 --folder prepared
+Volumes of the size of the Allen collection (65 x 232 x 344 voxels, float16) are
+written until they fill ``--gigabytes``. Patch pairs of 32 x 128 x 128 are drawn in two
+processes from volumes that the operating system has in memory, in turn with the same
+volumes as float32 arrays of the process. Then one patch pair of every volume is read
+through two loader processes, from a tenth of the volumes and from all.
 """
 
-import argparse
-import json
-import os
-import platform
-import resource
-import statistics
-import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -32,6 +19,8 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from benchmarks.harness import Settings, alternate, resident_bytes
+from benchmarks.records import Comparison, Measurement, Spread
 from continual_repmode.data.collection import Intensity, LoadedPair
 from continual_repmode.data.dataset import PatchDataset
 from continual_repmode.data.store import PreparedArray, PreparedStore
@@ -39,7 +28,8 @@ from continual_repmode.data.store import PreparedArray, PreparedStore
 SHAPE = (65, 232, 344)
 PATCH = (32, 128, 128)
 NUM_PROCESSES = 2
-RESULTS = Path(__file__).parent / "results"
+NUM_WARM = 60
+PREPARED, IN_MEMORY = "prepared volumes on disk", "float32 arrays in memory"
 
 
 @dataclass(frozen=True)
@@ -72,6 +62,54 @@ class MemoryPair:
         return self.loaded
 
 
+def measure(settings: Settings) -> list[Measurement]:
+    """Measure the rate of both and the memory of the loader processes."""
+    pair_bytes = 2 * int(np.prod(SHAPE)) * 2
+    num_pairs = round(settings.gigabytes * 1e9 / pair_bytes)
+    num_pairs = 2 if settings.quick else max(20, num_pairs)
+    pairs = write_volumes(PreparedStore(settings.folder), num_pairs)
+    draws = 20 if settings.quick else 1000
+    drawn = alternate(
+        {
+            what: partial(pairs_per_second, pairs[:NUM_WARM], what, draws)
+            for what in (PREPARED, IN_MEMORY)
+        },
+        settings.rounds_or(3),
+        "drawing patches",
+        warm_up=0,
+    )
+    rates = {what: timed.results for what, timed in drawn.items()}
+    case = f"{num_pairs * pair_bytes / 1e9:.3g} GB prepared"
+    ratio = Spread.ratio(rates[PREPARED], rates[IN_MEMORY])
+    over = (Comparison(f"rate over {IN_MEMORY}", ratio),)
+    return [
+        Measurement(
+            f"{case}, two processes",
+            what,
+            Spread.of(rate),
+            "patch pairs/s",
+            comparisons=over if what == PREPARED else (),
+        )
+        for what, rate in rates.items()
+    ] + measure_memory(pairs, case)
+
+
+def measure_memory(pairs: list[StoredPair], case: str) -> list[Measurement]:
+    """Show that loader processes take no more for more volumes."""
+    shares = {"a tenth": pairs[: max(1, len(pairs) // 10)], "all": pairs}
+    return [
+        Measurement(
+            case,
+            f"loader process, {share} of the volumes",
+            None,
+            "",
+            loader_memory(chosen),
+            note="memory of the whole process",
+        )
+        for share, chosen in shares.items()
+    ]
+
+
 def write_volumes(store: PreparedStore, num_pairs: int) -> list[StoredPair]:
     """Write what is not there yet; noise that differs from volume to volume."""
     noise = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float16)
@@ -89,7 +127,7 @@ def write_volumes(store: PreparedStore, num_pairs: int) -> list[StoredPair]:
     ]
 
 
-def loader_memory(pairs: list[StoredPair]) -> int:
+def loader_memory(pairs: list[StoredPair]) -> int | None:
     """Return the peak resident bytes of the larger loader, over one epoch."""
     loader = DataLoader(
         PatchDataset(pairs, PATCH),
@@ -98,26 +136,29 @@ def loader_memory(pairs: list[StoredPair]) -> int:
         multiprocessing_context="spawn",
         collate_fn=_peak_memory,
     )
-    return max(tqdm(loader, desc=f"reading {len(pairs)} pairs", unit="batch"))
+    bar = tqdm(loader, desc=f"reading {len(pairs)} pairs", unit="batch")
+    return max(bar) or None
 
 
 def _peak_memory(batch: list[object]) -> int:
     """Stand in for stacking the batch: tell the peak memory of the loader process."""
     del batch
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resident_bytes("VmHWM") or 0
 
 
-def pairs_per_second(pairs: list[StoredPair], in_memory: bool, draws: int) -> float:
+def pairs_per_second(pairs: list[StoredPair], what: str, draws: int) -> float:
     """Draw patch pairs in two processes at once; return their joint rate."""
     context = get_context("spawn")
     ready, rates = context.Barrier(NUM_PROCESSES), context.SimpleQueue()
     processes = [
-        context.Process(target=_draw, args=(pairs, in_memory, draws, ready, rates))
+        context.Process(
+            target=_draw, args=(pairs, what == IN_MEMORY, draws, ready, rates)
+        )
         for _ in range(NUM_PROCESSES)
     ]
     for process in processes:
         process.start()
-    total = sum(rates.get() for _ in processes)
+    total = sum(float(rates.get()) for _ in processes)
     for process in processes:
         process.join()
     return total
@@ -152,54 +193,3 @@ def _in_memory(pair: StoredPair) -> MemoryPair:
             loaded.target_intensity,
         )
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gigabytes", type=float, default=20.0)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--draws", type=int, default=2000)
-    chosen = parser.parse_args()
-
-    pair_bytes = 2 * int(np.prod(SHAPE)) * 2
-    num_pairs = max(20, round(chosen.gigabytes * 1e9 / pair_bytes))
-    pairs = write_volumes(PreparedStore(chosen.folder), num_pairs)
-    warm = pairs[:60]
-    rates: dict[str, list[float]] = {"prepared": [], "in_memory": []}
-    for _ in tqdm(range(chosen.rounds), desc="drawing patches", unit="round"):
-        rates["prepared"].append(pairs_per_second(warm, False, chosen.draws))
-        rates["in_memory"].append(pairs_per_second(warm, True, chosen.draws))
-    memory = {
-        "tenth": loader_memory(pairs[: num_pairs // 10]),
-        "all": loader_memory(pairs),
-    }
-    ratios = [a / b for a, b in zip(rates["prepared"], rates["in_memory"], strict=True)]
-    result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "torch": torch.__version__,
-        },
-        "volumes_gb": num_pairs * pair_bytes / 1e9,
-        "loader_peak_mb": {name: value / 1e6 for name, value in memory.items()},
-        "pairs_per_s": {name: _spread(values) for name, values in rates.items()},
-        "prepared_over_in_memory": _spread(ratios),
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "data_loading.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-    }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

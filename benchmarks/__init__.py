@@ -1,0 +1,1 @@
+"""Measurements of speed and memory; run ``python -m benchmarks --list`` for a list."""
