@@ -9,7 +9,6 @@ import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,25 +24,63 @@ from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.models import load_model, reparameterize
 from continual_repmode.models.spatial import Size3
 
-TASKS = ("actin_filament", "dna", "microtubule", "nuclear_envelope")
-FIELD: Size3 = (40, 176, 176)
-PATCH: Size3 = (16, 64, 64)
-OVERLAPS = (0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0)
-LARGER_WINDOWS: tuple[Size3, ...] = ((16, 128, 128), (16, 176, 176), (32, 64, 64))
 PAPER_OVERLAP = 0.5
-SEED = 1000
+OVERLAPS = (0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0)
+FIELD_SEED = 1000
 """Of the fields to predict; training uses those of seed 0."""
 
-SETTINGS = [
-    "data.shape=[32,128,128]",
-    "data.num_train=12",
-    "data.num_valid=1",
-    "data.num_test=2",
-    f"data.patch_size={list(PATCH)}",
-    "model.depth=3",
-    "train.epochs=40",
-    "train.validate_every=20",
-]
+
+@dataclass(frozen=True)
+class Setup:
+    """What is learned and predicted.
+
+    Attributes
+    ----------
+    tasks : tuple of str
+    field, patch : (int, int, int)
+        Sides (Z, Y, X) of the volumes to predict and of the training patches.
+    larger_windows : tuple of (int, int, int)
+    training : tuple of str
+        Further settings of ``continual-repmode run``.
+    """
+
+    tasks: tuple[str, ...]
+    field: Size3
+    patch: Size3
+    larger_windows: tuple[Size3, ...]
+    training: tuple[str, ...]
+
+
+FULL = Setup(
+    tasks=("actin_filament", "dna", "microtubule", "nuclear_envelope"),
+    field=(40, 176, 176),
+    patch=(16, 64, 64),
+    larger_windows=((16, 128, 128), (16, 176, 176), (32, 64, 64)),
+    training=(
+        "data.shape=[32,128,128]",
+        "data.num_train=12",
+        "data.num_valid=1",
+        "data.num_test=2",
+        "model.depth=3",
+        "train.epochs=40",
+        "train.validate_every=20",
+    ),
+)
+
+QUICK = Setup(
+    tasks=("dna",),
+    field=(16, 32, 32),
+    patch=(8, 16, 16),
+    larger_windows=((8, 32, 32),),
+    training=(
+        "data.shape=[8,16,16]",
+        "data.num_train=1",
+        "data.num_valid=1",
+        "data.num_test=1",
+        "model.width=2",
+        "train.epochs=1",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -56,13 +93,15 @@ class Grid:
 
 def measure(settings: Settings) -> list[Measurement]:
     """Measure every overlap, then larger windows."""
-    net = load_model(trained_model(settings))
-    fields = [make_field(index, task) for index, task in enumerate(TASKS)]
-    grids = [Grid(PATCH, overlap) for overlap in OVERLAPS]
-    grids += [Grid(window, 0.25) for window in LARGER_WINDOWS]
+    setup = QUICK if settings.quick else FULL
+    net = load_model(trained_model(setup, settings.folder))
+    fields = [make_field(setup, task) for task in setup.tasks]
+    grids = [Grid(setup.patch, overlap) for overlap in OVERLAPS]
+    grids += [Grid(window, 0.25) for window in setup.larger_windows]
     errors: dict[Grid, list[float]] = {grid: [] for grid in grids}
     seconds: dict[Grid, list[float]] = {grid: [] for grid in grids}
-    runs = list(itertools.product(zip(TASKS, fields, strict=True), grids))
+    volumes = zip(setup.tasks, fields, strict=True)
+    runs = list(itertools.product(volumes, grids))
     for (task, (signal, target)), grid in tqdm(runs, desc="overlap", unit="volume"):
         plain = reparameterize(net, task)
         began = time.perf_counter()
@@ -71,56 +110,54 @@ def measure(settings: Settings) -> list[Measurement]:
         )
         seconds[grid].append(time.perf_counter() - began)
         errors[grid].append(float((predicted - target).square().mean()))
-    reference = Grid(PATCH, PAPER_OVERLAP)
+    paper = Grid(setup.patch, PAPER_OVERLAP)
     return [
         Measurement(
             f"window {'x'.join(map(str, grid.window))}",
             f"overlap {grid.overlap:g}",
             Spread.of(seconds[grid]),
             "s",
-            comparisons=tuple(
-                _compare(
-                    errors[grid], errors[reference], seconds[grid], seconds[reference]
-                )
+            comparisons=(
+                _time_over(seconds[grid], seconds[paper]),
+                _change_of_error(errors[grid], errors[paper]),
             ),
         )
         for grid in grids
     ]
 
 
-def trained_model(settings: Settings) -> Path:
+def trained_model(setup: Setup, folder: Path) -> Path:
     """Return the file of the network, training it first if it is not there."""
-    folder = settings.folder / "overlap-run"
-    if not list(folder.glob("checkpoints/*.safetensors")):
-        settings.folder.mkdir(parents=True, exist_ok=True)
-        scenario = settings.folder / "four_structures.yaml"
-        scenario.write_text(f"experiences: [[{', '.join(TASKS)}]]\n", encoding="utf-8")
+    run = folder / f"overlap-{'-'.join(setup.tasks)}"
+    model = run / "checkpoints" / "experience_0.safetensors"
+    if not model.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        scenario = folder / "overlap_scenario.yaml"
+        tasks = ", ".join(setup.tasks)
+        scenario.write_text(f"experiences: [[{tasks}]]\n", encoding="utf-8")
         command = [sys.executable, "-m", "continual_repmode", "run"]
-        command += [f"scenario={scenario}", *SETTINGS, f"hydra.run.dir={folder}"]
+        command += [f"scenario={scenario}", f"data.patch_size={list(setup.patch)}"]
+        command += [*setup.training, f"hydra.run.dir={run}"]
         subprocess.run(command, check=True)
-    return max(folder.glob("checkpoints/*.safetensors"))
+    return model
 
 
-def make_field(index: int, task: str) -> tuple[Tensor, Tensor]:
+def make_field(setup: Setup, task: str) -> tuple[Tensor, Tensor]:
     """Return new cells, light and one structure, each z-scored, shape (Z, Y, X)."""
-    light, fluorescence = simulate_field([SEED, index], FIELD, task)
+    seed = [FIELD_SEED, setup.tasks.index(task)]
+    light, fluorescence = simulate_field(seed, setup.field, task)
     return (
         torch.from_numpy(zscore(light)[0]),
         torch.from_numpy(zscore(fluorescence)[0]),
     )
 
 
-def _compare(
-    errors: list[float],
-    paper_errors: list[float],
-    seconds: list[float],
-    paper_seconds: list[float],
-) -> Iterator[Comparison]:
-    """Compare with the paper's overlap at the same window as in training."""
-    name = f"overlap {PAPER_OVERLAP:g}"
-    yield Comparison(f"time over {name}", Spread.ratio(seconds, paper_seconds))
-    change = Spread.of(
-        100 * (error / paper - 1)
-        for error, paper in zip(errors, paper_errors, strict=True)
-    )
-    yield Comparison(f"change of test MSE from {name}", change, "%")
+def _time_over(seconds: list[float], paper: list[float]) -> Comparison:
+    ratio = Spread.ratio(seconds, paper)
+    return Comparison(f"time over overlap {PAPER_OVERLAP:g}", ratio)
+
+
+def _change_of_error(errors: list[float], paper: list[float]) -> Comparison:
+    changes = (100 * (a / b - 1) for a, b in zip(errors, paper, strict=True))
+    name = f"change of test MSE from overlap {PAPER_OVERLAP:g}"
+    return Comparison(name, Spread.of(changes), "%")

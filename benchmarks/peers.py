@@ -40,6 +40,7 @@ class SampleBySample(nn.Module):
     def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
         """Convolve features (B, I, Z, Y, X), sorted by task, to (B, O, Z, Y, X)."""
         padded: dict[str, Tensor] = {}
+        samples = torch.split(features, 1)
         convolved = []
         for group in groups.groups:
             experts = self.conv.experts_of(group.task)
@@ -49,8 +50,7 @@ class SampleBySample(nn.Module):
             kernels = [padded[name] for name in experts]
             for row in range(group.start, group.stop):
                 kernel = merge_plainly(kernels, self.conv.gate(group.task))
-                sample = features[row : row + 1]
-                convolved.append(F.conv3d(sample, kernel, padding="same"))
+                convolved.append(F.conv3d(samples[row], kernel, padding="same"))
         return torch.cat(convolved)
 
 

@@ -54,6 +54,19 @@ def test_our_training_is_compared_with_every_peer(settings):
             assert {f"time over {peer}", f"memory over {peer}"} <= compared
 
 
+def test_the_network_for_overlaps_is_trained_once(settings):
+    rows = SECTIONS["overlap"].measure(settings)
+    checkpoints = settings.folder / "overlap-dna" / "checkpoints"
+    written = checkpoints / "experience_0.safetensors"
+    before = written.stat().st_mtime_ns
+    again = SECTIONS["overlap"].measure(settings)
+    assert written.stat().st_mtime_ns == before
+    for row, repeated in zip(rows, again, strict=True):
+        assert row.comparisons[1] == repeated.comparisons[1]  # change of test MSE
+    (half,) = (row for row in rows if row.what == "overlap 0.5")
+    assert half.comparisons[1].value.median == 0
+
+
 @pytest.mark.usefixtures("_no_fresh_processes")
 def test_an_extension_keeps_less_optimizer_state(settings):
     (new, full) = SECTIONS["extension"].measure(settings)
