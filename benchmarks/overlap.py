@@ -21,11 +21,22 @@ from benchmarks.records import Comparison, Measurement, Spread
 from continual_repmode.data.normalization import zscore
 from continual_repmode.data.synthetic.field import simulate_field
 from continual_repmode.inference.tiled import predict_volume
+from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
 from continual_repmode.models import load_model, reparameterize
 from continual_repmode.models.spatial import Size3
 
 PAPER_OVERLAP = 0.5
-OVERLAPS = (0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0)
+OVERLAPS: tuple[Overlap, ...] = (
+    0.625,
+    PAPER_OVERLAP,
+    0.375,
+    0.25,
+    0.0,
+    (0.5, 0.25, 0.25),
+    DEFAULT_OVERLAP,
+    (0.375, 0.125, 0.125),
+    (0.5, 0.0, 0.0),
+)
 FIELD_SEED = 1000
 """Of the fields to predict; training uses those of seed 0."""
 
@@ -88,7 +99,7 @@ class Grid:
     """A window and how much of it the next one covers again."""
 
     window: Size3
-    overlap: float
+    overlap: Overlap
 
 
 def measure(settings: Settings) -> list[Measurement]:
@@ -97,7 +108,7 @@ def measure(settings: Settings) -> list[Measurement]:
     net = load_model(trained_model(setup, settings.folder))
     fields = [make_field(setup, task) for task in setup.tasks]
     grids = [Grid(setup.patch, overlap) for overlap in OVERLAPS]
-    grids += [Grid(window, 0.25) for window in setup.larger_windows]
+    grids += [Grid(window, DEFAULT_OVERLAP) for window in setup.larger_windows]
     errors: dict[Grid, list[float]] = {grid: [] for grid in grids}
     seconds: dict[Grid, list[float]] = {grid: [] for grid in grids}
     volumes = zip(setup.tasks, fields, strict=True)
@@ -114,7 +125,7 @@ def measure(settings: Settings) -> list[Measurement]:
     return [
         Measurement(
             f"window {'x'.join(map(str, grid.window))}",
-            f"overlap {grid.overlap:g}",
+            f"overlap {grid.overlap}",
             Spread.of(seconds[grid]),
             "s",
             comparisons=(

@@ -67,9 +67,7 @@ def choose_case(settings: Settings) -> VolumeCase:
     """Return the network and the volume for a device."""
     if settings.quick:
         return VolumeCase(2, (16, 32, 144), settings.device)
-    if settings.on_cpu:
-        return VolumeCase(8, (49, 160, 224), settings.device)
-    return VolumeCase(32, (65, 232, 344), settings.device)
+    return VolumeCase(8 if settings.on_cpu else 32, (65, 232, 344), settings.device)
 
 
 def find_ways() -> dict[str, Prepare]:
@@ -133,4 +131,4 @@ def _note(way: str, settings: Settings) -> str:
     defaults = inspect.signature(predict_volume).parameters
     window = "x".join(map(str, defaults["window"].default))
     precision = "float32" if settings.on_cpu else "bf16"
-    return f"{precision}, window {window}, overlap {defaults['overlap'].default:g}"
+    return f"{precision}, window {window}, overlap {defaults['overlap'].default}"

@@ -42,15 +42,15 @@ def measure(settings: Settings) -> list[Measurement]:
 def _measure(width: int, settings: Settings) -> list[Measurement]:
     shape = (16, 16, 16) if settings.quick else (32, 128, 128)
     case = VolumeCase(width, shape, settings.device)
+    forms = [form for form in FORMS if form != HALF or computes_bf16(settings.device)]
     timed = alternate(
-        {form: build_form(form, case) for form in FORMS},
+        {form: build_form(form, case) for form in forms},
         settings.rounds_or(3),
         f"window, {case}",
         repeats=1 if settings.on_cpu else 10,
-        once=[HALF] if settings.on_cpu else [],  # slow where it is emulated
     )
-    memory = {form: peak_memory(build_form, form, case) for form in FORMS}
-    return [
+    memory = {form: peak_memory(build_form, form, case) for form in forms}
+    rows = [
         Measurement(
             str(case),
             form,
@@ -59,8 +59,20 @@ def _measure(width: int, settings: Settings) -> list[Measurement]:
             memory[form],
             tuple(_compare(form, timed, memory, settings)),
         )
-        for form in FORMS
+        for form in forms
     ]
+    if HALF not in forms:
+        note = "this CPU has no bf16 instructions; emulated, it takes minutes"
+        rows.append(Measurement(str(case), HALF, None, "s", note=note))
+    return rows
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Tell whether a device has instructions for bfloat16."""
+    if device.type != "cpu":
+        return True
+    features = torch.cpu.get_capabilities()
+    return any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
 
 
 def build_form(form: str, case: VolumeCase) -> Callable[[], Tensor]:

@@ -22,7 +22,7 @@ from continual_repmode.inference.bands import (
     stretches,
     uncut,
 )
-from continual_repmode.inference.windows import WindowGrid
+from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap, WindowGrid
 
 READ_PLANES = 4
 """Planes read from a source at a time."""
@@ -67,7 +67,7 @@ def memory_needed(
     shape: Sequence[int],
     *,
     window: Sequence[int] = (32, 128, 128),
-    overlap: float = 0.5,
+    overlap: Overlap = DEFAULT_OVERLAP,
     batch_size: int = 1,
     device: torch.device | str = "cpu",
 ) -> int:

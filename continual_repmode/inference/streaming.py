@@ -30,7 +30,12 @@ from continual_repmode.inference.heap import large_blocks_returned
 from continual_repmode.inference.memory import plan_within
 from continual_repmode.inference.slab import PredictionSlab, SignalSlab
 from continual_repmode.inference.volume_ends import VolumeSink, VolumeSource
-from continual_repmode.inference.windows import Size3, WindowGrid
+from continual_repmode.inference.windows import (
+    DEFAULT_OVERLAP,
+    Overlap,
+    Size3,
+    WindowGrid,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +47,7 @@ def predict_stream(
     sink: VolumeSink,
     *,
     window: Sequence[int] = (32, 128, 128),
-    overlap: float = 0.5,
+    overlap: Overlap = DEFAULT_OVERLAP,
     batch_size: int = 1,
     memory: int | None = None,
     device: torch.device | str = "cpu",
@@ -61,8 +66,9 @@ def predict_stream(
         Takes the prediction.
     window : sequence of int
         Sides (z, y, x) in voxels, cut down to the volume where they exceed it.
-    overlap : float
-        Share of a window that the next one covers again at least, from 0 to below 1.
+    overlap : float or sequence of float
+        Share of a window that the next one covers again at least, from 0 to below 1:
+        for all axes, or for each of (Z, Y, X). The paper has 0.5.
     batch_size : int
         Windows per call of ``predict`` at most; changes speed and memory only. Halved
         for the rest of the run when the device has no memory left.

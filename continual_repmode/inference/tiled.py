@@ -9,6 +9,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.inference.allocation import Predict
 from continual_repmode.inference.streaming import predict_stream
 from continual_repmode.inference.volume_ends import TensorSink, TensorSource
+from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
 
 
 def predict_volume(
@@ -16,7 +17,7 @@ def predict_volume(
     volume: Tensor,
     *,
     window: Sequence[int] = (32, 128, 128),
-    overlap: float = 0.5,
+    overlap: Overlap = DEFAULT_OVERLAP,
     batch_size: int = 1,
     memory: int | None = None,
     device: torch.device | str | None = None,

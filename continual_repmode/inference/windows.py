@@ -15,6 +15,15 @@ from continual_repmode.errors import UserError
 Size3 = tuple[int, int, int]
 """An extent in voxels along (Z, Y, X)."""
 
+Overlap = float | Sequence[float]
+"""Share of a window that the next one covers again: of all axes, or of (Z, Y, X)."""
+
+DEFAULT_OVERLAP = (0.5, 0.125, 0.125)
+"""Half along Z, as in the paper; along Y and X an eighth is as good (`BENCHMARKS.md`).
+
+Windows have few planes, so most of them lie near an end, where context is missing.
+"""
+
 Box = tuple[slice, slice, slice]
 """Part of a volume: voxels along (Z, Y, X), with start and stop given."""
 
@@ -39,7 +48,7 @@ class WindowGrid:
 
     @classmethod
     def over(
-        cls, shape: Sequence[int], window: Sequence[int], overlap: float
+        cls, shape: Sequence[int], window: Sequence[int], overlap: Overlap
     ) -> "WindowGrid":
         """Lay windows over a volume.
 
@@ -49,8 +58,9 @@ class WindowGrid:
             Sides (Z, Y, X) of the volume.
         window : sequence of int
             Sides (z, y, x) of the windows.
-        overlap : float
-            Share of a window that the next one covers again, at least 0 and below 1.
+        overlap : float or sequence of float
+            Share of a window that the next one covers again, at least 0 and below 1;
+            for all axes, or for each of (Z, Y, X).
 
         Raises
         ------
@@ -63,14 +73,18 @@ class WindowGrid:
             )
         if len(window) != 3 or min(window) < 1:
             raise UserError(f"window={list(window)}: use three positive sides [z,y,x]")
-        if not 0 <= overlap < 1:
-            raise UserError(f"overlap={overlap}: use 0 or more, and less than 1")
+        shares = [overlap] * 3 if isinstance(overlap, int | float) else list(overlap)
+        if len(shares) != 3 or not all(0 <= share < 1 for share in shares):
+            raise UserError(
+                f"overlap={overlap}: use 0 or more, and less than 1; one number, or "
+                "three for Z, Y and X"
+            )
         size_z, size_y, size_x = shape
         z, y, x = (min(pair) for pair in zip(window, shape, strict=True))
         starts = (
-            tuple(window_starts(size_z, z, overlap)),
-            tuple(window_starts(size_y, y, overlap)),
-            tuple(window_starts(size_x, x, overlap)),
+            tuple(window_starts(size_z, z, shares[0])),
+            tuple(window_starts(size_y, y, shares[1])),
+            tuple(window_starts(size_x, x, shares[2])),
         )
         return cls((size_z, size_y, size_x), (z, y, x), starts)
 

@@ -114,3 +114,16 @@ def test_impossible_grids_are_named(
 ) -> None:
     with pytest.raises(UserError, match=message):
         WindowGrid.over(shape, window, overlap)
+
+
+def test_each_axis_may_have_an_overlap_of_its_own():
+    grid = WindowGrid.over((12, 12, 12), (4, 4, 4), (0.5, 0.25, 0.0))
+    half = WindowGrid.over((12, 12, 12), (4, 4, 4), 0.5)
+    assert grid.starts == ((0, 2, 4, 6, 8), (0, 3, 5, 8), (0, 4, 8))
+    assert half.starts == (grid.starts[0],) * 3
+
+
+@pytest.mark.parametrize("overlap", [(0.5, 0.5), (0.5, 1.0, 0.5), (0.5, -0.1, 0)])
+def test_a_wrong_overlap_of_an_axis_is_refused(overlap):
+    with pytest.raises(UserError, match="three for Z, Y and X"):
+        WindowGrid.over((12, 12, 12), (4, 4, 4), overlap)
