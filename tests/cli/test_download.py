@@ -229,7 +229,7 @@ def test_killed_while_unpacking_it_starts_again(mirror, tmp_path, spawn, command
 
 
 def test_interrupted_it_says_how_to_go_on(mirror, tmp_path, spawn):
-    mirror.archives["zo1.tar.gz"] = pack(noise(4, 500_000))
+    mirror.archives["zo1.tar.gz"] = pack(noise(4, 3_000_000))
     mirror.slow = True
     part = tmp_path / "my data" / "zo1.tar.gz.part"
     process = spawn(

@@ -228,7 +228,12 @@ def test_the_batch_halves_when_memory_runs_out_and_the_run_goes_on(
 
     with caplog.at_level(logging.WARNING):
         predict_stream(
-            predict, TensorSource(volume), sink, window=(4, 8, 8), batch_size=16
+            predict,
+            TensorSource(volume),
+            sink,
+            window=(4, 8, 8),
+            overlap=0.5,
+            batch_size=16,
         )
 
     assert predict.batches[:3] == [16, 8, 4]
@@ -249,7 +254,14 @@ def test_memory_that_runs_out_later_keeps_what_was_done() -> None:
             predict.most = 1
         return predict(windows)
 
-    predict_stream(run_down, TensorSource(volume), sink, window=(4, 8, 8), batch_size=6)
+    predict_stream(
+        run_down,
+        TensorSource(volume),
+        sink,
+        window=(4, 8, 8),
+        overlap=0.5,
+        batch_size=6,
+    )
 
     num_windows = WindowGrid.over((9, 20, 20), (4, 8, 8), 0.5).num_windows
     assert predict.batches[:7] == [6, 6, 6, 6, 6, 3, 1]
