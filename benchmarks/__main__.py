@@ -27,6 +27,7 @@ from continual_repmode.runtime import resolve_device
 
 ROOT = Path(__file__).parent.parent
 CONTINUE_WITHIN = timedelta(hours=12)
+USUAL_GIGABYTES = 1.3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     results = chosen.output / "benchmarks" / "results"
     torch.backends.cudnn.benchmark = True
-    kept = [argument for argument in arguments if argument != "--continue"]
-    command = shlex.join(["python", "-m", "benchmarks", *kept])
+    command = describe_command(chosen)
     names = chosen.sections or [
         name
         for name, section in SECTIONS.items()
@@ -66,6 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     print(render(load_results(results, list(SECTIONS))))
     return 0
+
+
+def describe_command(chosen: argparse.Namespace) -> str:
+    """Return the command without what makes no difference to a result, such as paths.
+
+    So a report names no folder of the machine it was made on.
+    """
+    words = ["python", "-m", "benchmarks", *chosen.sections]
+    words += ["--device", chosen.device] if chosen.device != "cpu" else []
+    words += ["--rounds", str(chosen.rounds)] if chosen.rounds else []
+    words += ["--quick"] if chosen.quick else []
+    if chosen.gigabytes != USUAL_GIGABYTES:
+        words += ["--gigabytes", f"{chosen.gigabytes:g}"]
+    return shlex.join(words)
 
 
 def measure(name: str, settings: Settings, command: str) -> SectionResult:
@@ -120,7 +134,12 @@ def _parser() -> argparse.ArgumentParser:
         default=ROOT,
         help="where BENCHMARKS.md and benchmarks/results are written",
     )
-    add("--gigabytes", type=float, default=1.3, help="of volumes for 'loading'")
+    add(
+        "--gigabytes",
+        type=float,
+        default=USUAL_GIGABYTES,
+        help="of volumes for 'loading'",
+    )
     add(
         "--folder",
         type=Path,

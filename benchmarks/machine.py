@@ -3,12 +3,12 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from continual_repmode import __version__
+from continual_repmode.runtime import package_versions
 
 PACKAGES = ("torch", "numpy", "monai")
 
@@ -34,12 +34,7 @@ def describe_machine(device: torch.device) -> dict[str, str]:
 def describe_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that matter."""
     found = {"continual_repmode": _revision(), "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return found | package_versions(PACKAGES)
 
 
 def _revision() -> str:

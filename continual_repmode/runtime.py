@@ -2,6 +2,7 @@
 
 import platform
 import random
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -49,7 +50,13 @@ def resolve_device(name: str) -> torch.device:
 def versions() -> dict[str, str]:
     """Return the versions of Python, the system and the packages that matter."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
+    return found | package_versions(_PACKAGES)
+
+
+def package_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return the version of each package, or that it is not installed."""
+    found: dict[str, str] = {}
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -107,6 +107,13 @@ import time:      6000 |       6000 | numpy
     assert describe_imports(text) == "4 modules: torch 0.09 s, numpy 0.01 s"
 
 
+def test_a_report_names_no_folder(tmp_path):
+    words = ["prediction", "--rounds", "2", "--folder", str(tmp_path), "--continue"]
+    chosen = command._parser().parse_args(words)
+    told = command.describe_command(chosen)
+    assert told == "python -m benchmarks prediction --rounds 2"
+
+
 def test_the_command_writes_results_and_table_and_goes_on(tmp_path):
     line = [sys.executable, "-m", "benchmarks", "resizing", "--quick"]
     line += ["--output", str(tmp_path)]
