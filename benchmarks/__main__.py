@@ -18,11 +18,12 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.harness import Settings
-from benchmarks.machine import describe_machine, describe_versions
+from benchmarks.machine import describe_versions
 from benchmarks.records import SectionResult
 from benchmarks.report import load_results, render, write_report
 from benchmarks.sections import SECTIONS
 from continual_repmode.errors import UserError
+from continual_repmode.measuring import describe_machine
 from continual_repmode.runtime import resolve_device
 
 ROOT = Path(__file__).parent.parent

@@ -5,10 +5,11 @@ from functools import partial
 
 import torch
 
-from benchmarks.harness import Settings, alternate, memory_over, peak_memory
+from benchmarks.harness import Settings, alternate, memory_over
 from benchmarks.records import Comparison, Measurement, Spread
 from benchmarks.steps import BATCH_SIZE, Case, TrainingStep, autocast_of
 from benchmarks.training import choose_case
+from continual_repmode.measuring import peak_memory
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.tasks import TASKS
 

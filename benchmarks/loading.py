@@ -19,11 +19,12 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from benchmarks.harness import Settings, alternate, resident_bytes
+from benchmarks.harness import Settings, alternate
 from benchmarks.records import Comparison, Measurement, Spread
 from continual_repmode.data.collection import Intensity, LoadedPair
 from continual_repmode.data.dataset import PatchDataset
 from continual_repmode.data.store import PreparedArray, PreparedStore
+from continual_repmode.measuring import resident_bytes
 
 SHAPE = (65, 232, 344)
 PATCH = (32, 128, 128)

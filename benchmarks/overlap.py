@@ -22,7 +22,7 @@ from continual_repmode.data.normalization import zscore
 from continual_repmode.data.synthetic.field import simulate_field
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
-from continual_repmode.models import load_model, reparameterize
+from continual_repmode.models import deploy, load_model
 from continual_repmode.models.spatial import Size3
 
 PAPER_OVERLAP = 0.5
@@ -111,7 +111,7 @@ def measure(settings: Settings) -> list[Measurement]:
     volumes = zip(setup.tasks, fields, strict=True)
     runs = list(itertools.product(volumes, grids))
     for (task, (signal, target)), grid in tqdm(runs, desc="overlap", unit="volume"):
-        plain = reparameterize(net, task)
+        plain = deploy(net, task)
         began = time.perf_counter()
         predicted = predict_volume(
             plain, signal, window=grid.window, overlap=grid.overlap

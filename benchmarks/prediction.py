@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from benchmarks.harness import Settings, Timed, alternate, memory_over, peak_memory
+from benchmarks.harness import Settings, Timed, alternate, memory_over
 from benchmarks.networks import (
     TASK,
     VolumeCase,
@@ -19,6 +19,7 @@ from benchmarks.networks import (
 from benchmarks.peers import PeerNet, SampleBySample
 from benchmarks.records import Comparison, Measurement
 from continual_repmode.inference.tiled import predict_volume
+from continual_repmode.measuring import peak_memory
 from continual_repmode.models.reparameterize import reparameterize
 from continual_repmode.models.repmode import RepModeUNet
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor
 
-from benchmarks.harness import Settings, alternate, memory_over, peak_memory
+from benchmarks.harness import Settings, alternate, memory_over
 from benchmarks.networks import (
     VolumeCase,
     build_calibrated,
@@ -16,6 +16,7 @@ from benchmarks.networks import (
 from benchmarks.prediction import SMALL, choose_case
 from benchmarks.records import Measurement
 from continual_repmode.inference.tiled import predict_volume
+from continual_repmode.measuring import peak_memory
 from continual_repmode.models.reparameterize import MergedTasks
 from continual_repmode.tasks import TASKS
 

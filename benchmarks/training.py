@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Settings, Timed, alternate, memory_over, peak_memory
+from benchmarks.harness import Settings, Timed, alternate, memory_over
 from benchmarks.peers import (
     Branches,
     PeerNet,
@@ -17,6 +17,7 @@ from benchmarks.peers import (
 )
 from benchmarks.records import Comparison, Measurement
 from benchmarks.steps import Case, TrainingStep, autocast_of
+from continual_repmode.measuring import peak_memory
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.unet3d import UNet3d
 from continual_repmode.tasks import TASKS

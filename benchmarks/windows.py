@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Settings, Timed, alternate, memory_over, peak_memory
+from benchmarks.harness import Settings, Timed, alternate, memory_over
 from benchmarks.networks import (
     TASK,
     VolumeCase,
@@ -17,6 +17,7 @@ from benchmarks.networks import (
 )
 from benchmarks.peers import PeerNet, SampleBySample, set_memory_format
 from benchmarks.records import Comparison, Measurement
+from continual_repmode.measuring import peak_memory
 from continual_repmode.models.reparameterize import reparameterize
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.unet3d import UNet3d

@@ -2,39 +2,61 @@
 
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from continual_repmode.config import (
-    ManifestConfig,
-    NaiveConfig,
-    RepModeConfig,
-    RunConfig,
-    SyntheticConfig,
+from continual_repmode.config.data import ManifestConfig, SyntheticConfig
+from continual_repmode.config.model import (
+    CondNetConfig,
+    DoDNetConfig,
+    ModelConfig,
+    MultiHeadConfig,
+    MultiNetConfig,
+    PipoFanConfig,
+    RepModeModelConfig,
+    TGNetConfig,
+    TSNConfig,
 )
+from continual_repmode.config.run import RunConfig, option_name
+from continual_repmode.config.strategy import RepModeConfig
 from continual_repmode.data.check import sound_collection
 from continual_repmode.data.collection import Collection
 from continual_repmode.data.synthetic import SyntheticCells
 from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import parse_bytes
-from continual_repmode.models import RepModeUNet, load_model
-from continual_repmode.results import RunFolder
+from continual_repmode.models import RepModeUNet, TaskNetwork, load_model
+from continual_repmode.models.methods.condnet import CondNet
+from continual_repmode.models.methods.dodnet import DoDNet
+from continual_repmode.models.methods.multihead import MultiHeadUNet
+from continual_repmode.models.methods.multinet import MultiNet
+from continual_repmode.models.methods.pipofan import PipoFan
+from continual_repmode.models.methods.tgnet import TGNet
+from continual_repmode.models.methods.tsn import TaskSwitchingUNet
+from continual_repmode.results import RunFolder, read_json
 from continual_repmode.runtime import resolve_device, seed_everything, versions
+from continual_repmode.strategies import (
+    check_combination,
+    check_growth,
+    make_strategy,
+)
 from continual_repmode.training._avalanche import (
     CLScenario,
     EvaluationPlugin,
     SupervisedPlugin,
     TensorboardLogger,
 )
+from continual_repmode.training.base_model import load_base, sha256_of
+from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.metric_plugins import RegressionMetrics
 from continual_repmode.training.plugins.learning_rate import OneCyclePlugin
 from continual_repmode.training.plugins.progress import ProgressPlugin
 from continual_repmode.training.plugins.samples import SamplesPlugin
 from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
-from continual_repmode.training.strategy import Naive, RepMode
 from continual_repmode.training.streams import build_benchmark
 
 _log = logging.getLogger(__name__)
@@ -42,10 +64,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What :func:`continual_repmode.training.loop.run_stream` works with."""
+    """What :func:`continual_repmode.training.loop.run_stream` works with.
+
+    Attributes
+    ----------
+    metadata : dict
+        Goes into every model file: among others ``scenario``, ``strategy`` (the names
+        of the options), ``seed``, ``versions`` and, where the run starts from one,
+        ``base_model`` (``path`` and ``sha256`` of the file).
+    """
 
     benchmark: CLScenario
-    strategy: RepMode | Naive
+    strategy: DenseStrategy
     state: TrainingStatePlugin
     metadata: dict[str, Any]
 
@@ -56,11 +86,16 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
     Raises
     ------
     UserError
-        If the data, the scenario or the device do not allow the run.
+        If the settings, the data, the scenario or the device do not allow the run.
     """
+    check_combination(config)
     device = resolve_device(config.device)
     net = build_network(config, folder)
     _check_patch(config, net)
+    check_growth(config, net)
+    base = _base_model(config, folder)
+    if base and not folder.records():
+        net = load_base(base["path"], net, may_be_frozen=_may_be_frozen(config))
     collection = build_collection(config, config.stream().task_names)
     benchmark = build_benchmark(
         config.stream(),
@@ -68,6 +103,7 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         patch_size=_triple(config.data.patch_size),
         flip_axes=config.data.flip_axes,
         pad_small=config.data.pad_small,
+        num_new=config.data.num_new,
     )
     state = TrainingStatePlugin(folder.state, every=config.train.save_every)
     return Run(
@@ -76,10 +112,12 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         state=state,
         metadata={
             "scenario": config.scenario.name,
+            "strategy": option_name("strategy", config.strategy),
             "seed": config.seed,
             "normalization": "z-score of each channel of each image",
             "voxel_size_um": list(collection.voxel_size_um),
             "versions": versions(),
+            **({"base_model": base} if base else {}),
         },
     )
 
@@ -121,69 +159,92 @@ def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
     raise TypeError(f"no data source for {type(config.data).__name__}")
 
 
-def build_network(config: RunConfig, folder: RunFolder) -> RepModeUNet:
+def build_network(config: RunConfig, folder: RunFolder) -> TaskNetwork:
     """Make the network, or load it as the last recorded experience left it."""
     done = folder.records()
     if done:
         return load_model(folder.checkpoint(done[-1].experience))
     seed_everything(config.seed)
-    return RepModeUNet(
-        task_names=config.stream().base_tasks,
-        width=config.model.width,
-        depth=config.model.depth,
-        experts=config.model.experts,
-        axes=config.model.axes,  # type: ignore[arg-type] # checked by ModelConfig
-    )
+    arguments = asdict(config.model)  # the settings are the network's arguments
+    return _network_class(config.model)(config.stream().base_tasks, **arguments)
 
 
 def build_strategy(
     config: RunConfig,
-    net: RepModeUNet,
+    net: TaskNetwork,
     device: torch.device,
     folder: RunFolder,
     state: TrainingStatePlugin,
-) -> RepMode | Naive:
+) -> DenseStrategy:
     """Make the strategy with the plugins of a run."""
     train = config.train
     plugins: list[SupervisedPlugin] = [SeedingPlugin(config.seed)]
     if train.schedule == "one_cycle":
         plugins.append(OneCyclePlugin())
     plugins += [state, SamplesPlugin(folder.samples), ProgressPlugin()]
-    loop = {
-        "optimizer": torch.optim.Adam(
+    return make_strategy(
+        config.strategy,
+        net,
+        plugins,
+        optimizer=torch.optim.Adam(
             net.parameters(), lr=train.learning_rate, fused=True
         ),
-        "train_mb_size": train.batch_size,
-        "train_epochs": train.epochs,
-        "extension_epochs": train.extension_epochs,
-        "device": device,
-        "plugins": plugins,
-        "evaluator": EvaluationPlugin(
+        train_mb_size=train.batch_size,
+        train_epochs=train.epochs,
+        extension_epochs=train.extension_epochs,
+        device=device,
+        evaluator=EvaluationPlugin(
             RegressionMetrics(), loggers=[TensorboardLogger(folder.tensorboard)]
         ),
-        "validate_every": train.validate_every,
-        "window": config.data.window_size(),
-        "overlap": train.overlap,
-        "memory": None if train.memory is None else parse_bytes(train.memory),
-        "precision": train.precision,
-        "num_workers": train.num_workers,
-    }
-    match config.strategy:
-        case RepModeConfig() as strategy:
-            return RepMode(
-                model=net,
-                expert=strategy.expert,
-                private_bn=strategy.private_bn,
-                use_extensions=strategy.use_extensions,
-                gate_init=strategy.gate_init,
-                **loop,
-            )
-        case NaiveConfig() as strategy:
-            return Naive(model=net, expert=strategy.expert, **loop)
-    raise TypeError(f"no strategy for {type(config.strategy).__name__}")
+        validate_every=train.validate_every,
+        window=config.data.window_size(),
+        overlap=train.overlap,
+        memory=None if train.memory is None else parse_bytes(train.memory),
+        precision=train.precision,
+        num_workers=train.num_workers,
+    )
 
 
-def _check_patch(config: RunConfig, net: RepModeUNet) -> None:
+def _network_class(model: ModelConfig) -> Callable[..., TaskNetwork]:
+    match model:
+        case RepModeModelConfig():
+            return RepModeUNet
+        case MultiNetConfig():
+            return MultiNet
+        case MultiHeadConfig():
+            return MultiHeadUNet
+        case CondNetConfig():
+            return CondNet
+        case TSNConfig():
+            return TaskSwitchingUNet
+        case PipoFanConfig():
+            return PipoFan
+        case DoDNetConfig():
+            return DoDNet
+        case TGNetConfig():
+            return TGNet
+    raise TypeError(f"no network for {type(model).__name__}")
+
+
+def _base_model(config: RunConfig, folder: RunFolder) -> dict[str, str] | None:
+    """Return path and digest of the model file that the run starts from, if any."""
+    path = config.base_model
+    if path is None:
+        return None
+    if folder.records():  # the file has done its part and may be gone
+        known: dict[str, str] = read_json(folder.header)["base_model"]
+        return known
+    if not Path(path).is_file():
+        raise UserError(f"base_model={path}: no such file; give that of a saved model")
+    return {"path": path, "sha256": sha256_of(path)}
+
+
+def _may_be_frozen(config: RunConfig) -> bool:
+    """Whether the strategy trains nothing that a base model has."""
+    return isinstance(config.strategy, RepModeConfig)
+
+
+def _check_patch(config: RunConfig, net: TaskNetwork) -> None:
     """Refuse patches that the network would refuse, before any work starts."""
     for axis, side, divisor in zip(
         "ZYX", config.data.patch_size, net.divisor, strict=True

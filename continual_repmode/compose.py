@@ -5,16 +5,22 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from continual_repmode.config import (
+from continual_repmode.config.run import (
     RunConfig,
     ScenarioConfig,
     one_line,
@@ -72,15 +78,106 @@ def launch(
     decorate = hydra.main(
         config_path=str(config_folder()), config_name="run", version_base="1.3"
     )
-    try:
+    with _errors_in_one_line():
         decorate(guarded)()
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def compose_runs(runs: Sequence[Sequence[str]]) -> list[RunConfig]:
+    """Return the settings of runs without carrying them out.
+
+    Parameters
+    ----------
+    runs : sequence of sequence of str
+        Settings of each run in Hydra's syntax; ``scenario`` may also be the path of a
+        YAML file.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown or its value cannot be understood.
+    """
+    with _hydra() as main, _errors_in_one_line():
+        found = []
+        for overrides in runs:
+            words = _register_scenarios(overrides)
+            composed = main.compose_config("run", words, RunMode.RUN, from_shell=False)
+            with open_dict(composed):
+                del composed["hydra"]
+            found.append(to_run_config(composed))
+        return found
+
+
+def launch_jobs(
+    jobs: Sequence[tuple[Path, Sequence[str]]],
+    launcher: Sequence[str],
+    job: Callable[[RunConfig, Path], None],
+) -> None:
+    """Hand jobs with settings of their own to Hydra's launcher.
+
+    Parameters
+    ----------
+    jobs : sequence of (Path, sequence of str)
+        Output folder and settings of each job; the folders lie in the same folder.
+    launcher : sequence of str
+        Settings of Hydra itself, such as ``hydra/launcher=joblib``; by default jobs
+        run one after the other in this process.
+    job : callable
+        Called with settings and output folder; pickled if the launcher starts other
+        processes.
+
+    Raises
+    ------
+    UserError
+        If there is no such launcher, or a setting cannot be understood.
+    """
+    with _hydra() as main, _errors_in_one_line():
+        parent = quoted(str(jobs[0][0].parent.resolve()))
+        words = [*launcher, f"hydra.sweep.dir={parent}"]
+        config = main.compose_config("run", words, RunMode.MULTIRUN)
+        context = HydraContext(
+            config_loader=main.config_loader, callbacks=Callbacks(config)
+        )
+
+        def task(composed: DictConfig) -> None:
+            job(to_run_config(composed), Path(HydraConfig.get().runtime.output_dir))
+
+        chosen = Plugins.instance().instantiate_launcher(context, task, config)
+        returned = chosen.launch(
+            [
+                [*_register_scenarios(overrides), f"hydra.sweep.subdir={folder.name}"]
+                for folder, overrides in jobs
+            ],
+            initial_job_idx=0,
+        )
+        for each in returned:
+            _ = each.return_value  # raises what the job raised
+
+
+def quoted(text: str) -> str:
+    """Return a text as Hydra's syntax takes it literally."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return f"'{escaped}'"
+
+
+@contextmanager
+def _hydra() -> Iterator[Any]:
+    """Start Hydra for composing, and forget it afterwards."""
+    register_configs()
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        yield GlobalHydra.instance().hydra
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
     except HydraException as error:
         raise UserError(_explain(error)) from error
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
-    for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
-    return 2 if failures else 0
 
 
 def _register_scenarios(arguments: Sequence[str]) -> list[str]:
@@ -107,10 +204,15 @@ def _explain(error: HydraException) -> str:
     text, cause = str(error), error.__cause__
     if found := re.match(r"Could not override '([\w./]+)'", text):
         return _unknown_setting(found[1])
-    if found := re.match(r"In '.*': Could not find '(\w+)/(.*)'", text):
+    if found := re.match(r"In '.*': Could not find '(hydra/\w+|\w+)/(.*)'", text):
         options = re.search(r"Available options.*?:\n((?:\t.*\n)*)", text)
         names = options[1].split() if options else []
         offered = [name for name in names if not name.endswith("_schema")]
+        if not offered:  # options in folders of their own
+            return (
+                f"{found[1]}={found[2]}: there is no such file; "
+                "`continual-repmode run --help` lists the choices"
+            )
         return f"{found[1]}={found[2]}: choose one of {', '.join(offered)}" + (
             ", or the path of a .yaml file" if found[1] == "scenario" else ""
         )

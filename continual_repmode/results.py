@@ -36,6 +36,8 @@ class ExperienceRecord:
         Its position in the stream, from 0.
     tasks : list of str
         The tasks that were learned in it.
+    adopted : bool
+        They were not learned here but with the model file that the run started from.
     curve : list of dict
         Learning curve: ``epoch`` (from 1), ``train_loss``, ``valid_mse`` or ``None``.
     best_epoch : int
@@ -64,6 +66,7 @@ class ExperienceRecord:
     proofs: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     wall_time_s: dict[str, float]
+    adopted: bool = False
 
 
 class RunFolder:
@@ -123,7 +126,7 @@ class RunFolder:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically; numbers that are not finite become ``null``."""
-    text = json.dumps(_finite(content), indent=1, allow_nan=False)
+    text = json.dumps(finite(content), indent=1, allow_nan=False)
     write_text_atomically(path, text + "\n")
 
 
@@ -146,11 +149,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return plain values with ``None`` for numbers that are not finite."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

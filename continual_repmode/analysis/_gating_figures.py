@@ -53,7 +53,7 @@ def plot_gating(
     rows : sequence of GatingRow
     blocks : sequence of str, optional
         Names of MoDE blocks; by default the block of the encoder and the one of the
-        decoder in which the tasks differ most.
+        decoder in which the tasks differ most (if that part has gates).
 
     Raises
     ------
@@ -61,7 +61,9 @@ def plot_gating(
         If there is no such block.
     """
     weights = _weights_by_block(rows)
-    blocks = blocks or [_most_varied(weights, part) for part in ("encoder", "decoder")]
+    parts = dict.fromkeys(map(part_of, weights))
+    chosen = [part for part in ("encoder", "decoder") if part in parts]
+    blocks = blocks or [_most_varied(weights, part) for part in chosen]
     for block in blocks:
         if block not in weights:
             raise UserError(f"block {block!r}: choose one of {', '.join(weights)}")

@@ -54,7 +54,8 @@ def plot_scale_preference(rows: Sequence[GatingRow]) -> Figure:
         axes.plot([x] * len(ends), ends, color=GREY, lw=1, zorder=0)
     for part, style in _TWO_PARTS.items():
         extent = {e.task: e.extent_px for e in known if e.part == part}
-        axes.plot([extent[t] for t in tasks], ls="", ms=7, label=part, **style)
+        if extent:
+            axes.plot([extent[t] for t in tasks], ls="", ms=7, label=part, **style)
     axes.set_xticks(
         range(len(tasks)),
         [f"{display_name(task)}, {STRUCTURE_SCALE_UM[task]:g} µm" for task in tasks],
@@ -144,8 +145,9 @@ def _draw_distances(axes: Axes, task: str, distances: Sequence[GateDistance]) ->
     axes.barh(places, list(means.values()), color="#d0d0d0", label="all blocks")
     for part, style in _TWO_PARTS.items():
         values = mean_distances(distances, part)
-        points = [values[other] for other in means]
-        axes.plot(points, places, ls="", ms=6, label=part, **style)
+        if values:
+            points = [values[other] for other in means]
+            axes.plot(points, places, ls="", ms=6, label=part, **style)
     axes.set_yticks(places, [display_name(other) for other in means])
     axes.set_xlabel("Jensen-Shannon divergence (bits)", fontsize=SMALL + 0.5)
     set_title(axes, display_name(task))

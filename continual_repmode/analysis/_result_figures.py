@@ -135,13 +135,14 @@ def plot_forgetting(runs: Mapping[str, Mapping[str, Any]], metric: str) -> Figur
 
 
 def plot_learning_curves(records: Sequence[ExperienceRecord]) -> Figure:
-    """Draw training loss and validation MSE of every experience.
+    """Draw training loss and validation MSE of every experience that was trained.
 
     Parameters
     ----------
     records : sequence of ExperienceRecord
-        At least one.
+        At least one that was not adopted.
     """
+    records = [record for record in records if not record.adopted]
     columns = min(len(records), 3 if len(records) != 4 else 2)
     num_rows = math.ceil(len(records) / columns)
     figure = new_figure(max(7.0, 3.6 * columns), 0.5 + 2.5 * num_rows)

@@ -16,7 +16,7 @@ from continual_repmode.metrics.continual import (
     overall,
 )
 from continual_repmode.metrics.regression import METRICS
-from continual_repmode.models import load_model
+from continual_repmode.models import RepModeUNet, load_model
 from continual_repmode.results import (
     ExperienceRecord,
     RunFolder,
@@ -102,7 +102,8 @@ def publish(folder: RunFolder, reference: dict[str, Any] | None = None) -> None:
     }
     write_json(folder.results, results)
     write_image_metrics(records, folder)
-    write_gating_weights(folder, net)
+    if isinstance(net, RepModeUNet) and net.blocks():  # has gates of tasks
+        write_gating_weights(folder, net)
 
 
 def write_image_metrics(records: Sequence[ExperienceRecord], folder: RunFolder) -> None:

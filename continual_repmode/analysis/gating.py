@@ -102,7 +102,8 @@ def load_gating(folder: RunFolder) -> tuple[list[GatingRow], list[GatingTable]]:
     Raises
     ------
     UserError
-        If the folder has no complete experience, or its checkpoint is broken.
+        If the folder has no complete experience, its checkpoint is broken, or the
+        network has no gates.
     """
     records = folder.records()
     if not records:
@@ -111,6 +112,11 @@ def load_gating(folder: RunFolder) -> tuple[list[GatingRow], list[GatingTable]]:
             "made by `continual-repmode run`"
         )
     net = load_model(folder.checkpoint(records[-1].experience))
+    if not isinstance(net, RepModeUNet) or not net.blocks():
+        raise UserError(
+            f"{folder.path}: the network of this run is a {type(net).__name__} without "
+            "gates of tasks; name the folder of a run with model=repmode"
+        )
     return gating_rows(net, _learned_in(folder)), net.gating_weights()
 
 

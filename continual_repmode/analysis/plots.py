@@ -44,7 +44,8 @@ def save_figures(folder: RunFolder) -> list[Path]:
     Parameters
     ----------
     folder : RunFolder
-        With results, records, samples and gating weights.
+        With results, records and samples; figures of gating weights are left out where
+        the network has none.
 
     Returns
     -------
@@ -56,16 +57,20 @@ def save_figures(folder: RunFolder) -> list[Path]:
     UserError
         If one of these is missing or damaged.
     """
-    results, rows = folder.read_results(), read_gating_weights(folder)
+    results = folder.read_results()
     z, y, x = results["voxel_size_um"]
     figures = {
         "learning_curves": plot_learning_curves(folder.records()),
         "samples": plot_samples(folder, (z, y, x)),
-        "gating": plot_gating(rows),
-        "gating_overview": plot_gating_overview(rows),
-        "scale_preference": plot_scale_preference(rows),
-        "extent_profile": plot_extent_profile(rows),
     }
+    if folder.gating_weights.exists():
+        rows = read_gating_weights(folder)
+        figures |= {
+            "gating": plot_gating(rows),
+            "gating_overview": plot_gating_overview(rows),
+            "scale_preference": plot_scale_preference(rows),
+            "extent_profile": plot_extent_profile(rows),
+        }
     for metric in METRICS:
         figures[f"result_matrix_{metric}"] = plot_result_matrix(results, metric)
     if len(results["experiences"]) > 1:

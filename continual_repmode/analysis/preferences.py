@@ -79,18 +79,21 @@ class GateDistance:
 def block_extents(rows: Sequence[GatingRow]) -> dict[str, dict[str, float]]:
     """Return each task's preferred kernel extent in each block.
 
-    That is sum_e weight_e * extent_e, in voxels of the block's level.
+    That is sum_e weight_e * extent_e / sum_e weight_e, in voxels of the block's level;
+    the weights of a softmax sum to 1, those of a sigmoid do not.
 
     Returns
     -------
     dict of str to dict of str to float
         Task, then block in network order.
     """
-    extents: dict[str, dict[str, float]] = {}
+    gates: dict[str, dict[str, list[GatingRow]]] = {}
     for row in rows:
-        of_task = extents.setdefault(row.task, {})
-        of_task[row.block] = of_task.get(row.block, 0.0) + row.weight * row.extent_px
-    return extents
+        gates.setdefault(row.task, {}).setdefault(row.block, []).append(row)
+    return {
+        task: {block: _mean_extent(found) for block, found in of_task.items()}
+        for task, of_task in gates.items()
+    }
 
 
 def part_extents(rows: Sequence[GatingRow]) -> list[PartExtent]:
@@ -171,6 +174,11 @@ def mean_distances(
 def nearest_task(distances: Sequence[GateDistance]) -> str:
     """Return the other task whose gates are nearest, over all blocks."""
     return next(iter(mean_distances(distances)))
+
+
+def _mean_extent(rows: Sequence[GatingRow]) -> float:
+    total = sum(row.weight for row in rows)
+    return sum(row.weight * row.extent_px for row in rows) / total
 
 
 def _divergence(one: GatingTable, other: GatingTable) -> float:

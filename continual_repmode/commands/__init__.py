@@ -2,6 +2,7 @@
 
 VERBS = {
     "run": "learn a stream of tasks, testing after each experience",
+    "tables": "run what a table of the paper needs, or of ours, and write it",
     "check": "look at every volume of a manifest before training on it",
     "prepare": "bring the volumes of a manifest onto the model grid, ahead of a run",
     "download": "fetch the Allen label-free collection and write its manifest",

@@ -8,6 +8,7 @@ The path of a run: :mod:`continual_repmode.compose` reads the settings,
 
 import shlex
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from continual_repmode.scenario import scenario_names
 
 if TYPE_CHECKING:
     from continual_repmode.build import Run
-    from continual_repmode.config import RunConfig
+    from continual_repmode.config.run import RunConfig
     from continual_repmode.results import RunFolder
 
 _HELP = """\
@@ -33,14 +34,20 @@ settings, their choices (* is the default):
               which tasks arrive when; or the path of your own .yaml file
   data=       {data}
               generated cells, or volumes of yours: data=manifest data.manifest=FILE.csv
+  model=      {model}
+              RepMode, and the methods that the paper compares it with
   strategy=   {strategy}
               repmode adds tasks without forgetting; naive fine-tunes everything
   train=      {train}
               quick: minutes on two CPU cores; paper: the paper's setup, for a GPU
+  experiment= {experiment}
+              settings that go together, such as a row of the paper's Table 2
   seed=0      the same seed repeats a run exactly
   device=     *auto, cpu, cuda
   reference=FOLDER
               a finished run to compute forward transfer against
+  base_model=FILE
+              a model of the first experience's tasks to start from, not to learn
   hydra.run.dir=FOLDER
               where the results go; otherwise runs/<scenario>/<date>_<time>
   resume=FOLDER
@@ -86,7 +93,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
         If the folder holds a run already, or the run cannot be built.
     """
     from continual_repmode.build import build_run
-    from continual_repmode.config import dump_run_config
+    from continual_repmode.config.run import dump_run_config
     from continual_repmode.results import RunFolder, write_json
     from continual_repmode.runtime import write_text_atomically
 
@@ -113,7 +120,7 @@ def resume(path: Path) -> int:
         If the folder is not that of a run.
     """
     from continual_repmode.build import build_run
-    from continual_repmode.config import load_run_config
+    from continual_repmode.config.run import load_run_config
     from continual_repmode.results import RunFolder
 
     folder = RunFolder(path)
@@ -129,11 +136,13 @@ def resume(path: Path) -> int:
 
 def describe(config: "RunConfig", run: "Run") -> dict[str, Any]:
     """Return what ``results.json`` says about the run besides its results."""
+    base = run.metadata.get("base_model")
     return {
         "schema": "continual_repmode.results",
         "schema_version": 1,
         "scenario": config.scenario.name,
-        "strategy": type(run.strategy).__name__.lower(),
+        "strategy": run.metadata["strategy"],
+        **({"base_model": base} if base else {}),
         "seed": config.seed,
         "device": str(run.strategy.device),
         "voxel_size_um": run.metadata["voxel_size_um"],
@@ -169,6 +178,7 @@ def _carry_out(
                 state=run.state,
                 metadata=run.metadata,
                 after_experience=lambda: publish(folder, reference),
+                adopt_first="base_model" in run.metadata,
             )
     except KeyboardInterrupt:
         print(
@@ -182,16 +192,25 @@ def _carry_out(
 
 
 def _help() -> str:
-    groups = ("data", "strategy", "train")
-    defaults = {"data": "synthetic", "strategy": "repmode", "train": "quick"}
-    names = {
-        g: sorted(p.stem for p in (config_folder() / g).glob("*.yaml")) for g in groups
+    defaults = {
+        "scenario": "incremental",
+        "data": "synthetic",
+        "model": "repmode",
+        "strategy": "repmode",
+        "train": "quick",
+        "experiment": None,
     }
-    choices = {"scenario": scenario_names(), **names}
-    defaults["scenario"] = "incremental"
     return _HELP.format_map(
-        {
-            group: ", ".join("*" * (name == defaults[group]) + name for name in found)
-            for group, found in choices.items()
-        }
+        {group: _choices(group, default) for group, default in defaults.items()}
     )
+
+
+def _choices(group: str, default: str | None) -> str:
+    """Return the options of a group as a wrapped list that starts in column 14."""
+    folder = config_folder() / group
+    files = (path.relative_to(folder) for path in folder.rglob("*.yaml"))
+    names = sorted(path.with_suffix("").as_posix() for path in files)
+    found = scenario_names() if group == "scenario" else names
+    text = ", ".join("*" * (name == default) + name for name in found)
+    lines = textwrap.wrap(text, 88 - 14, break_on_hyphens=False)
+    return ("\n" + " " * 14).join(lines)

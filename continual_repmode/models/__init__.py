@@ -6,6 +6,7 @@ from continual_repmode.models.conv_units import (
     build_conv,
     plain_unit,
 )
+from continual_repmode.models.deploy import deploy
 from continual_repmode.models.experts import EXPERTS
 from continual_repmode.models.fingerprint import TaskFingerprint, fingerprint
 from continual_repmode.models.gating import GatingTable
@@ -18,6 +19,7 @@ from continual_repmode.models.model_file import (
 from continual_repmode.models.reparameterize import MergedTasks, reparameterize
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.task_groups import TaskGroups, group_by_task
+from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.models.task_norm import TaskNorm
 from continual_repmode.models.unet3d import UNet3d
 
@@ -31,10 +33,12 @@ __all__ = [
     "RepModeUNet",
     "TaskFingerprint",
     "TaskGroups",
+    "TaskNetwork",
     "TaskNorm",
     "UNet3d",
     "UnitSpec",
     "build_conv",
+    "deploy",
     "fingerprint",
     "group_by_task",
     "load_model",

@@ -104,8 +104,8 @@ def build_conv(
             return nn.Conv3d(*channels, size, padding="same", bias=bias)
 
 
-def plain_unit(spec: UnitSpec, kernel_size: int = 5) -> ConvUnit:
+def plain_unit(spec: UnitSpec, kernel_size: int = 5, bias: bool = False) -> ConvUnit:
     """Build convolution, batch normalization and ReLU; the output is a convolution."""
     last = spec.role == "output"
     norm = None if last else TaskNorm(spec.out_channels)
-    return ConvUnit(build_conv(spec, kernel_size), norm, activate=not last)
+    return ConvUnit(build_conv(spec, kernel_size, bias=bias), norm, activate=not last)

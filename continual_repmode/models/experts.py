@@ -1,11 +1,13 @@
 """The experts of a MoDE block and the two steps of GatRep (paper Sec. 3.3, 3.4).
 
-An expert is a linear, bias-free, shift-invariant map from C_I to C_O channels. There
-are two kinds, named by what they do: ``conv5`` is a 5x5x5 convolution and
+An expert is a linear, bias-free, shift-invariant map from C_I to C_O channels. The
+paper has two kinds, named by what they do: ``conv5`` is a 5x5x5 convolution and
 ``avg5_conv1`` is an average pooling over 5x5x5 voxels followed by a 1x1x1 convolution;
-any odd size will do. Because every expert equals one convolution, a gated sum of
-experts does too. Finding its kernel takes two steps: :func:`merge_serial` within an
-expert, :func:`merge_parallel` over the experts.
+any odd size will do. A third kind, ``conv3_rank4``, is our own: a 3x3x3 convolution to
+4 channels and a 1x1x1 convolution from these, which costs a new task few parameters.
+Because every expert equals one convolution, a gated sum of experts does too. Finding
+its kernel takes two steps: :func:`merge_serial` within an expert,
+:func:`merge_parallel` over the experts.
 """
 
 import math
@@ -21,7 +23,9 @@ from continual_repmode.models.spatial import Axes, Size3, per_axis
 EXPERTS = ("conv5", "conv3", "conv1", "avg3_conv1", "avg5_conv1")
 """The experts of the paper: pairs of size 5, 3 and 1 (the last pair coincides)."""
 
-_KIND = re.compile(r"(?:conv(?P<conv>[1-9]\d*)|avg(?P<avg>[1-9]\d*)_conv1)")
+_KIND = re.compile(
+    r"conv(?P<conv>[1-9]\d*)(?:_rank(?P<rank>[1-9]\d*))?|avg(?P<avg>[1-9]\d*)_conv1"
+)
 
 
 def merge_serial(pointwise: Tensor, size: Size3) -> Tensor:
@@ -134,10 +138,43 @@ class AvgConvExpert(ConvExpert):
         return merge_serial(self.weight, self.size)
 
 
+class LowRankExpert(ConvExpert):
+    """Expert ``convK_rankR``: a convolution to R channels, then one of 1x1x1.
+
+    Our own proposal for extensions, not part of the paper: the kernel has R (K^3 C_I +
+    C_O) parameters instead of K^3 C_I C_O. Its entries start with the variance of a
+    :class:`ConvExpert`'s.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    size : (int, int, int)
+        Kernel extent (kZ, kY, kX); kept as ``size``.
+    rank : int
+        Channels R in between.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, size: Size3, rank: int
+    ) -> None:
+        nn.Module.__init__(self)
+        self.size = size
+        self.inner = nn.Parameter(torch.empty(rank, in_channels, *size))
+        self.outer = nn.Parameter(torch.empty(out_channels, rank))
+        nn.init.kaiming_uniform_(self.inner, a=math.sqrt(5))
+        nn.init.uniform_(self.outer, -math.sqrt(3 / rank), math.sqrt(3 / rank))
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]  # made of two parameters
+        """The kernel (O, I, kZ, kY, kX)."""
+        kernel = torch.einsum("or,rizyx->oizyx", self.outer, self.inner)
+        return kernel.contiguous(memory_format=torch.channels_last_3d)
+
+
 def build_expert(
     kind: str, in_channels: int, out_channels: int, axes: Axes
 ) -> ConvExpert:
-    """Build an expert from its kind, ``convK`` or ``avgK_conv1`` with odd K.
+    """Build an expert from its kind: ``convK``, ``avgK_conv1`` or ``convK_rankR``.
 
     Raises
     ------
@@ -146,9 +183,23 @@ def build_expert(
     """
     match = _KIND.fullmatch(check_expert(kind))
     assert match is not None
-    if match["conv"] is not None:
-        return ConvExpert(in_channels, out_channels, per_axis(int(match["conv"]), axes))
-    return AvgConvExpert(in_channels, out_channels, per_axis(int(match["avg"]), axes))
+    size = per_axis(int(match["conv"] or match["avg"]), axes)
+    if match["rank"] is not None:
+        return LowRankExpert(in_channels, out_channels, size, int(match["rank"]))
+    expert = ConvExpert if match["conv"] is not None else AvgConvExpert
+    return expert(in_channels, out_channels, size)
+
+
+def build_experts(
+    kinds: Sequence[str], in_channels: int, out_channels: int, axes: Axes
+) -> nn.ModuleDict:
+    """Build the experts of a block, named by :func:`name_experts`, in that order."""
+    return nn.ModuleDict(
+        {
+            name: build_expert(kind, in_channels, out_channels, axes)
+            for name, kind in zip(name_experts(kinds), kinds, strict=True)
+        }
+    )
 
 
 def check_expert(kind: str) -> str:
@@ -156,8 +207,8 @@ def check_expert(kind: str) -> str:
     match = _KIND.fullmatch(kind)
     if match is None or int(match["conv"] or match["avg"]) % 2 == 0:
         raise UserError(
-            f"expert {kind!r}: use 'convK' or 'avgK_conv1' with an odd K, "
-            "such as 'conv3' or 'avg5_conv1'"
+            f"expert {kind!r}: use 'convK', 'avgK_conv1' or 'convK_rankR' with an odd "
+            "K, such as 'conv3', 'avg5_conv1' or 'conv3_rank4'"
         )
     return kind
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.spatial import Size3
+from continual_repmode.models.task_network import TaskNetwork
 
 _PROBE_SEED = 20230618
 
@@ -30,7 +30,7 @@ class TaskFingerprint:
 
 
 def fingerprint(
-    net: RepModeUNet, task: str | int, probe_shape: Size3 | None = None
+    net: TaskNetwork, task: str | int, probe_shape: Size3 | None = None
 ) -> TaskFingerprint:
     """Take the fingerprint of one task.
 
@@ -39,7 +39,7 @@ def fingerprint(
 
     Parameters
     ----------
-    net : RepModeUNet
+    net : TaskNetwork
     task : str or int
         Name or label of the task.
     probe_shape : (int, int, int), optional
@@ -57,12 +57,12 @@ def fingerprint(
         probe_shape = (2 * z if z > 1 else 1, 2 * y, 2 * x)
     generator = torch.Generator().manual_seed(_PROBE_SEED)
     like = next(net.parameters())
-    probe = torch.randn(1, net.unet.in_channels, *probe_shape, generator=generator)
+    probe = torch.randn(1, net.in_channels, *probe_shape, generator=generator)
     prediction = _predict(net, probe.to(like), label)
     return TaskFingerprint(_sha256(state), _sha256({"prediction": prediction}))
 
 
-def _predict(net: RepModeUNet, probe: Tensor, label: int) -> Tensor:
+def _predict(net: TaskNetwork, probe: Tensor, label: int) -> Tensor:
     modes = [(module, module.training) for module in net.modules()]
     cudnn = torch.backends.cudnn
     try:

@@ -4,19 +4,30 @@ The paper feeds the one-hot task vector p (Eq. 1) to one fully connected layer a
 applies a softmax over the experts, separately for every output channel (Eq. 2). A task
 that is added later brings a table of logits of its own instead of widening that layer.
 Once tasks are frozen, their activated weights are kept and the layer is dropped.
+Other task vectors, layers and activations are chosen by a
+:class:`~continual_repmode.models.gate_spec.GateSpec`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from continual_repmode.models.gate_spec import (
+    PAPER_GATE,
+    GateSpec,
+    activate,
+    full_precision_linear,
+    mean_logits,
+)
 
 GATE_INITS = ("mean", "uniform")
 """Ways to start a new gate; the name of a known task is the third way."""
 
 NEW_EXPERT_LOGIT = -2.0
-"""Start of an expert unknown to the known gates: about 12 % of the weight."""
+"""Start of an expert unknown to the known gates: about 12 %, softmax or sigmoid."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,8 @@ class GatingTable:
     experts : tuple of str
         Names of the E experts the task uses, in the order of the rows of ``weights``.
     weights : Tensor, shape (E, O)
-        Activated weights; each column (output channel) sums to 1.
+        Activated weights; each column (output channel) sums to 1, unless the gates are
+        activated by a sigmoid.
     """
 
     block: str
@@ -50,31 +62,46 @@ class TaskGate(nn.Module):
     experts : sequence of str
         Names of the E base experts.
     out_channels : int
+    spec : GateSpec
+        Task vectors, layers and activation; those of the paper by default.
 
     Attributes
     ----------
     experts : dict of str to tuple of str
         For each task, the experts it uses: the rows of its gating weights.
     linear : nn.Linear or None
-        The layer from one-hot task vectors to E * O logits; None once stored.
+        The layer to E * O logits, from task vectors or hidden units; None once stored.
+    hidden : nn.Linear or None
+        The layer from task vectors to hidden units, before a ReLU; None without one.
+    embedding : Tensor, shape (S, S), or None
+        The task vectors, a buffer; None if they are one-hot.
     """
 
+    embedding: Tensor | None
+
     def __init__(
-        self, tasks: Sequence[str], experts: Sequence[str], out_channels: int
+        self,
+        tasks: Sequence[str],
+        experts: Sequence[str],
+        out_channels: int,
+        spec: GateSpec = PAPER_GATE,
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
+        self.activation = spec.activation
         self.experts = {task: tuple(experts) for task in tasks}
-        self.linear: nn.Linear | None = nn.Linear(
-            len(tasks), len(experts) * out_channels
-        )
+        vectors = None if spec.embedding is None else spec.embedding.clone()
+        self.register_buffer("embedding", vectors)
+        inputs, outputs = len(tasks), len(experts) * out_channels
+        self.hidden = None if spec.hidden is None else nn.Linear(inputs, spec.hidden)
+        self.linear: nn.Linear | None = nn.Linear(spec.hidden or inputs, outputs)
         self._columns = {task: column for column, task in enumerate(tasks)}
 
     def forward(self, task: str) -> Tensor:
-        """Return the gating weights of a task, shape (E_task, O), each column sum 1."""
+        """Return the gating weights of a task, shape (E_task, O)."""
         if self._is_stored(task):
             return self.get_buffer(f"weights_{task}")
-        return self.logits(task).softmax(dim=0)
+        return activate(self.logits(task), self.activation)
 
     def table(self, tasks: Sequence[str], experts: Sequence[str]) -> Tensor:
         """Return the gating weights of several tasks at once, shape (T, E, O).
@@ -87,19 +114,14 @@ class TaskGate(nn.Module):
             0 where a task does not use an expert.
         """
         if self.linear is not None and all(task in self._columns for task in tasks):
-            columns = [self._columns[task] for task in tasks]
-            logits = self.linear.weight.t()[columns] + self.linear.bias
-            return logits.view(len(tasks), -1, self.out_channels).softmax(dim=1)
+            return activate(self._base_logits(tasks), self.activation)
         return torch.stack([self._rows(task, experts) for task in tasks])
 
     def logits(self, task: str) -> Tensor:
-        """Return what the softmax is taken of, shape (E_task, O), unless stored."""
+        """Return what the activation is taken of, shape (E_task, O), unless stored."""
         if task not in self._columns:
             return self.get_parameter(f"logits_{task}")
-        assert self.linear is not None
-        # The product with a one-hot vector picks one column of the layer.
-        column = self.linear.weight[:, self._columns[task]] + self.linear.bias
-        return column.view(-1, self.out_channels)
+        return self._base_logits([task])[0]
 
     def sources(self, task: str) -> tuple[Tensor, ...]:
         """Return the parameters or buffers that the weights of a task are made of."""
@@ -107,8 +129,9 @@ class TaskGate(nn.Module):
             return (self.get_buffer(f"weights_{task}"),)
         if task not in self._columns:
             return (self.get_parameter(f"logits_{task}"),)
-        assert self.linear is not None
-        return (self.linear.weight, self.linear.bias)
+        layers = [layer for layer in (self.linear, self.hidden) if layer is not None]
+        vectors = [] if self.embedding is None else [self.embedding]
+        return (*(p for layer in layers for p in layer.parameters()), *vectors)
 
     def add_task(self, task: str, experts: Sequence[str], init: str) -> None:
         """Add a gate for a new task: a trainable table of logits, shape (E_task, O).
@@ -131,9 +154,9 @@ class TaskGate(nn.Module):
 
         ``"uniform"`` is zero everywhere. ``"mean"`` continues what the known tasks
         agree on: per channel, the mean of their log gates on the base experts, shifted
-        so that the log-sum-exp over these is 0. The name of a known task takes that
-        task's log gates, on the experts it shares with the new one, in the same way.
-        Every other expert starts at -2.
+        so that the log-sum-exp over these is 0 (with a sigmoid, the mean of their
+        logits). The name of a known task takes that task's log gates, on the experts it
+        shares with the new one, in the same way. Every other expert starts at -2.
         """
         like = self(next(iter(self.experts)))
         if init == "uniform":
@@ -148,10 +171,9 @@ class TaskGate(nn.Module):
             self(source)[[self.experts[source].index(expert) for expert in known]]
             for source in sources
         ]
-        tiny = torch.finfo(like.dtype).tiny
-        logs = torch.stack(rows).clamp_min(tiny).log().mean(dim=0)
+        logits = mean_logits(torch.stack(rows), self.activation)
         new_row = torch.full_like(like[0], NEW_EXPERT_LOGIT)
-        known_rows = dict(zip(known, logs - logs.logsumexp(dim=0), strict=True))
+        known_rows = dict(zip(known, logits, strict=True))
         return torch.stack([known_rows.get(expert, new_row) for expert in experts])
 
     @torch.no_grad()
@@ -163,7 +185,23 @@ class TaskGate(nn.Module):
             self.register_buffer(f"weights_{task}", self(task).detach().clone())
             if task not in self._columns:
                 delattr(self, f"logits_{task}")
-        self.linear = None
+        self.linear = self.hidden = self.embedding = None
+
+    def _base_logits(self, tasks: Sequence[str]) -> Tensor:
+        """Return the logits of T base tasks, shape (T, E, O)."""
+        assert self.linear is not None
+        columns = [self._columns[task] for task in tasks]
+        if self.hidden is None:
+            flat = self._on_task_vectors(self.linear, columns)
+        else:
+            units = F.relu(self._on_task_vectors(self.hidden, columns))
+            flat = full_precision_linear(self.linear, units)
+        return flat.view(len(tasks), -1, self.out_channels)
+
+    def _on_task_vectors(self, layer: nn.Linear, columns: list[int]) -> Tensor:
+        if self.embedding is None:  # a product with one-hot vectors picks columns
+            return layer.weight.t()[columns] + layer.bias
+        return full_precision_linear(layer, self.embedding[columns])
 
     def _rows(self, task: str, experts: Sequence[str]) -> Tensor:
         weights: Tensor = self(task)

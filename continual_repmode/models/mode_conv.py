@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from continual_repmode.models.experts import (
     ConvExpert,
     build_expert,
+    build_experts,
     crop_kernel,
     merge_parallel,
-    name_experts,
 )
+from continual_repmode.models.gate_spec import PAPER_GATE, GateSpec
 from continual_repmode.models.gating import TaskGate
 from continual_repmode.models.kernel_cache import KernelCache
 from continual_repmode.models.mixing import Mixture, convolve_mixed
@@ -40,6 +41,8 @@ class MoDEConv(nn.Module):
         Kinds of the base experts, such as ``conv5`` or ``avg3_conv1``.
     axes : {"ZYX", "YX"}
         Axes that the kernels extend over.
+    gate : GateSpec
+        How the gate is made; as in the paper by default.
     """
 
     def __init__(
@@ -49,19 +52,15 @@ class MoDEConv(nn.Module):
         tasks: Sequence[str],
         experts: Sequence[str],
         axes: Axes,
+        gate: GateSpec = PAPER_GATE,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.axes = axes
-        self.base_experts = name_experts(experts)
-        self.experts = nn.ModuleDict(
-            {
-                name: build_expert(kind, in_channels, out_channels, axes)
-                for name, kind in zip(self.base_experts, experts, strict=True)
-            }
-        )
-        self.gate = TaskGate(tasks, self.base_experts, out_channels)
+        self.experts = build_experts(experts, in_channels, out_channels, axes)
+        self.base_experts = tuple(self.experts)
+        self.gate = TaskGate(tasks, self.base_experts, out_channels, gate)
         self._cache = KernelCache()
 
     def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
@@ -134,7 +133,8 @@ class MoDEConv(nn.Module):
             kernel = self.merged_kernel(task)
         else:
             experts = self.experts_of(task).values()
-            sources = [*self.gate.sources(task), *(e.weight for e in experts)]
+            weights = (p for expert in experts for p in expert.parameters())
+            sources = [*self.gate.sources(task), *weights]
             kernel = self._cache.get(task, sources, lambda: self.merged_kernel(task))
         kernel = crop_kernel(kernel, reach(kernel.shape[2:], rows.shape[2:]))
         return F.conv3d(rows, kernel, padding=[size // 2 for size in kernel.shape[2:]])

@@ -7,19 +7,20 @@ import torch
 
 from continual_repmode.checkpoints import read_header, read_tensors, write_tensors
 from continual_repmode.errors import UserError
-from continual_repmode.models.repmode import RepModeUNet
+from continual_repmode.models.networks import rebuild
+from continual_repmode.models.task_network import TaskNetwork
 
 _KIND = "model"
 
 
 def save_model(
-    net: RepModeUNet, path: str | Path, metadata: dict[str, Any] | None = None
+    net: TaskNetwork, path: str | Path, metadata: dict[str, Any] | None = None
 ) -> None:
     """Write a network to a safetensors file, all at once or not at all.
 
     Parameters
     ----------
-    net : RepModeUNet
+    net : TaskNetwork
     path : str or Path
     metadata : dict of JSON values, optional
         Whatever a reader should know, such as normalization and voxel size. Kept in the
@@ -33,7 +34,7 @@ def save_model(
     write_tensors(path, net.state_dict(), header)
 
 
-def load_model(path: str | Path) -> RepModeUNet:
+def load_model(path: str | Path) -> TaskNetwork:
     """Read a network from a file: the same to the bit, frozen alike, evaluation mode.
 
     Raises
@@ -45,7 +46,7 @@ def load_model(path: str | Path) -> RepModeUNet:
     _check_kind(header, path)
     try:
         with torch.device("meta"):
-            net = RepModeUNet.from_architecture(header["architecture"])
+            net = rebuild(header["architecture"])
         net.load_state_dict(tensors, assign=True)
     except (KeyError, RuntimeError, UserError) as error:
         reason = " ".join(str(error).split())

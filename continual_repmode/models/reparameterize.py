@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import ConvUnit, UnitSpec, build_conv
 from continual_repmode.models.mode_conv import MoDEBlock
 from continual_repmode.models.repmode import RepModeUNet
@@ -39,9 +40,14 @@ def reparameterize(net: RepModeUNet, task: str | int) -> UNet3d:
     Raises
     ------
     UserError
-        If the network does not know the task.
+        If the network does not know the task, or its kernels depend on the image.
     """
     task = net.task_name(task)
+    if net.gate_input == "features":
+        raise UserError(
+            f"task {task!r}: with gate_input 'features' every image has kernels of its "
+            "own, which no plain network has; use deploy() or gate_input 'task'"
+        )
     units = dict(net.unet.units())
 
     def fold(spec: UnitSpec) -> ConvUnit:

@@ -5,36 +5,30 @@ task.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from continual_repmode.errors import UserError
-from continual_repmode.models.conv_units import ConvUnit, UnitSpec, plain_unit
+from continual_repmode.models.conv_units import ConvUnit
 from continual_repmode.models.experts import EXPERTS, check_expert
+from continual_repmode.models.feature_gating import FeatureGatedBlock
+from continual_repmode.models.gate_spec import Activation, TaskEmbedding
 from continual_repmode.models.gating import GATE_INITS, GatingTable
-from continual_repmode.models.mode_conv import MoDEBlock, MoDEConv
-from continual_repmode.models.spatial import Axes, Size3
-from continual_repmode.models.task_groups import group_by_task
+from continual_repmode.models.mode_conv import MoDEBlock
+from continual_repmode.models.mode_units import GateInput, Scope, mode_units
+from continual_repmode.models.spatial import Axes
+from continual_repmode.models.task_groups import TaskGroups
+from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.models.task_norm import TaskNorm
 from continual_repmode.models.unet3d import UNet3d
-from continual_repmode.tasks import TASKS, check_task_name
+from continual_repmode.tasks import TASKS
 
 
-@dataclass(frozen=True)
-class TaskExtension:
-    """How a task was added; see :meth:`RepModeUNet.add_task` for the fields."""
-
-    name: str
-    expert: str | None
-    private_bn: bool
-    use_extensions: bool
-    gate_init: str
-
-
-class RepModeUNet(nn.Module):
+class RepModeUNet(TaskNetwork):
     """The network of the paper: one U-Net whose kernels depend on the task.
+
+    The options beyond ``axes`` are those of the paper's ablations (Table 2).
 
     Parameters
     ----------
@@ -50,7 +44,24 @@ class RepModeUNet(nn.Module):
     in_channels, out_channels : int
     axes : {"ZYX", "YX"}
         ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
+    scope : {"all", "encoder", "decoder"}
+        Where convolutions are MoDE blocks; elsewhere they are plain, 5x5x5. The paper
+        does not tell the sides: here the bottleneck belongs to the encoder and the
+        output to the decoder (our adaptation).
+    task_embedding : {"one_hot", "gaussian"}
+        Task vectors that the gates start from; ``"gaussian"``: as many numbers from
+        N(0, 1), drawn once and saved with the network.
+    gate_hidden : int or None
+        Units between two fully connected layers of the gates, with a ReLU (our
+        adaptation); None: one layer. The paper's ablation has 6.
+    gate_activation : {"softmax", "sigmoid"}
+    gate_input : {"task", "features"}
+        ``"features"``: gates follow from the globally averaged features of each sample,
+        and the task enters nowhere; such a network cannot take a new task.
     """
+
+    owned = ("extension", "private")
+    reserved_names = GATE_INITS
 
     def __init__(
         self,
@@ -61,85 +72,46 @@ class RepModeUNet(nn.Module):
         in_channels: int = 1,
         out_channels: int = 1,
         axes: Axes = "ZYX",
+        *,
+        scope: Scope = "all",
+        task_embedding: TaskEmbedding = "one_hot",
+        gate_hidden: int | None = None,
+        gate_activation: Activation = "softmax",
+        gate_input: GateInput = "task",
     ) -> None:
-        super().__init__()
-        self._task_names: tuple[str, ...] = ()
-        for name in task_names:
-            self._check_new_name(name)
-            self._task_names += (name,)
-        if not self._task_names:
-            raise UserError("task_names is empty; name at least one task")
-        self._base_experts = tuple(experts)
-        self._extensions: list[TaskExtension] = []
+        super().__init__(
+            task_names,
+            width=width,
+            depth=depth,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            axes=axes,
+            experts=list(experts),
+            scope=scope,
+            task_embedding=task_embedding,
+            gate_hidden=gate_hidden,
+            gate_activation=gate_activation,
+            gate_input=gate_input,
+        )
+        self.gate_input: GateInput = gate_input
         self._num_frozen_tasks = 0
-        self.unet = UNet3d(width, depth, in_channels, out_channels, axes, self._unit)
-
-    @property
-    def task_names(self) -> tuple[str, ...]:
-        """Names of all tasks; the index is the task label."""
-        return self._task_names
-
-    @property
-    def divisor(self) -> Size3:
-        """What the sides (Z, Y, X) of a training patch must be multiples of."""
-        return self.unet.divisor
+        unit = mode_units(
+            self._task_names,
+            experts,
+            scope=scope,
+            task_embedding=task_embedding,
+            gate_hidden=gate_hidden,
+            gate_activation=gate_activation,
+            gate_input=gate_input,
+        )
+        self.unet = UNet3d(width, depth, in_channels, out_channels, axes, unit)
 
     @property
     def is_frozen(self) -> bool:
         """Whether :meth:`freeze` has fixed what the tasks share."""
         return self._num_frozen_tasks > 0
 
-    def forward(self, signal: Tensor, task_labels: Tensor | int) -> Tensor:
-        """Predict the target of each sample's task.
-
-        Parameters
-        ----------
-        signal : Tensor, shape (B, C_in, Z, Y, X)
-            Transmitted light, normalized. In training mode the sides must be multiples
-            of :attr:`divisor`; in evaluation mode others are mirrored at their far end
-            and the prediction is cropped back.
-        task_labels : Tensor of integers, shape (B,), or int
-            Any mixture of tasks, or one label for all samples.
-
-        Returns
-        -------
-        Tensor, shape (B, C_out, Z, Y, X)
-
-        Raises
-        ------
-        UserError
-            If a shape, a dtype or a label is not as above.
-        """
-        groups = group_by_task(task_labels, len(signal), self._task_names)
-        return groups.unsort(self.unet(groups.sort(signal), groups))
-
-    def task_label(self, name: str) -> int:
-        """Return the label of a task.
-
-        Raises
-        ------
-        UserError
-            If this network does not know the task.
-        """
-        if name not in self._task_names:
-            raise UserError(
-                f"task {name!r} is unknown to this network; it knows "
-                f"{', '.join(self._task_names)}"
-            )
-        return self._task_names.index(name)
-
-    def task_name(self, task: str | int) -> str:
-        """Return the name of a task given by name or label, checked like the label."""
-        if isinstance(task, str):
-            return self._task_names[self.task_label(task)]
-        if not 0 <= task < len(self._task_names):
-            raise UserError(
-                f"task label {task} is out of range: this network knows "
-                f"{len(self._task_names)} tasks"
-            )
-        return self._task_names[task]
-
-    def add_task(
+    def add_task(  # type: ignore[override]  # names its options
         self,
         name: str,
         *,
@@ -178,10 +150,15 @@ class RepModeUNet(nn.Module):
         Raises
         ------
         UserError
-            If the name is taken or not a name, or an option is not as above. The
-            network is then unchanged.
+            If the name is taken or not a name, an option is not as above, or the gates
+            know no tasks. The network is then unchanged.
         """
         self._check_new_name(name)
+        if self.gate_input == "features":
+            raise UserError(
+                f"task {name!r}: a network with gate_input 'features' knows no tasks "
+                "and cannot take a new one; use gate_input 'task'"
+            )
         if expert is not None:
             check_expert(expert)
         if gate_init not in (*GATE_INITS, *self._task_names):
@@ -191,16 +168,13 @@ class RepModeUNet(nn.Module):
             )
         if freeze:
             self.freeze()
-        for block in self.blocks().values():
-            block.conv.add_task(name, expert, use_extensions, gate_init)
-        if private_bn:
-            for norm in self._shared_norms():
-                norm.add_private(name, training=self.training)
-        self._task_names += (name,)
-        self._extensions.append(
-            TaskExtension(name, expert, private_bn, use_extensions, gate_init)
+        return super().add_task(
+            name,
+            expert=expert,
+            private_bn=private_bn,
+            use_extensions=use_extensions,
+            gate_init=gate_init,
         )
-        return self.task_label(name)
 
     def freeze(self) -> None:
         """Fix every task known so far for good.
@@ -222,11 +196,17 @@ class RepModeUNet(nn.Module):
         self._num_frozen_tasks = len(self._task_names)
 
     def blocks(self) -> dict[str, MoDEBlock]:
-        """Return the MoDE blocks by name, in the order a signal passes them."""
+        """Return the MoDE blocks by name, in the order a signal passes them.
+
+        Those with gates of tasks, that is: with ``gate_input="features"`` none.
+        """
         return {n: u for n, u in self.unet.units() if isinstance(u, MoDEBlock)}
 
     def gating_weights(self) -> list[GatingTable]:
-        """Return copies of the gating weights: by block in network order, then task."""
+        """Return copies of the gating weights: by block in network order, then task.
+
+        Empty with ``gate_input="features"``, whose gates belong to images.
+        """
         return [
             GatingTable(name, task, gate.experts[task], gate(task).detach().clone())
             for name, gate in ((n, b.conv.gate) for n, b in self.blocks().items())
@@ -237,7 +217,7 @@ class RepModeUNet(nn.Module):
         """Return a copy of all tensors that decide the predictions of one task.
 
         That is, for each unit: the kernels of the experts the task uses and its
-        activated gating weights (or the kernel of a sampling convolution), and the
+        activated gating weights (or the kernel of a plain convolution), and the
         parameters and running statistics of the batch normalization it uses. The names
         do not depend on whether the network is frozen.
         """
@@ -249,7 +229,8 @@ class RepModeUNet(nn.Module):
                 for expert_name, expert in unit.conv.experts_of(task).items():
                     state[f"{name}.experts.{expert_name}"] = expert.weight
             else:
-                state[f"{name}.weight"] = unit.conv.weight
+                for key, parameter in unit.conv.named_parameters():
+                    state[f"{name}.{key}"] = parameter
             if unit.norm is not None:
                 for key, tensor in unit.norm.of(task).effective_state().items():
                     state[f"{name}.norm.{key}"] = tensor
@@ -262,33 +243,19 @@ class RepModeUNet(nn.Module):
         and, for an added task, its experts and private batch normalization.
         """
         task = self.task_name(task)
-        own_modules = {f"extension_{task}", f"private_{task}"}
-        tensors = [block.conv.gate(task) for block in self.blocks().values()]
-        tensors += [
-            parameter
-            for name, parameter in self.named_parameters()
-            if own_modules & set(name.split("."))
-        ]
-        return sum(tensor.numel() for tensor in tensors)
+        gates: list[Tensor] = [b.conv.gate(task) for b in self.blocks().values()]
+        weights = sum(gate.numel() for gate in gates)
+        return super().num_task_parameters(task) + weights
 
     def architecture(self) -> dict[str, Any]:
         """Return what :meth:`from_architecture` needs, as plain JSON values."""
-        unet = self.unet
         return {
-            "network": type(self).__name__,
-            "task_names": list(self._task_names[: -len(self._extensions) or None]),
-            "width": unet.width,
-            "depth": unet.depth,
-            "experts": list(self._base_experts),
-            "in_channels": unet.in_channels,
-            "out_channels": unet.out_channels,
-            "axes": unet.axes,
-            "extensions": [asdict(extension) for extension in self._extensions],
+            **super().architecture(),
             "num_frozen_tasks": self._num_frozen_tasks,
         }
 
     @classmethod
-    def from_architecture(cls, architecture: dict[str, Any]) -> "RepModeUNet":
+    def from_architecture(cls, architecture: dict[str, Any]) -> Self:
         """Build a network of the same structure, frozen alike, with fresh parameters.
 
         Raises
@@ -298,50 +265,47 @@ class RepModeUNet(nn.Module):
         """
         arguments = dict(architecture)
         try:
-            network = arguments.pop("network")
-            extensions = [TaskExtension(**e) for e in arguments.pop("extensions")]
             num_frozen_tasks = arguments.pop("num_frozen_tasks")
-            if network != cls.__name__:
-                raise UserError(
-                    f"architecture: network {network!r}, not {cls.__name__}"
-                )
-            net = cls(**arguments)
+            extensions = [dict(extension) for extension in arguments["extensions"]]
+            net = super().from_architecture(arguments | {"extensions": []})
+            for extension in extensions:
+                if len(net.task_names) == num_frozen_tasks:
+                    net.freeze()
+                net.add_task(**extension, freeze=False)
+            if net.architecture()["extensions"] != extensions:
+                raise KeyError("an option of an extension")
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"architecture: missing or unknown entry ({error})"
             ) from None
-        for extension in extensions:
-            if len(net.task_names) == num_frozen_tasks:
-                net.freeze()
-            net.add_task(**asdict(extension), freeze=False)
         if len(net.task_names) == num_frozen_tasks:
             net.freeze()
         return net
 
-    def _unit(self, spec: UnitSpec) -> nn.Module:
-        if spec.role not in ("conv", "output"):
-            return plain_unit(spec)
-        conv = MoDEConv(
-            spec.in_channels,
-            spec.out_channels,
-            self._task_names,
-            self._base_experts,
-            spec.axes,
-        )
-        last = spec.role == "output"
-        return MoDEBlock(conv, None if last else TaskNorm(spec.out_channels))
+    def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
+        """Predict a batch that is sorted by task."""
+        prediction: Tensor = self.unet(signal, groups)
+        return prediction
 
-    def _units(self) -> Iterator[tuple[str, MoDEBlock | ConvUnit]]:
+    def _grow(  # type: ignore[override]  # names its options
+        self,
+        name: str,
+        *,
+        expert: str | None,
+        private_bn: bool,
+        use_extensions: bool,
+        gate_init: str,
+    ) -> None:
+        for block in self.blocks().values():
+            block.conv.add_task(name, expert, use_extensions, gate_init)
+        if private_bn:
+            for norm in self._shared_norms():
+                norm.add_private(name, training=self.training)
+
+    def _units(self) -> Iterator[tuple[str, MoDEBlock | FeatureGatedBlock | ConvUnit]]:
         for name, unit in self.unet.units():
-            assert isinstance(unit, MoDEBlock | ConvUnit)
+            assert isinstance(unit, MoDEBlock | FeatureGatedBlock | ConvUnit)
             yield name, unit
 
     def _shared_norms(self) -> list[TaskNorm]:
         return [unit.norm for _, unit in self._units() if unit.norm is not None]
-
-    def _check_new_name(self, name: str) -> None:
-        check_task_name(name)
-        if name in self._task_names:
-            raise UserError(f"task {name!r} exists already; choose another name")
-        if name in GATE_INITS:
-            raise UserError(f"task name {name!r} is reserved; choose another name")

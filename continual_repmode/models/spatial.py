@@ -66,7 +66,7 @@ def mirror_to_multiple(signal: Tensor, divisor: Size3) -> Tensor:
 
     The volume is mirrored about its border (the border voxel is repeated), as often as
     needed, so that any size of at least one voxel can be extended. The origin stays
-    where it is: the caller crops the result back with ``[..., :Z, :Y, :X]``.
+    where it is; :func:`crop_like` cuts the result back.
 
     Parameters
     ----------
@@ -82,3 +82,16 @@ def mirror_to_multiple(signal: Tensor, divisor: Size3) -> Tensor:
             mirrored = torch.where(index < size, index, 2 * size - 1 - index)
             signal = signal.index_select(axis, mirrored)
     return signal
+
+
+def crop_like(prediction: Tensor, signal: Tensor) -> Tensor:
+    """Undo :func:`mirror_to_multiple`: cut the far ends off again.
+
+    Parameters
+    ----------
+    prediction : Tensor, shape (..., Z', Y', X')
+    signal : Tensor, shape (..., Z, Y, X)
+        Sets the sides of the result.
+    """
+    z, y, x = signal.shape[-3:]
+    return prediction[..., :z, :y, :x]

@@ -16,6 +16,7 @@ from continual_repmode.models.spatial import (
     Axes,
     Size3,
     check_divisible,
+    crop_like,
     mirror_to_multiple,
     per_axis,
 )
@@ -147,15 +148,23 @@ class UNet3d(nn.Module):
         UserError
             If the shape is not as above, or in training mode does not divide.
         """
+        features, skips = self.encode(self.prepare(signal), groups)
+        prediction: Tensor = self.output(self.decode(features, skips, groups), groups)
+        return crop_like(prediction, signal)
+
+    def prepare(self, signal: Tensor) -> Tensor:
+        """Check a signal and bring it to sides that divide, channels last in memory.
+
+        Raises
+        ------
+        UserError
+            As for :meth:`forward`.
+        """
         self._check(signal)
         if self.training:
             check_divisible(signal, self.divisor)
         features = mirror_to_multiple(signal, self.divisor)
-        features = features.to(memory_format=torch.channels_last_3d)  # 2-4x on CPU
-        features, skips = self.encode(features, groups)
-        prediction: Tensor = self.output(self.decode(features, skips, groups), groups)
-        z, y, x = signal.shape[2:]
-        return prediction[..., :z, :y, :x]
+        return features.to(memory_format=torch.channels_last_3d)  # 2-4x on CPU
 
     def encode(
         self, signal: Tensor, groups: TaskGroups | None = None

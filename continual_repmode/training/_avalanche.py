@@ -24,8 +24,9 @@ with warnings.catch_warnings():
     from avalanche.evaluation.metric_results import MetricValue
     from avalanche.logging import TensorboardLogger
     from avalanche.models import MultiTaskModule
-    from avalanche.training.plugins import EvaluationPlugin
+    from avalanche.training.plugins import EvaluationPlugin, EWCPlugin, GEMPlugin
     from avalanche.training.templates import SupervisedTemplate
+    from avalanche.training.utils import ParamData
 
     logging.getLogger().setLevel(_root_level)
 
@@ -34,9 +35,12 @@ __all__ = [
     "CLExperience",
     "CLScenario",
     "ConstantSequence",
+    "EWCPlugin",
     "EvaluationPlugin",
+    "GEMPlugin",
     "MetricValue",
     "MultiTaskModule",
+    "ParamData",
     "PluginMetric",
     "SupervisedPlugin",
     "SupervisedTemplate",

@@ -15,17 +15,18 @@ The loop of every strategy here::
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 
+from continual_repmode.data.collection import Pair
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
-from continual_repmode.models import RepModeUNet, reparameterize
+from continual_repmode.models import TaskNetwork, deploy
 from continual_repmode.training._avalanche import (
     CLExperience,
     EvaluationPlugin,
@@ -34,7 +35,9 @@ from continual_repmode.training._avalanche import (
 )
 from continual_repmode.training.metric_plugins import silent_evaluator
 from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
+from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
 from continual_repmode.training.plugins.validation import ValidationPlugin
+from continual_repmode.training.sampling import RecordingSampler
 from continual_repmode.training.streams import context_of, task_names_of
 from continual_repmode.training.task_module import Grow, TaskModule
 
@@ -50,7 +53,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
 
     Parameters
     ----------
-    model : RepModeUNet
+    model : TaskNetwork
         Made with ``task_names=benchmark.base_tasks``.
     grow : Grow
         Adds a task to the network when it arrives.
@@ -84,12 +87,23 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Of forward and backward passes (autocast).
     num_workers : int
         Processes that load training patches.
+
+    Attributes
+    ----------
+    proof : UnchangedTasksPlugin
+        One of the plugins; what it compares is what the strategy promises.
+    train_pairs : list of Pair
+        The pairs trained on in this experience, in the order of ``adapted_dataset``.
+    validation_volumes : TaskDataset
+        What the weights to keep are chosen by.
     """
+
+    proof: UnchangedTasksPlugin
 
     def __init__(
         self,
         *,
-        model: RepModeUNet,
+        model: TaskNetwork,
         grow: Grow,
         optimizer: Optimizer | None = None,
         criterion: Any = None,
@@ -112,8 +126,12 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.memory = memory
         self.num_workers = num_workers
         self.first_epoch = 0
+        self.train_pairs: list[Pair] = []
+        self.validation_volumes: Any = None
         self._epochs = (train_epochs, extension_epochs or train_epochs)
+        self._adopting = False
         self._sampler: RecordingSampler | None = None
+        self._side_predictions: tuple[Tensor, ...] = ()
         self._deployed: dict[int, Any] = {}
         model.to(device)
         super().__init__(
@@ -132,15 +150,34 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.optimized_param_id: dict[str, Any] = {}
 
     @property
-    def net(self) -> RepModeUNet:
+    def net(self) -> TaskNetwork:
         """The network itself, without Avalanche's wrapper."""
-        net: RepModeUNet = self.model.net
+        net: TaskNetwork = self.model.net
         return net
+
+    def adopt(self, experience: CLExperience) -> None:
+        """Take the tasks of an experience as learned: all of training but the epochs.
+
+        Plugins see the experience as if it had been trained, so importances are
+        measured and memories filled.
+        """
+        self._adopting = True
+        try:
+            self.train(experience)
+        finally:
+            self._adopting = False
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         is_extension = self.experience.current_experience > 0
-        self.train_epochs = self._epochs[is_extension]
+        self.train_epochs = 0 if self._adopting else self._epochs[is_extension]
         super()._before_training_exp(**kwargs)
+
+    def train_dataset_adaptation(self, **kwargs: Any) -> None:
+        """Train on, and validate with, the data of the experience."""
+        super().train_dataset_adaptation(**kwargs)
+        context = context_of(self.experience)
+        self.train_pairs = list(context.pairs)
+        self.validation_volumes = context.validation
 
     def make_train_dataloader(self, **_: Any) -> None:
         """Draw patches of all tasks of the experience in random order."""
@@ -167,7 +204,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             If nothing is trainable.
         """
         trainable = [p for p in self.model.parameters() if p.requires_grad]
-        if not trainable:
+        if not trainable and not self._adopting:
             raise UserError(
                 f"the tasks {', '.join(task_names_of(self.experience))} were learned "
                 "and frozen before: train an experience with a new task"
@@ -196,8 +233,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             return []
         start = self.clock.train_epoch_iterations * self.train_mb_size
         indices = self._sampler.order[start : start + self.train_mb_size]
-        pairs = context_of(self.experience).pairs
-        return [pairs[index].name for index in indices]
+        return [self.train_pairs[index].name for index in indices]
 
     def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
         """Measure every learned task of a stream; says which tasks it left out.
@@ -228,9 +264,43 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     def forward(self) -> Tensor:
         """Predict patches in training, whole volumes in evaluation."""
         if self.is_training:
-            output: Tensor = self.model(self.mb_x, self.mb_task_id)
+            output: Tensor
+            output, self._side_predictions = self.model.predict(
+                self.mb_x, self.mb_task_id
+            )
             return output
         return self.predict(self.mb_x, int(self.mb_task_id[0]))
+
+    def criterion(self) -> Tensor:
+        """Return the loss of the current batch, side predictions included."""
+        sides, self._side_predictions = self._side_predictions, ()
+        return self._loss(self.mb_output, sides, self.mb_y)
+
+    def batch_loss(self, signal: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+        """Predict a batch that is not the current one and return its loss.
+
+        Parameters
+        ----------
+        signal, target : Tensor, shape (B, 1, Z, Y, X)
+        labels : Tensor of integers, shape (B,)
+            Task labels.
+
+        Returns
+        -------
+        Tensor, scalar
+        """
+        output, sides = self.model.predict(signal, labels)
+        return self._loss(output, sides, target)
+
+    def _loss(
+        self, output: Tensor, sides: tuple[Tensor, ...], target: Tensor
+    ) -> Tensor:
+        """Add the mean loss of the side predictions (deep supervision), weighted."""
+        loss: Tensor = self._criterion(output, target)
+        if sides:
+            losses = [self._criterion(side, target) for side in sides]
+            loss = loss + self.net.side_weight * torch.stack(losses).mean()
+        return loss
 
     def predict(self, signal: Tensor, label: int) -> Tensor:
         """Predict one volume of one task by Gaussian windows (paper, Sec. 4.1).
@@ -247,7 +317,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Tensor, shape (1, 1, Z, Y, X)
         """
         if label not in self._deployed:
-            self._deployed[label] = reparameterize(self.net, label).eval()
+            self._deployed[label] = deploy(self.net, label).eval()
         network = self._deployed[label]
         with self.model.autocast(signal.device):
             predicted = predict_volume(
@@ -270,15 +340,3 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     def _eval_cleanup(self) -> None:
         self.forget_deployed()
         super()._eval_cleanup()
-
-
-class RecordingSampler(RandomSampler):
-    """A random sampler that remembers the order it drew."""
-
-    def __init__(self, dataset: Any) -> None:
-        super().__init__(dataset)
-        self.order: list[int] = []
-
-    def __iter__(self) -> Iterator[int]:
-        self.order = list(super().__iter__())
-        return iter(self.order)

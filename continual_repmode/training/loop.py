@@ -12,27 +12,28 @@ from continual_repmode.data.collection import Pair
 from continual_repmode.models import save_model
 from continual_repmode.results import ExperienceRecord, RunFolder
 from continual_repmode.training._avalanche import CLExperience, CLScenario
+from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.metric_plugins import ImageRow, regression_metrics
 from continual_repmode.training.plugins.finite_guard import NonFiniteError
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
-from continual_repmode.training.strategy import Naive, RepMode
 from continual_repmode.training.streams import task_names_of
 
 
 def run_stream(
-    strategy: RepMode | Naive,
+    strategy: DenseStrategy,
     benchmark: CLScenario,
     folder: RunFolder,
     *,
     state: TrainingStatePlugin,
     metadata: dict[str, Any],
     after_experience: Callable[[], None],
+    adopt_first: bool = False,
 ) -> None:
     """Learn the experiences that have no record yet, testing after each.
 
     Parameters
     ----------
-    strategy : RepMode or Naive
+    strategy : DenseStrategy
         Holds the network as it was after the last recorded experience, and ``state``
         among its plugins.
     benchmark : CLScenario
@@ -45,6 +46,9 @@ def run_stream(
         Goes into the header of every checkpoint.
     after_experience : callable
         Called when an experience has its record.
+    adopt_first : bool
+        The network has learned the tasks of the first experience elsewhere: test it on
+        them, but do not train.
 
     Raises
     ------
@@ -53,32 +57,42 @@ def run_stream(
     ForgettingError
         If a strategy that promises unchanged old tasks broke its promise.
     """
-    done = folder.records()
-    if done:
-        strategy.clock.train_iterations = done[-1].train_iterations
-    for experience in benchmark.train_stream[len(done) :]:
+    done = len(folder.records())
+    experiences = benchmark.train_stream[done:]
+    if done and experiences:
+        strategy.clock.train_iterations = folder.records()[-1].train_iterations
+        strategy.clock.train_exp_counter = done
+        state.recall_memory(strategy, done - 1)
+    for experience in experiences:
+        index = experience.current_experience
         try:
-            record = _learn(strategy, benchmark, experience, folder, state, metadata)
+            if adopt_first and index == 0:
+                strategy.adopt(experience)
+            else:
+                strategy.train(experience)
         except NonFiniteError as error:
             raise NonFiniteError(
                 f"{error}; last good model: {_last_checkpoint(folder)}; lower the "
                 "learning rate (train.learning_rate) or look at that image"
             ) from error
+        record = _test(strategy, benchmark, experience, folder, state, metadata)
+        state.keep_memory(strategy, index)
         folder.write_record(record)
-        state.clear()
+        state.clear(keep_memory_of=index)
         after_experience()
+    state.clear()
 
 
-def _learn(
-    strategy: RepMode | Naive,
+def _test(
+    strategy: DenseStrategy,
     benchmark: CLScenario,
     experience: CLExperience,
     folder: RunFolder,
     state: TrainingStatePlugin,
     metadata: dict[str, Any],
 ) -> ExperienceRecord:
+    """Test all tasks so far, save the network, and put down what was done."""
     index = experience.current_experience
-    strategy.train(experience)
     started = time.perf_counter()
     strategy.eval(benchmark.test_stream[: index + 1])
     eval_time_s = time.perf_counter() - started
@@ -92,16 +106,16 @@ def _learn(
         folder.checkpoint(index),
         metadata={**metadata, "experience": index, "target_intensity": intensities},
     )
-    validation, optimizer = strategy.validation, strategy.optimizer
+    validation, adopted = strategy.validation, not strategy.validation.curve
+    moved = [p for group in strategy.optimizer.param_groups for p in group["params"]]
     return ExperienceRecord(
         experience=index,
         tasks=list(task_names_of(experience)),
+        adopted=adopted,
         curve=[asdict(point) for point in validation.curve],
         best_epoch=validation.best_epoch,
         best_valid_mse=validation.best_mse,
-        num_trained_parameters=sum(
-            p.numel() for group in optimizer.param_groups for p in group["params"]
-        ),
+        num_trained_parameters=0 if adopted else sum(p.numel() for p in moved),
         train_iterations=strategy.clock.train_iterations,
         proofs=[
             {**asdict(proof), "unchanged": proof.unchanged}

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from continual_repmode.models import RepModeUNet
+from continual_repmode.errors import UserError
+from continual_repmode.models import RepModeUNet, TaskNetwork
 from continual_repmode.training._avalanche import CLExperience, SupervisedPlugin
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.plugins.stored_gates import StoredGatesPlugin
@@ -49,7 +50,7 @@ class RepMode(DenseStrategy):
         plugins: Sequence[SupervisedPlugin] = (),
         **loop: Any,
     ) -> None:
-        def grow(net: RepModeUNet, name: str, experience: CLExperience) -> None:
+        def grow(net: TaskNetwork, name: str, experience: CLExperience) -> None:
             closest = gate_init == "closest"
             start = closest_task(net, experience) if closest else gate_init
             net.add_task(
@@ -68,15 +69,20 @@ class RepMode(DenseStrategy):
 class Naive(DenseStrategy):
     """Fine-tune everything on each experience: shows the forgetting to beat.
 
-    A new task gets the same new expert and gate as in :class:`RepMode`, but nothing is
-    frozen. The change of the old tasks is recorded, not refused.
+    A new task gets what its network gives a task (a RepMode network the same new expert
+    and gate as in :class:`RepMode`), but nothing is frozen. The change of the old tasks
+    is recorded, not refused.
+
+    With a plugin of :mod:`continual_repmode.training.plugins` this is any of the
+    continual-learning baselines: ``Naive(model=net, plugins=[ReplayPlugin()])``. With
+    a network of one decoder per task it is the fine-tuning of the paper's Table 3.
 
     Parameters
     ----------
-    model : RepModeUNet
+    model : TaskNetwork
         Made with ``task_names=benchmark.base_tasks``.
     expert : str or None
-        The new expert of each block.
+        The new expert of each block, where the network is a :class:`RepModeUNet`.
     plugins, **loop
         Arguments of :class:`DenseStrategy`.
     """
@@ -84,13 +90,59 @@ class Naive(DenseStrategy):
     def __init__(
         self,
         *,
-        model: RepModeUNet,
+        model: TaskNetwork,
         expert: str | None = "conv3",
         plugins: Sequence[SupervisedPlugin] = (),
         **loop: Any,
     ) -> None:
-        def grow(net: RepModeUNet, name: str, experience: CLExperience) -> None:
-            net.add_task(name, expert=expert, freeze=False)
+        repmode = {"expert": expert, "freeze": False}
+        options = repmode if isinstance(model, RepModeUNet) else {}
+
+        def grow(net: TaskNetwork, name: str, experience: CLExperience) -> None:
+            net.add_task(name, **options)
 
         self.proof = UnchangedTasksPlugin(required=False)
+        super().__init__(model=model, grow=grow, plugins=[self.proof, *plugins], **loop)
+
+
+class Individual(DenseStrategy):
+    """Train one network per task; those of old tasks are not touched.
+
+    "Multi-Net, individual training" of the paper's Table 3. That old tasks stay as they
+    are is proved as in :class:`RepMode`.
+
+    Parameters
+    ----------
+    model : TaskNetwork
+        One whose tasks share no parameter, such as
+        :class:`~continual_repmode.models.methods.multinet.MultiNet`, made with
+        ``task_names=benchmark.base_tasks``.
+    plugins, **loop
+        Arguments of :class:`DenseStrategy`.
+
+    Raises
+    ------
+    UserError
+        If the tasks of the network share parameters.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: TaskNetwork,
+        plugins: Sequence[SupervisedPlugin] = (),
+        **loop: Any,
+    ) -> None:
+        own = sum(model.num_task_parameters(task) for task in model.task_names)
+        if own != sum(parameter.numel() for parameter in model.parameters()):
+            raise UserError(
+                f"individual training: the tasks of {type(model).__name__} share "
+                "parameters; use a network per task (model=multinet or model=fnet)"
+            )
+
+        def grow(net: TaskNetwork, name: str, experience: CLExperience) -> None:
+            net.requires_grad_(False)
+            net.add_task(name)
+
+        self.proof = UnchangedTasksPlugin(required=True)
         super().__init__(model=model, grow=grow, plugins=[self.proof, *plugins], **loop)

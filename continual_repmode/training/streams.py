@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
@@ -43,6 +44,7 @@ def build_benchmark(
     patch_size: tuple[int, int, int] = (32, 128, 128),
     flip_axes: str = "ZYX",
     pad_small: bool = False,
+    num_new: int | None = None,
 ) -> CLScenario:
     """Build an Avalanche benchmark with train, valid and test streams.
 
@@ -64,6 +66,10 @@ def build_benchmark(
         Flip training patches along each of these axes with probability 0.5.
     pad_small : bool
         Pad volumes smaller than the patch instead of refusing them.
+    num_new : int, optional
+        Training images of each task that arrives after the first experience: the first
+        ones of the collection. They take turns, so that an epoch has as many patches as
+        with all images.
 
     Returns
     -------
@@ -75,12 +81,15 @@ def build_benchmark(
     Raises
     ------
     UserError
-        If the collection lacks a task of the scenario or a split is empty.
+        If the collection lacks a task of the scenario, a split is empty, or a task has
+        fewer images than ``num_new``.
     """
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     _check_tasks(scenario, data)
     pairs = {split: _pairs(scenario, data, split) for split in get_args(Split)}
+    if num_new is not None:
+        pairs["train"][1:] = [_first_in_turn(p, num_new) for p in pairs["train"][1:]]
     patches: dict[str, Any] = {
         "patch_size": patch_size,
         "flip_axes": flip_axes,
@@ -180,6 +189,20 @@ def _pairs(scenario: Scenario, data: Collection, split: Split) -> list[list[Pair
                 )
         experiences.append([pair for found in by_task for pair in found])
     return experiences
+
+
+def _first_in_turn(pairs: list[Pair], num_new: int) -> list[Pair]:
+    """Replace each task's pairs by its first ``num_new``, in turn; keep the length."""
+    chosen: list[Pair] = []
+    for task, group in groupby(pairs, key=lambda pair: pair.task):
+        found = list(group)
+        if num_new > len(found):
+            raise UserError(
+                f"data.num_new={num_new}: task {task!r} has only {len(found)} training "
+                "images: give at most that many, or null for all"
+            )
+        chosen += [found[index % num_new] for index in range(len(found))]
+    return chosen
 
 
 def _experience(scenario: Scenario, pairs: Sequence[Pair], make: Any) -> TaskDataset:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
-from continual_repmode.models import RepModeUNet
+from continual_repmode.models import TaskNetwork
 from continual_repmode.training._avalanche import CLExperience, MultiTaskModule
 from continual_repmode.training.streams import context_of, task_names_of
 
-Grow = Callable[[RepModeUNet, str, CLExperience], None]
+Grow = Callable[[TaskNetwork, str, CLExperience], None]
 """Adds one new task, by name, to a network that is about to learn ``experience``."""
 
 
@@ -23,7 +23,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
 
     Parameters
     ----------
-    net : RepModeUNet
+    net : TaskNetwork
     grow : Grow
         Called for every task of a training experience that the network does not know.
     precision : {"float32", "bfloat16"}
@@ -32,7 +32,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
     """
 
     def __init__(
-        self, net: RepModeUNet, grow: Grow, *, precision: str = "float32"
+        self, net: TaskNetwork, grow: Grow, *, precision: str = "float32"
     ) -> None:
         super().__init__()
         self.net = net
@@ -47,9 +47,20 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
 
     def forward(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
         """Predict (B, 1, Z, Y, X) from a signal of that shape and (B,) task labels."""
+        return self.predict(x, task_labels)[0]
+
+    def predict(
+        self, x: Tensor, task_labels: Tensor | int
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the prediction and the side predictions, all of the same shape.
+
+        The network is left without side predictions, so that it holds no graph.
+        """
         with self.autocast(x.device):
             output: Tensor = self.net(x, task_labels)
-        return output.float()
+        sides = tuple(side.float() for side in self.net.side_predictions)
+        self.net.side_predictions = ()
+        return output.float(), sides
 
     def adaptation(self, experience: CLExperience) -> None:
         """Add the experience's unknown tasks; only in training.
@@ -80,7 +91,7 @@ def _check_label(label: int, name: str, stream_names: tuple[str, ...]) -> None:
 
 
 @torch.no_grad()
-def closest_task(net: RepModeUNet, experience: CLExperience) -> str:
+def closest_task(net: TaskNetwork, experience: CLExperience) -> str:
     """Return the known task whose prediction fits the new training data best.
 
     Each known task's network predicts one training patch of every image; the task

@@ -21,6 +21,9 @@ def test_help_of_run_offers_every_option(capsys):
     text = capsys.readouterr().out
     for option in ("*incremental", "leave_one_out", "naive", "paper", "manifest"):
         assert option in text
+    for option in ("*repmode", "multihead_las", "ablation/sigmoid_gate"):
+        assert option in text
+    assert max(map(len, text.splitlines())) <= 88
 
 
 def test_without_arguments_the_help_is_shown(capsys):
@@ -37,8 +40,10 @@ def test_without_arguments_the_help_is_shown(capsys):
         ),
         (["sed=3"], "did you mean seed?"),
         (["train.epochs=three"], "train.epochs: Value 'three'"),
-        (["scenario=incremntal"], "choose one of incremental, joint, leave_one_out"),
-        (["strategy=ewc"], "strategy=ewc: choose one of naive, repmode"),
+        (["scenario=incremntal"], "incremental, joint, leave_one_out"),
+        (["strategy=emc"], "strategy=emc: choose one of agem, "),
+        (["model=repmod"], "model=repmod: choose one of condnet, dodnet, fnet"),
+        (["experiment=ablation/sgmoid"], "ablation/sgmoid: there is no such file"),
         (["scenario=mine.yaml"], "mine.yaml: No such file"),
         (["model.width=0"], "model.width=0: must be at least 1"),
         (["nonsense"], "write a setting as name=value"),

@@ -87,3 +87,24 @@ def test_resume_takes_no_other_settings(command, tmp_path):
     done = command("run", "resume=x", "seed=1", cwd=tmp_path)
     assert done.returncode == 2
     assert "give it alone" in done.stderr
+
+
+@pytest.mark.parametrize("strategy", ["replay", "ewc"])
+def test_a_strategy_with_a_memory_goes_on_to_the_same_results(
+    tmp_path, run_tiny, spawn_tiny, command, strategy
+):
+    chosen = f"strategy={strategy}"
+    whole = RunFolder(tmp_path / "whole")
+    done = run_tiny(tmp_path, chosen, "hydra.run.dir=whole")
+    assert done.returncode == 0, done.stderr
+
+    folder = RunFolder(tmp_path / "run")
+    process = spawn_tiny(tmp_path, chosen, "hydra.run.dir=run")
+    kill_after(process, folder, changes=6, delay_s=0)  # within the second experience
+    assert len(folder.records()) == 1
+    done = command("run", "resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert folder.checkpoint(1).read_bytes() == whole.checkpoint(1).read_bytes()
+    assert without_times(folder.read_results()) == without_times(whole.read_results())
+    assert folder.read_results()["strategy"] == strategy
+    assert not folder.state.exists()

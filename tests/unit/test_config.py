@@ -1,23 +1,35 @@
 """Every option of every group composes, is checked, and survives the run folder."""
 
+from dataclasses import asdict, fields, replace
+
 import hydra
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from continual_repmode.config import (
-    ManifestConfig,
-    NaiveConfig,
-    RepModeConfig,
+from continual_repmode.config.data import ManifestConfig, SyntheticConfig
+from continual_repmode.config.model import (
+    CondNetConfig,
+    DoDNetConfig,
+    FNetConfig,
+    MultiHeadConfig,
+    MultiHeadOutputConfig,
+    MultiNetConfig,
+    PipoFanConfig,
+    RepModeModelConfig,
+    TGNetConfig,
+    TSNConfig,
+)
+from continual_repmode.config.run import (
     RunConfig,
-    SyntheticConfig,
-    TrainConfig,
     dump_run_config,
     load_run_config,
     register_configs,
     register_scenario,
     to_run_config,
 )
+from continual_repmode.config.strategy import NaiveConfig, RepModeConfig
+from continual_repmode.config.train import TrainConfig
 from continual_repmode.errors import UserError
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
@@ -35,6 +47,10 @@ def composed(*overrides: str) -> RunConfig:
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
 
+
+ABLATIONS = sorted(
+    path.stem for path in (config_folder() / "experiment" / "ablation").glob("*.yaml")
+)
 
 ALL_OPTIONS = [
     f"{group}={option}"
@@ -79,6 +95,43 @@ def test_an_option_chooses_its_class():
     assert isinstance(manifest, ManifestConfig)
 
 
+@pytest.fixture(scope="module")
+def plain():
+    return composed()
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_an_ablation_changes_one_or_two_settings_of_the_network(ablation, plain):
+    config = composed(f"experiment=ablation/{ablation}")
+    changed = [
+        field.name
+        for field in fields(config.model)
+        if getattr(config.model, field.name) != getattr(plain.model, field.name)
+    ]
+    assert 1 <= len(changed) <= 2
+    assert replace(config, model=plain.model) == plain
+    assert load_run_config(dump_run_config(config)) == config
+
+
+def test_all_rows_of_table_2_are_there():
+    assert len(ABLATIONS) == 14
+
+
+def test_options_of_one_network_keep_their_names_in_the_run_folder():
+    for option in ("fnet", "multihead_las"):
+        text = dump_run_config(composed(f"model={option}", "model.kernel_size=7"))
+        assert f"option: {option}\n" in text
+        assert load_run_config(text).model.kernel_size == 7
+
+
+def test_fnet_is_multinet_with_small_kernels_and_biases():
+    fnet = composed("model=fnet", "model.width=4").model
+    multinet = composed(
+        "model=multinet", "model.width=4", "model.kernel_size=3", "model.bias=true"
+    ).model
+    assert asdict(fnet) == asdict(multinet)
+
+
 def test_a_command_line_value_beats_the_training_preset():
     config = composed("train=paper", "model.width=16", "data.patch_size=[16,32,32]")
     assert config.model.width == 16
@@ -90,6 +143,7 @@ def test_a_command_line_value_beats_the_training_preset():
     [
         ("model.width=0", "model.width=0: must be at least 1"),
         ("model.axes=XY", "model.axes=XY: must be ZYX or YX"),
+        ("model.scope=middle", "model.scope=middle: must be all or encoder"),
         ("train.epochs=0", "train.epochs=0"),
         ("train.overlap=1.0", "train.overlap=1.0"),
         ("train.memory=plenty", "train.memory=plenty: use an amount such as 2GB"),
@@ -108,6 +162,46 @@ def test_a_bad_value_is_told_in_one_line(override, message):
         composed(override)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "setting", "value", "rule"),
+    [
+        (MultiNetConfig, "kernel_size", 4, "odd"),
+        (FNetConfig, "kernel_size", -1, "odd"),
+        (MultiHeadConfig, "part", "encoder", "decoder or output"),
+        (MultiHeadOutputConfig, "kernel_size", 0, "odd"),
+        (CondNetConfig, "head", "own", "shared or per_task"),
+        (CondNetConfig, "where", "last", "all or first"),
+        (CondNetConfig, "scale", 0.0, "above 0"),
+        (TSNConfig, "head", "own", "shared or per_task"),
+        (TSNConfig, "codes", "hash", "orthogonal or gaussian"),
+        (TSNConfig, "entries_per_task", 0, "at least 1"),
+        (TSNConfig, "max_tasks", 0, "at least 1"),
+        (TSNConfig, "film_init", "zero", "published or identity"),
+        (PipoFanConfig, "deep_supervision", -1.0, "at least 0"),
+        (DoDNetConfig, "kernel_size", 2, "odd"),
+        (TGNetConfig, "depth", 9, "1 to 8"),
+        (RepModeModelConfig, "experts", [], "not empty"),
+        (RepModeModelConfig, "scope", "middle", "all or encoder or decoder"),
+        (RepModeModelConfig, "task_embedding", "hash", "one_hot or gaussian"),
+        (RepModeModelConfig, "gate_hidden", 0, "at least 1, or null"),
+        (RepModeModelConfig, "gate_activation", "relu", "softmax or sigmoid"),
+        (RepModeModelConfig, "gate_input", "label", "task or features"),
+    ],
+)
+def test_every_network_checks_its_settings(network, setting, value, rule):
+    with pytest.raises(UserError) as caught:
+        network(**{setting: value})
+    assert str(caught.value) == f"model.{setting}={value}: must be {rule}"
+
+
+@pytest.mark.parametrize(
+    "setting", [{"task_embedding": "gaussian"}, {"gate_hidden": 6}], ids=str
+)
+def test_gates_of_features_have_no_settings_of_task_gates(setting):
+    with pytest.raises(UserError, match=r"with model\.gate_input=features"):
+        RepModeModelConfig(gate_input="features", **setting)
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "scenario: 3", "data: {option: nothing}"])

@@ -7,10 +7,11 @@ from continual_repmode.training._avalanche import SupervisedPlugin
 
 
 class SeedingPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
-    """Seed all generators at the start of each experience and of each epoch.
+    """Seed all generators at the start of each experience and epoch, and at its end.
 
     New experts, batch order, patches and flips then depend on ``(seed, experience,
-    epoch)`` only: a resumed run draws what the undisturbed one would have drawn.
+    epoch)`` only: a resumed run draws what the undisturbed one would have drawn. Give
+    it before plugins that draw random numbers.
 
     Parameters
     ----------
@@ -30,3 +31,8 @@ class SeedingPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unty
         """Seed the epoch."""
         epoch = strategy.clock.train_exp_epochs
         seed_everything(self._seed, strategy.experience.current_experience, epoch + 1)
+
+    def after_training_exp(self, strategy: Any, **_: Any) -> None:
+        """Seed what later plugins draw from the data: memories, importances."""
+        done = strategy.clock.train_exp_epochs
+        seed_everything(self._seed, strategy.experience.current_experience, done + 1)

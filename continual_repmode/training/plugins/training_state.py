@@ -1,28 +1,35 @@
-"""Saves the training state after each epoch, and goes on from it."""
+"""Saves what a run needs to go on after an interruption, and goes on from it."""
 
-import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.plugins.remembering import accumulating, remembering
 
 
 class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
     """Make a run resumable at every finished epoch.
 
-    The state holds tensors and plain values only and is loaded with
-    ``weights_only=True``. The best weights have a file of their own, written when they
-    change. Both are replaced atomically; should a run be killed between the two, the
-    repeated epoch finds the same best weights again.
+    All files hold tensors and plain values only, are loaded with ``weights_only=True``
+    and replaced atomically. The training state is that of an experience: network,
+    optimizer and what plugins gather over the steps. The best weights have a file of
+    their own, written when they change; should a run be killed between the two, the
+    repeated epoch finds the same best weights again. The memory, what plugins carry
+    from one experience to the next, is written when an experience has been learned.
+
+    Give it before the plugins whose state it keeps, or after; the order must be the
+    same when the run goes on.
 
     Parameters
     ----------
     folder : Path
-        Where the state lives. It is emptied when an experience has been learned.
+        Where the files live.
     every : int
         Epochs between two savings, at least 1.
 
@@ -34,6 +41,7 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
 
     def __init__(self, folder: Path, *, every: int = 1) -> None:
         super().__init__()
+        self._folder = folder
         self._state, self._best = folder / "training.pt", folder / "best_weights.pt"
         self._every = every
         self._saved_best_epoch = 0
@@ -46,15 +54,17 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
         self._started = time.perf_counter()
         if not self._state.is_file():
             return
-        state = torch.load(self._state, map_location="cpu", weights_only=True)
+        state = _load(self._state, "cpu")
         if state["experience"] != strategy.experience.current_experience:
             return
-        best = torch.load(self._best, map_location="cpu", weights_only=True)
         strategy.net.load_state_dict(state["net"])
         strategy.optimizer.load_state_dict(state["optimizer"])
-        strategy.validation.load_state_dict(state["validation"], best)
         strategy.clock.train_iterations = state["train_iterations"]
         strategy.first_epoch = state["epochs_done"]
+        progress = _load(self._state, strategy.device)["progress"]
+        for name, plugin in accumulating(strategy.plugins).items():
+            plugin.load_progress_dict(progress[name])
+        strategy.validation.best_weights = _load(self._best, "cpu")
         self.train_time_s = state["train_time_s"]
         self._saved_best_epoch = strategy.validation.best_epoch
 
@@ -75,7 +85,10 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
             "train_time_s": self.train_time_s,
             "net": strategy.net.state_dict(),
             "optimizer": strategy.optimizer.state_dict(),
-            "validation": validation.state_dict(),
+            "progress": {
+                name: plugin.progress_dict()
+                for name, plugin in accumulating(strategy.plugins).items()
+            },
         }
         _save(state, self._state)
 
@@ -83,9 +96,43 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
         """Count the time of the last steps."""
         self._count_time()
 
-    def clear(self) -> None:
-        """Remove the state: the experience is recorded elsewhere."""
-        shutil.rmtree(self._state.parent, ignore_errors=True)
+    def keep_memory(self, strategy: Any, experience: int) -> None:
+        """Save what the plugins carry on from this experience."""
+        memories = remembering(strategy.plugins)
+        if memories:
+            states = {name: plugin.state_dict() for name, plugin in memories.items()}
+            _save(states, self._memory(experience))
+
+    def recall_memory(self, strategy: Any, experience: int) -> None:
+        """Give the plugins back what they carried on from this experience.
+
+        Raises
+        ------
+        UserError
+            If it is not there.
+        """
+        memories = remembering(strategy.plugins)
+        path = self._memory(experience)
+        if memories and not path.is_file():
+            raise UserError(
+                f"{path}: this file is missing, without which the run cannot go on as "
+                "it began; start it again in another folder"
+            )
+        states = _load(path, strategy.device) if memories else {}
+        for name, plugin in memories.items():
+            plugin.load_state_dict(states[name])
+
+    def clear(self, *, keep_memory_of: int | None = None) -> None:
+        """Remove all files, or all but the memory after one experience."""
+        kept = None if keep_memory_of is None else self._memory(keep_memory_of)
+        for file in self._folder.glob("*"):
+            if file != kept:
+                file.unlink()
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+    def _memory(self, experience: int) -> Path:
+        return self._folder / f"memory_{experience}.pt"
 
     def _count_time(self) -> None:
         now = time.perf_counter()
@@ -93,6 +140,11 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
         self._started = now
 
 
-def _save(content: dict[str, Any], path: Path) -> None:
+def _save(content: Mapping[str, Any], path: Path) -> None:
     with replacing(path) as temporary:
         torch.save(content, temporary)
+
+
+def _load(path: Path, device: torch.device | str) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return content

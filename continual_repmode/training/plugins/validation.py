@@ -9,7 +9,6 @@ from torch import Tensor
 
 from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.training._avalanche import MetricValue, SupervisedPlugin
-from continual_repmode.training.streams import context_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,8 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         Counted from 1; 0 before the first validation.
     best_mse : float
         Validation MSE of that epoch.
+    best_weights : dict of str to Tensor
+        Trainable parameters and all buffers of that epoch; empty after the experience.
     """
 
     def __init__(self, *, every: int) -> None:
@@ -106,7 +107,7 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
                 state[name].copy_(value)
         self.best_weights = {}
 
-    def state_dict(self) -> dict[str, Any]:
+    def progress_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, without the weights."""
         return {
             "curve": [asdict(record) for record in self.curve],
@@ -114,19 +115,16 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
             "best_mse": self.best_mse,
         }
 
-    def load_state_dict(
-        self, state: dict[str, Any], best_weights: dict[str, Tensor]
-    ) -> None:
-        """Go on from what :meth:`state_dict` returned."""
-        self.curve = [EpochRecord(**record) for record in state["curve"]]
-        self.best_epoch, self.best_mse = state["best_epoch"], state["best_mse"]
-        self.best_weights = best_weights
+    def load_progress_dict(self, progress: dict[str, Any]) -> None:
+        """Go on from what :meth:`progress_dict` returned."""
+        self.curve = [EpochRecord(**record) for record in progress["curve"]]
+        self.best_epoch, self.best_mse = progress["best_epoch"], progress["best_mse"]
 
 
 @torch.no_grad()
 def validation_mse(strategy: Any) -> float:
     """Return the mean MSE over the validation images of the current experience."""
-    volumes = context_of(strategy.experience).validation
+    volumes = strategy.validation_volumes
     strategy.model.eval()
     strategy.forget_deployed()
     errors = []

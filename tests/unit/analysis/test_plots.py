@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from continual_repmode.analysis.continual import summarize
+from continual_repmode.analysis.continual import publish, summarize
 from continual_repmode.analysis.gating import GatingRow, load_gating
 from continual_repmode.analysis.plots import (
     plot_extent_profile,
@@ -27,6 +28,7 @@ from continual_repmode.analysis.plots import (
 )
 from continual_repmode.analysis.preferences import earlier_tasks, gate_distances
 from continual_repmode.errors import UserError
+from continual_repmode.models import RepModeUNet, save_model
 from continual_repmode.results import ExperienceRecord, RunFolder
 
 MakeRecord = Callable[..., ExperienceRecord]
@@ -239,6 +241,46 @@ def test_gating_chooses_the_block_in_which_tasks_differ_most() -> None:
     titles = [panel.get_title(loc="left") for panel in plot_gating(rows).axes]
 
     assert titles == ["block encoder1.conv2", "block decoder1.conv1"]
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_gates_in_one_part_only_are_drawn(rows: list[GatingRow], part: str) -> None:
+    own = [row for row in rows if row.part == part]
+
+    (panel,) = plot_gating(own).axes
+
+    assert panel.get_title(loc="left").startswith(f"block {part}")
+    assert part in texts(plot_scale_preference(own))
+    plot_gating_overview(own)
+    plot_extent_profile(own)
+
+
+def test_distances_of_gates_in_one_part_are_drawn(net: RepModeUNet) -> None:
+    tables = [t for t in net.gating_weights() if t.block.startswith("encoder")]
+
+    figure = plot_gate_distances(gate_distances(tables, "mitochondria", ["dna"]))
+
+    assert {"encoder", "all blocks"} <= set(texts(figure))
+    assert "decoder" not in texts(figure)
+
+
+def test_a_run_without_gates_of_tasks_has_all_other_figures(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    other = RunFolder(shutil.copytree(folder.path, tmp_path / "run"))
+    other.gating_weights.unlink()
+    tasks = folder.read_results()["tasks"]
+    net = RepModeUNet(tasks, width=2, depth=1, gate_input="features")
+    save_model(net, other.checkpoint(len(other.records()) - 1))
+
+    publish(other)
+    drawn = {path.stem for path in save_figures(other)}
+
+    assert not other.gating_weights.exists()
+    assert {"samples", "learning_curves", "result_matrix_mse"} <= drawn
+    assert not {"gating", "gating_overview", "extent_profile"} & drawn
+    with pytest.raises(UserError, match="RepModeUNet without gates of tasks"):
+        load_gating(other)
 
 
 def test_gating_of_an_unknown_block_lists_the_known_ones(rows: list[GatingRow]) -> None:

@@ -55,6 +55,15 @@ def test_the_preferred_extent_weighs_kernel_sizes_by_their_gates() -> None:
     ]
 
 
+def test_the_preferred_extent_is_a_mean_whatever_the_weights_sum_to() -> None:
+    rows = [
+        row("output", "dna", "conv5", 5, 0.9),
+        row("output", "dna", "conv1", 1, 0.9),
+    ]
+
+    assert block_extents(rows)["dna"]["output"] == pytest.approx(3.0)
+
+
 def test_a_structure_of_unknown_size_has_no_scale_and_comes_last() -> None:
     rows = [row("output", t, "conv5", 5, 1.0) for t in ("mine", "dna", "cell_membrane")]
 

@@ -1,13 +1,11 @@
-"""Cases take turns, ratios are taken within rounds, memory is that of one call."""
+"""Cases take turns, and ratios are taken within rounds."""
 
-import sys
 from functools import partial
 
 import pytest
-import torch
 
 from benchmarks import harness
-from benchmarks.harness import alternate, memory_over, peak_memory
+from benchmarks.harness import alternate, memory_over
 from benchmarks.records import Spread
 
 
@@ -68,19 +66,6 @@ def test_a_ratio_counts_the_rounds_of_both():
 def test_the_median_of_ratios_is_not_the_ratio_of_medians():
     above, below = [1.0, 2.0, 9.0], [1.0, 4.0, 3.0]
     assert Spread.ratio(above, below) == Spread(1.0, 0.5, 3.0)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")
-def test_peak_memory_is_what_one_call_takes():
-    floats = 25_000_000
-    peak = peak_memory(partial, torch.ones, floats)
-    assert peak == pytest.approx(4 * floats, rel=0.1)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")
-def test_a_fault_in_the_fresh_process_is_told():
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        peak_memory(divmod, 1, 0)
 
 
 def test_memory_is_compared_where_both_are_known():

@@ -87,27 +87,44 @@ class ExplicitRepMode:
         self.depth = net.unet.depth
         self.axes = net.unet.axes
         self.training = training
+        self.options = net.architecture()
         self.kinds = {
             f"extension_{extension['name']}": extension["expert"]
-            for extension in net.architecture()["extensions"]
+            for extension in self.options["extensions"]
         }
 
-    def gates(self, prefix: str, task: str, num_experts: int) -> Tensor:
-        if f"{prefix}.gate.weights_{task}" in self.tensors:
-            return self.tensors[f"{prefix}.gate.weights_{task}"]
-        if f"{prefix}.gate.logits_{task}" in self.tensors:
-            logits = self.tensors[f"{prefix}.gate.logits_{task}"]
+    def gates(self, prefix: str, task: str, sample: Tensor, num_experts: int) -> Tensor:
+        gate = f"{prefix}.gate"
+        if f"{gate}.weights_{task}" in self.tensors:
+            return self.tensors[f"{gate}.weights_{task}"]
+        if f"{gate}.logits_{task}" in self.tensors:
+            logits = self.tensors[f"{gate}.logits_{task}"]
         else:
-            weight = self.tensors[f"{prefix}.gate.linear.weight"]
-            one_hot = torch.zeros(weight.shape[1], dtype=weight.dtype)
-            one_hot[self.tasks.index(task)] = 1
-            flat = weight @ one_hot + self.tensors[f"{prefix}.gate.linear.bias"]
-            logits = flat.reshape(num_experts, -1)
+            vector = self.gate_input(gate, task, sample)
+            if self.options["gate_hidden"]:
+                vector = self.linear(f"{gate}.hidden", vector).clamp_min(0)
+            logits = self.linear(f"{gate}.linear", vector).reshape(num_experts, -1)
+        if self.options["gate_activation"] == "sigmoid":
+            return 1 / (1 + (-logits).exp())
         exponentials = logits.exp()
         return exponentials / exponentials.sum(0)
 
+    def gate_input(self, gate: str, task: str, sample: Tensor) -> Tensor:
+        if self.options["gate_input"] == "features":
+            return sample.mean((2, 3, 4))[0]
+        if self.options["task_embedding"] == "gaussian":
+            return self.tensors[f"{gate}.embedding"][self.tasks.index(task)]
+        one_hot = torch.zeros(len(self.options["task_names"]), dtype=sample.dtype)
+        one_hot[self.tasks.index(task)] = 1
+        return one_hot
+
+    def linear(self, layer: str, vector: Tensor) -> Tensor:
+        return self.tensors[f"{layer}.weight"] @ vector + self.tensors[f"{layer}.bias"]
+
     def mode_conv(self, place: str, x: Tensor, labels: list[int]) -> Tensor:
         prefix = f"unet.{place}.conv"
+        if f"{prefix}.weight" in self.tensors:  # out of scope: a plain convolution
+            return F.conv3d(x, self.tensors[f"{prefix}.weight"], padding="same")
         start = f"{prefix}.experts."
         weights = {
             name.removeprefix(start).removesuffix(".weight"): tensor
@@ -122,7 +139,7 @@ class ExplicitRepMode:
                 for name in weights
                 if not name.startswith("extension_") or name == f"extension_{task}"
             ]
-            gates = self.gates(prefix, task, len(used))
+            gates = self.gates(prefix, task, x[row : row + 1], len(used))
             rows.append(
                 sum(
                     gate[None, :, None, None, None]

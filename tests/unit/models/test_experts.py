@@ -99,13 +99,45 @@ def test_initial_weights_are_uniform_within_one_over_root_fan_in(kind, fan):
     assert float(weight.var()) == pytest.approx(1 / 3, rel=0.1)
 
 
+def test_a_low_rank_expert_is_two_convolutions_one_after_the_other():
+    expert = build_expert("conv3_rank2", 4, 5, "ZYX").double()
+    features = torch.randn(2, 4, 5, 6, 7, dtype=torch.float64)
+    narrow = F.conv3d(features, expert.inner, padding=1)
+    expected = torch.einsum("or,brzyx->bozyx", expert.outer, narrow)
+    found = F.conv3d(features, expert.kernel(), padding=1)
+    torch.testing.assert_close(found, expected)
+    assert sum(p.numel() for p in expert.parameters()) == 2 * (27 * 4 + 5)
+
+
+def test_a_low_rank_expert_starts_with_the_variance_of_a_full_one():
+    torch.manual_seed(0)
+    low, full = (
+        build_expert(kind, 16, 400, "ZYX").weight.detach().var().item()
+        for kind in ("conv3_rank8", "conv3")
+    )
+    assert low == pytest.approx(full, rel=0.1)
+
+
 def test_repeated_kinds_get_names_of_their_own():
     kinds = ["conv1", "conv1", "conv5", "conv1"]
     assert name_experts(kinds) == ("conv1", "conv1_2", "conv5", "conv1_3")
 
 
 @pytest.mark.parametrize(
-    "kind", ["conv4", "conv0", "conv", "avg3", "avg2_conv1", "avg3_conv3", "pool3", ""]
+    "kind",
+    [
+        "conv4",
+        "conv3_rank0",
+        "conv4_rank2",
+        "avg3_rank2",
+        "conv0",
+        "conv",
+        "avg3",
+        "avg2_conv1",
+        "avg3_conv3",
+        "pool3",
+        "",
+    ],
 )
 def test_unknown_expert_kinds_are_refused(kind):
     with pytest.raises(UserError, match=r"odd K"):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from continual_repmode.models.gate_spec import GateSpec
 from continual_repmode.models.gating import TaskGate
 
 BASE = ("conv3", "conv1", "avg3_conv1")
@@ -91,3 +92,50 @@ def test_init_stays_finite_when_a_weight_underflows(gate):
     with torch.no_grad():
         gate.linear.weight[:4] = -1e4
     assert gate.initial_logits((*BASE, "extension_blue"), "mean").isfinite().all()
+
+
+def test_sigmoid_gates_open_independently():
+    torch.manual_seed(0)
+    gate = TaskGate(("red", "green"), BASE, 4, GateSpec(activation="sigmoid")).double()
+    before = gate("red").detach()
+    logits = gate.linear.weight[:, 0] + gate.linear.bias
+    torch.testing.assert_close(before, 1 / (1 + (-logits.view(3, 4)).exp()))
+    with torch.no_grad():
+        gate.linear.weight[:4, 0] += 5  # the first expert of each channel
+    after = gate("red")
+    assert (after[0] > before[0]).all()
+    assert torch.equal(after[1:], before[1:])
+
+
+def test_a_sigmoid_starts_from_the_mean_of_the_logits_of_known_tasks():
+    torch.manual_seed(0)
+    gate = TaskGate(("red", "green"), BASE, 4, GateSpec(activation="sigmoid")).double()
+    mean = (gate.logits("red") + gate.logits("green")).detach() / 2
+    for stored in (False, True):
+        if stored:
+            gate.store()
+        logits = gate.initial_logits((*BASE, "extension_blue"), "mean")
+        torch.testing.assert_close(logits[:3], mean)
+        assert torch.equal(logits[3], torch.full((4,), -2.0).double())
+
+
+def test_a_sigmoid_init_stays_finite_at_both_ends():
+    gate = TaskGate(("red",), BASE, 4, GateSpec(activation="sigmoid"))
+    with torch.no_grad():
+        gate.linear.weight[:4], gate.linear.weight[4:] = -1e4, 1e4
+    assert gate.initial_logits(BASE, "mean").isfinite().all()
+
+
+def test_two_layers_and_random_vectors_are_a_small_perceptron():
+    torch.manual_seed(0)
+    vectors = torch.randn(2, 2)
+    gate = TaskGate(("red", "green"), BASE, 4, GateSpec(vectors, hidden=6)).double()
+    assert gate.hidden.weight.shape == (6, 2)
+    perceptron = torch.nn.Sequential(gate.hidden, torch.nn.ReLU(), gate.linear)
+    for label, task in enumerate(("red", "green")):
+        logits = perceptron(vectors[label].double()).view(3, 4)
+        torch.testing.assert_close(gate(task), logits.softmax(dim=0))
+    both = gate.table(["green", "red"], BASE)
+    torch.testing.assert_close(both, torch.stack([gate("green"), gate("red")]))
+    gate.store()
+    assert sorted(gate.state_dict()) == ["weights_green", "weights_red"]

@@ -60,7 +60,11 @@ def outcome(form, features, mixture):
     """Return the output and the gradients of all that requires one."""
     output = form(features, mixture)
     weighting = torch.linspace(-1, 2, output.numel()).double().view_as(output)
-    inputs = [features, mixture.gates, *(e.weight for e in mixture.experts)]
+    inputs = [
+        features,
+        mixture.gates,
+        *(p for e in mixture.experts for p in e.parameters()),
+    ]
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
     return [output, *torch.autograd.grad((output * weighting).sum(), wanted)]
 
@@ -75,7 +79,9 @@ def assert_equal(found, expected):
 @given(
     shape=st.tuples(*[st.integers(1, 6)] * 3),
     counts=st.lists(st.integers(1, 2), min_size=1, max_size=3),
-    kinds=st.lists(st.sampled_from([*EXPERTS, "conv7"]), min_size=1, max_size=5),
+    kinds=st.lists(
+        st.sampled_from([*EXPERTS, "conv7", "conv3_rank2"]), min_size=1, max_size=5
+    ),
     channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     axes=st.sampled_from(["ZYX", "YX"]),
     seed=st.integers(0, 99),

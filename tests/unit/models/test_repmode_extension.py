@@ -14,6 +14,7 @@ OPTIONS = [
     {"expert": None},
     {"expert": "conv5", "gate_init": "uniform"},
     {"expert": "conv1", "gate_init": "green"},
+    {"expert": "conv3_rank2"},
     {"use_extensions": True, "private_bn": True},
 ]
 

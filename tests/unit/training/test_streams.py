@@ -10,6 +10,11 @@ from continual_repmode.training.streams import (
     task_names_of,
 )
 
+STREAM = Scenario(
+    name="tiny",
+    experiences=[["dna", "nuclear_envelope"], ["nucleolus"], ["cell_membrane"]],
+)
+
 
 class CountingCollection:
     """Counts how often a volume is loaded."""
@@ -95,8 +100,35 @@ def test_patches_differ_between_epochs_and_repeat_under_a_seed(benchmark):
 @pytest.mark.parametrize("name", scenario_names())
 def test_every_scenario_of_the_package_covers_all_tasks_once(name):
     scenario = load_scenario(name)
-    assert sorted(scenario.task_names) == sorted(TASKS)
     assert scenario.description
+    if name != "base_tasks":
+        assert sorted(scenario.task_names) == sorted(TASKS)
+
+
+def test_the_base_tasks_are_the_first_experience_of_the_incremental_stream():
+    alone, whole = load_scenario("base_tasks"), load_scenario("incremental")
+    assert alone.stream == whole.stream[:1]
+
+
+def test_few_images_of_new_tasks_take_turns_over_an_epoch_of_the_same_length(
+    tiny_collection,
+):
+    few = build_benchmark(STREAM, data=tiny_collection, patch_size=(4, 8, 8), num_new=3)
+    base, *new = (context_of(experience).pairs for experience in few.train_stream)
+    assert len({pair.name for pair in base}) == len(base) == 8
+    for pairs, task in zip(new, ("nucleolus", "cell_membrane"), strict=True):
+        first = [pair.name for pair in tiny_collection.pairs(task, "train")[:3]]
+        assert [pair.name for pair in pairs] == [*first, first[0]]
+    for experience, pairs in zip(few.train_stream[1:], new, strict=True):
+        assert len(experience.dataset) == len(pairs)
+    for split in ("valid", "test"):
+        names = [p.name for exp in few.pairs[split] for p in exp]
+        assert len(set(names)) == len(names) == {"valid": 4, "test": 8}[split]
+
+
+def test_more_images_than_a_new_task_has_are_refused(tiny_collection):
+    with pytest.raises(UserError, match=r"num_new=5: task 'nucleolus' has only 4"):
+        build_benchmark(STREAM, data=tiny_collection, num_new=5)
 
 
 def test_a_task_without_data_is_refused_by_name(tiny_collection):

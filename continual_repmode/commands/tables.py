@@ -1,0 +1,164 @@
+"""``continual-repmode tables``: run what a table of results needs, and write it."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from continual_repmode.errors import UserError
+from continual_repmode.experiments.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    from continual_repmode.config.run import RunConfig
+    from continual_repmode.experiments.campaign import PlannedRun
+    from continual_repmode.experiments.record import RunRecord
+    from continual_repmode.results import RunFolder
+
+_HELP = """\
+Run what a table of results needs, and write the table.
+
+usage: continual-repmode tables TABLE [SETTING=VALUE ...]
+
+tables:
+{tables}
+
+settings:
+  train=mini      minutes per run on two CPU cores; train=paper: the paper's, on a GPU
+  seeds=0         seeds of every row, such as seeds=0,1,2
+  rows=A,B        run only these rows (default: all that are missing)
+  run=true        false: write the table from what is there, run nothing
+  results=results where the table goes, and one small file for each finished run
+  data=, data.manifest=, train.epochs=, device=, ...
+                  as for `continual-repmode run`, for every row
+  hydra/launcher=NAME
+                  how runs are started, such as joblib if its plugin is installed;
+                  by default one after the other
+
+Finished runs are found by their settings and not repeated, whatever table they were run
+for; failed ones are tried again, interrupted ones go on where they were. Run folders
+are in runs/tables. Stop with Ctrl-C at any time: what is done stays.
+
+example: continual-repmode tables table3 seeds=0,1,2
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write one table; return 0 if all its runs are there, 3 if some are missing.
+
+    Raises
+    ------
+    UserError
+        If there is no such table, or a setting is unknown.
+    """
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(_help())
+        return 0
+    chosen = _parse(arguments)
+
+    from continual_repmode.experiments.campaign import Places, plan, run_missing
+    from continual_repmode.experiments.report import gather, write_table
+
+    table, places = chosen.table, Places(chosen.results, Path("runs", "tables"))
+    planned = plan(table.rows, chosen.common, chosen.seeds)
+    wanted = [run for name in chosen.rows for run in planned[name]]
+    try:
+        if chosen.run:
+            run_missing(wanted, places, chosen.launcher, train_and_measure)
+    finally:  # also if interrupted: what is done is shown
+        measured = gather(table, planned, places)
+        files = write_table(measured, chosen.results)
+        print("written: " + ", ".join(map(str, files)))
+    return 3 if any(found.missing for found in measured.rows) else 0
+
+
+def train_and_measure(
+    run: "PlannedRun", config: "RunConfig", folder: "RunFolder"
+) -> "RunRecord":
+    """Carry a run out, or go on with it, and measure what it costs.
+
+    What it prints goes to ``output.txt`` in its folder.
+    """
+    from continual_repmode.commands.run import resume, start
+    from continual_repmode.config.run import dump_run_config
+    from continual_repmode.experiments.costs import measure_costs
+    from continual_repmode.experiments.record import make_record
+    from continual_repmode.runtime import write_text_atomically
+
+    log = (folder.path / "output.txt").open("a", encoding="utf-8")
+    with log, contextlib.redirect_stdout(log):
+        if folder.config.is_file():  # with the paths and the device of today
+            write_text_atomically(folder.config, dump_run_config(config))
+            resume(folder.path)
+        else:
+            start(config, folder.path, run.overrides)
+        costs = measure_costs(config, folder)
+    return make_record(
+        folder,
+        key=run.key,
+        base=run.base.key if run.base else None,
+        settings=run.settings,
+        config=config,
+        costs=costs,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Chosen:
+    table: Table
+    rows: list[str]
+    seeds: list[int]
+    results: Path
+    run: bool
+    common: list[str]
+    launcher: list[str]
+
+
+def _parse(arguments: Sequence[str]) -> _Chosen:
+    name, *settings = arguments
+    if name not in TABLES:
+        known = ", ".join(TABLES)
+        raise UserError(f"there is no table {name!r}: choose one of {known}")
+    table = TABLES[name]
+    own = {"seeds": "0", "rows": "", "run": "true", "results": "results"}
+    common, launcher = ["train=mini"], []
+    for word in settings:
+        key, equal, value = word.partition("=")
+        if key in own and equal:
+            own[key] = value
+        elif key.startswith(("hydra/", "hydra.")):
+            launcher.append(word)
+        elif key == "train":
+            common[0] = word
+        elif key in {"seed", "-m", "--multirun"}:
+            raise UserError(f"{word}: give seeds=0,1,2; every row is run for each")
+        else:
+            common.append(word)
+    if own["run"] not in {"true", "false"}:
+        raise UserError(f"run={own['run']}: must be true or false")
+    rows = [table.row(row).name for row in own["rows"].split(",") if row]
+    return _Chosen(
+        table=table,
+        rows=rows or [row.name for row in table.rows],
+        seeds=_seeds(own["seeds"]),
+        results=Path(own["results"]),
+        run=own["run"] == "true",
+        common=common,
+        launcher=launcher,
+    )
+
+
+def _seeds(text: str) -> list[int]:
+    words = text.strip("[]").split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise UserError(f"seeds={text}: give whole numbers, such as seeds=0,1,2")
+    return sorted({int(word) for word in words})
+
+
+def _help() -> str:
+    width = max(map(len, TABLES))
+    lines = [
+        f"  {name:<{width}}  {table.title} ({len(table.rows)} rows)"
+        for name, table in TABLES.items()
+    ]
+    return _HELP.format(tables="\n".join(lines))

@@ -1,0 +1,164 @@
+"""Settings of what happens when tasks arrive: one class per option of ``strategy``."""
+
+from dataclasses import dataclass
+
+from continual_repmode.config.checks import require
+
+
+@dataclass(kw_only=True, slots=True)
+class StrategyConfig:
+    """What happens when a new task arrives; the base of the options."""
+
+
+@dataclass(kw_only=True, slots=True)
+class RepModeConfig(StrategyConfig):
+    """Freeze what is known; add an expert and a gate (paper, Sec. 4.4)."""
+
+    #: The new expert of each block (conv3 in the paper), or null for a gate only.
+    expert: str | None = "conv3"
+    #: Give a new task batch-normalization layers of its own.
+    private_bn: bool = False
+    #: Let a new task use the experts that earlier extensions added.
+    use_extensions: bool = False
+    #: How its gate starts: mean, uniform, closest, or the name of an old task.
+    gate_init: str = "mean"
+
+
+@dataclass(kw_only=True, slots=True)
+class IndividualConfig(StrategyConfig):
+    """One network per task; those of old tasks stay as they are."""
+
+
+@dataclass(kw_only=True, slots=True)
+class JointConfig(StrategyConfig):
+    """Learn all tasks of the scenario at once: what a stream is measured against."""
+
+
+@dataclass(kw_only=True, slots=True)
+class NaiveConfig(StrategyConfig):
+    """Fine-tune everything on each new task; the base of all fine-tuning."""
+
+    #: With model=repmode: the new expert of each block, or null for a gate only.
+    expert: str | None = "conv3"
+
+
+@dataclass(kw_only=True, slots=True)
+class CumulativeConfig(NaiveConfig):
+    """Fine-tune on the data of all experiences so far: another upper bound."""
+
+
+@dataclass(kw_only=True, slots=True)
+class MemoryConfig(NaiveConfig):
+    """Fine-tuning with stored patches; the base of its options."""
+
+    #: Patches in memory, of all tasks together.
+    patches: int = 120
+    #: Patches drawn from it for each step.
+    patches_per_step: int = 8
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _at_least_one(self, "patches", "patches_per_step")
+
+
+@dataclass(kw_only=True, slots=True)
+class ReplayConfig(MemoryConfig):
+    """Learn stored patches together with the new ones."""
+
+
+@dataclass(kw_only=True, slots=True)
+class DERConfig(MemoryConfig):
+    """Learn stored patches, and what the network predicted for them."""
+
+    #: Weight of the distance from the stored predictions.
+    alpha: float = 0.5
+    #: Weight of the distance from the targets; 0: predictions only.
+    beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        MemoryConfig.__post_init__(self)
+        _not_negative(self, "alpha", "beta")
+
+
+@dataclass(kw_only=True, slots=True)
+class AGEMConfig(MemoryConfig):
+    """Take no step that raises the mean loss over stored patches."""
+
+
+@dataclass(kw_only=True, slots=True)
+class GEMConfig(NaiveConfig):
+    """Take no step that raises the loss over the stored patches of an experience."""
+
+    #: Patches in memory of each experience; every step passes over all of them.
+    patches: int = 16
+    #: Offset of the projection in favor of the old experiences.
+    margin: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _at_least_one(self, "patches")
+        _not_negative(self, "margin")
+
+
+@dataclass(kw_only=True, slots=True)
+class LwFConfig(NaiveConfig):
+    """Stay close to what the old network predicts for the new signals."""
+
+    #: Weight of the distance.
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _not_negative(self, "strength")
+
+
+@dataclass(kw_only=True, slots=True)
+class EWCConfig(NaiveConfig):
+    """Hold weights that the loss of old tasks is sensitive to."""
+
+    #: Weight of the penalty.
+    strength: float = 1000.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _not_negative(self, "strength")
+
+
+@dataclass(kw_only=True, slots=True)
+class SIConfig(NaiveConfig):
+    """Hold weights that lowered the loss of old tasks on their way."""
+
+    #: Weight of the penalty.
+    strength: float = 10.0
+    #: Keeps the importance of weights that hardly moved finite.
+    damping: float = 0.001
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _not_negative(self, "strength")
+        require(self.damping > 0, "strategy.damping", self.damping, "above 0")
+
+
+@dataclass(kw_only=True, slots=True)
+class MASConfig(NaiveConfig):
+    """Hold weights that the predictions of old tasks are sensitive to."""
+
+    #: Weight of the penalty.
+    strength: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _not_negative(self, "strength")
+
+
+def _at_least_one(config: StrategyConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        require(value >= 1, f"strategy.{name}", value, "at least 1")
+
+
+def _not_negative(config: StrategyConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        require(value >= 0, f"strategy.{name}", value, "at least 0")

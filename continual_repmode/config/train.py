@@ -1,0 +1,56 @@
+"""Settings of the training."""
+
+from dataclasses import dataclass
+
+from continual_repmode.config.checks import require, require_choice
+from continual_repmode.errors import UserError
+from continual_repmode.inference.memory import parse_bytes
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainConfig:
+    """The training of every experience."""
+
+    #: Epochs of the first experience; one random patch of every image is an epoch.
+    epochs: int = 1000
+    #: Epochs of every later experience; null: as many as the first.
+    extension_epochs: int | None = None
+    #: Patches in a batch.
+    batch_size: int = 8
+    #: Learning rate of Adam.
+    learning_rate: float = 1e-4
+    #: constant (paper), or one_cycle for short training.
+    schedule: str = "constant"
+    #: Epochs between validations.
+    validate_every: int = 20
+    #: Epochs between savings of the training state.
+    save_every: int = 1
+    #: Overlap of prediction windows, 0 to below 1.
+    overlap: float = 0.5
+    #: Memory that predicting a volume may take, such as 2GB; null: as needed.
+    memory: str | None = None
+    #: float32, or bfloat16 on a GPU.
+    precision: str = "float32"
+    #: Processes that load training patches.
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("epochs", "batch_size", "validate_every", "save_every"):
+            value = getattr(self, name)
+            require(value >= 1, f"train.{name}", value, "at least 1")
+        later, rate = self.extension_epochs, self.learning_rate
+        require(
+            later is None or later >= 1, "train.extension_epochs", later, "at least 1"
+        )
+        require(rate > 0, "train.learning_rate", rate, "above 0")
+        require(0 <= self.overlap < 1, "train.overlap", self.overlap, "0 to below 1")
+        if self.memory is not None:
+            try:
+                parse_bytes(self.memory)
+            except UserError as error:
+                raise UserError(f"train.{error}") from None
+        require_choice("train.schedule", self.schedule, ("constant", "one_cycle"))
+        require_choice("train.precision", self.precision, ("float32", "bfloat16"))
+        workers = self.num_workers
+        require(workers >= 0, "train.num_workers", workers, "at least 0")

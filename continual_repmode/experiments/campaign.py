@@ -1,0 +1,274 @@
+"""Carries out the runs that tables need and that nobody has done yet.
+
+A run is known by the hash of its settings. Its record says that it is done, its folder
+how far it is, and ``error.txt`` in there why it failed.
+"""
+
+import copy
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from continual_repmode.compose import compose_runs, launch_jobs, quoted
+from continual_repmode.config.run import RunConfig
+from continual_repmode.experiments.identity import (
+    resolved_settings,
+    run_key,
+    same_settings,
+)
+from continual_repmode.experiments.record import RunRecord
+from continual_repmode.experiments.tables import Row
+from continual_repmode.results import RunFolder
+from continual_repmode.runtime import write_text_atomically
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun:
+    """One run of a row.
+
+    Attributes
+    ----------
+    label : str
+        Of its row, for people.
+    seed : int
+    key : str
+        Hash of its settings.
+    settings : dict
+        ``group.name`` -> value of all that decide the results.
+    overrides : tuple of str
+        Its settings in Hydra's syntax.
+    base : PlannedRun or None
+        The run whose network it starts from.
+    """
+
+    label: str
+    seed: int
+    key: str
+    settings: dict[str, Any]
+    overrides: tuple[str, ...]
+    base: "PlannedRun | None" = None
+
+
+Work = Callable[[PlannedRun, RunConfig, RunFolder], RunRecord]
+"""Carries out a run, or goes on with it, in its folder; returns its record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where records and run folders are.
+
+    Parameters
+    ----------
+    results : Path
+        Kept, for instance in a repository: records, tables and figures.
+    runs : Path
+        Run folders; they may be deleted once their records are there.
+    """
+
+    results: Path
+    runs: Path
+
+    def record(self, run: PlannedRun) -> Path:
+        """Return the path of a run's record."""
+        return self.results / "runs" / f"{run.key}.json"
+
+    def folder(self, run: PlannedRun) -> RunFolder:
+        """Return a run's folder."""
+        return RunFolder(self.runs / run.key)
+
+    def error(self, run: PlannedRun) -> Path:
+        """Return the path of what a failed run tells."""
+        return self.runs / run.key / "error.txt"
+
+    def base_model(self, run: PlannedRun) -> Path:
+        """Return the network after the first experience of a run."""
+        return self.folder(run).checkpoint(0).resolve()
+
+    def find(self, run: PlannedRun) -> RunRecord | None:
+        """Return a run's record if it is done.
+
+        Raises
+        ------
+        UserError
+            If the record is damaged.
+        """
+        path = self.record(run)
+        if not path.is_file():
+            return None
+        record = RunRecord.load(path)
+        return record if same_settings(record.settings, run.settings) else None
+
+    def reason(self, run: PlannedRun) -> str:
+        """Say why there is no record of a run."""
+        if self.error(run).is_file():
+            first = self.error(run).read_text(encoding="utf-8").splitlines()[0]
+            return f"failed: {first}"
+        if run.base is not None and self.error(run.base).is_file():
+            return f"its base run {self.reason(run.base)}"
+        return "not run yet"
+
+
+def plan(
+    rows: Sequence[Row], common: Sequence[str], seeds: Sequence[int]
+) -> dict[str, list[PlannedRun]]:
+    """Say which runs some rows consist of.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    common : sequence of str
+        Settings of all runs, which come after those of the rows.
+    seeds : sequence of int
+
+    Returns
+    -------
+    dict of str to list of PlannedRun
+        Name of the row -> its runs, in the order of the seeds.
+
+    Raises
+    ------
+    UserError
+        If a setting is unknown or its value cannot be understood.
+    """
+    wanted = {settings for row in rows for settings in (row.settings, row.base or ())}
+    settings_of = {settings: (*settings, *common) for settings in wanted if settings}
+    composed = dict(
+        zip(settings_of, compose_runs(list(settings_of.values())), strict=True)
+    )
+
+    def planned(
+        row: Row, settings: tuple[str, ...], seed: int, base: PlannedRun | None
+    ) -> PlannedRun:
+        config = copy.deepcopy(composed[settings])
+        config.seed = seed
+        return PlannedRun(
+            label=row.label,
+            seed=seed,
+            key=run_key(config, base.key if base else None),
+            settings=resolved_settings(config),
+            overrides=(*settings_of[settings], f"seed={seed}"),
+            base=base,
+        )
+
+    def runs(row: Row) -> Iterator[PlannedRun]:
+        for seed in seeds:
+            base = planned(row, row.base, seed, None) if row.base else None
+            if base is not None:
+                base = replace(base, label=f"base of {row.label}")
+            yield planned(row, row.settings, seed, base)
+
+    return {row.name: list(runs(row)) for row in rows}
+
+
+def run_missing(
+    wanted: Sequence[PlannedRun],
+    places: Places,
+    launcher: Sequence[str],
+    work: Work,
+) -> None:
+    """Carry out the runs that have no record, those that others start from first.
+
+    A run that fails does not stop the others.
+
+    Parameters
+    ----------
+    wanted : sequence of PlannedRun
+    places : Places
+    launcher : sequence of str
+        Settings of Hydra's launcher.
+    work : callable
+        See :data:`Work`.
+    """
+    missing = {run.key: run for run in wanted if places.find(run) is None}
+    say(f"{len(wanted) - len(missing)} of {len(wanted)} runs are done")
+    first: dict[str, PlannedRun] = {}
+    for run in missing.values():
+        if run.base is None:
+            first.setdefault(run.key, run)
+        elif not places.base_model(run.base).is_file():
+            first.setdefault(run.base.key, run.base)
+    then = {key: run for key, run in missing.items() if run.base is not None}
+    job = _Job(runs={**first, **then}, places=places, work=work, began=time.time())
+    for run in job.runs.values():
+        places.error(run).unlink(missing_ok=True)  # of an earlier call
+    _launch(list(first.values()), job, launcher)
+    able = [run for run in then.values() if _has_base(run, places)]
+    _launch(able, job, launcher)
+
+
+def _has_base(run: PlannedRun, places: Places) -> bool:
+    """Tell whether what a run starts from is there."""
+    there = run.base is not None and places.base_model(run.base).is_file()
+    if not there:
+        say(f"{run.label}, seed {run.seed}: left out, {places.reason(run)}")
+    return there
+
+
+def _launch(runs: Sequence[PlannedRun], job: "_Job", launcher: Sequence[str]) -> None:
+    places = job.places
+    if runs:
+        launch_jobs(
+            [(places.folder(run).path, _overrides(run, places)) for run in runs],
+            launcher,
+            job,
+        )
+
+
+def _overrides(run: PlannedRun, places: Places) -> tuple[str, ...]:
+    if run.base is None:
+        return run.overrides
+    model = quoted(str(places.base_model(run.base)))
+    return (*run.overrides, f"base_model={model}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """One run, as Hydra's launcher calls it, perhaps in another process."""
+
+    runs: Mapping[str, PlannedRun]
+    places: Places
+    work: Work
+    began: float
+
+    def __call__(self, config: RunConfig, path: Path) -> None:
+        run = self.runs[path.name]
+        name = f"{run.label}, seed {run.seed}"
+        say(f"{self._progress(run)}: {name}")
+        try:
+            record = self.work(run, config, RunFolder(path))
+        except Exception as error:  # the other runs go on
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            text = (
+                f"{reason}\n\ncontinual-repmode run {shlex.join(run.overrides)}\n\n"
+                f"{traceback.format_exc()}"
+            )
+            write_text_atomically(self.places.error(run), text)
+            say(f"{name}: failed: {reason}; see {self.places.error(run)}")
+            return
+        record.save(self.places.record(run))
+
+    def _progress(self, run: PlannedRun) -> str:
+        """Say which run of how many this is, and how long the rest may take."""
+        number = list(self.runs).index(run.key)
+        text = f"run {number + 1} of {len(self.runs)}"
+        over = sum(map(self._is_over, self.runs.values()))
+        if not over:
+            return text
+        seconds = (time.time() - self.began) / over * (len(self.runs) - over)
+        return f"{text}, about {seconds / 60:.0f} min left"
+
+    def _is_over(self, run: PlannedRun) -> bool:
+        """Tell whether a run has ended since this call began, well or not."""
+        record = self.places.record(run)
+        ended = record.is_file() and record.stat().st_mtime >= self.began
+        return ended or self.places.error(run).is_file()
+
+
+def say(line: str) -> None:
+    """Tell people what happens, beside the results."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,168 @@
+"""The figures of the tables; each function returns a matplotlib ``Figure``."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from continual_repmode.analysis._figure import (
+    BLUE,
+    DARK,
+    GREY,
+    LEGEND,
+    ORANGE,
+    SMALL,
+    new_figure,
+    plain_frame,
+    set_title,
+)
+from continual_repmode.experiments.paper import LABEL
+from continual_repmode.experiments.rendering import Measured
+from continual_repmode.experiments.summary import RowResults, Value
+from continual_repmode.tasks import display_name
+
+
+def draw(measured: Measured) -> Figure | None:
+    """Return the figure of a table; None if nothing of it is measured yet."""
+    if not any(found.records for found in measured.rows):
+        return None
+    match measured.table.picture:
+        case "bars":
+            return plot_overall(measured)
+        case "forgetting":
+            return plot_forgetting_against_error(measured)
+        case "parameters":
+            return plot_quality_against_parameters(measured)
+        case "images":
+            return plot_quality_against_images(measured)
+
+
+def plot_overall(measured: Measured) -> Figure:
+    """Draw the MSE over all test images of every row, and the paper's beside it."""
+    rows = measured.rows
+    figure = new_figure(9.5, 1.3 + 0.3 * len(rows))
+    ours, papers = figure.subplots(1, 2, sharey=True)
+    for y, found in enumerate(rows):
+        if (value := found.overall("mse")) is not None:
+            _mark(ours, value, y, BLUE)
+        if found.row.paper and "mse" in found.row.paper.overall:
+            _mark(papers, Value(found.row.paper.overall["mse"], None), y, GREY)
+    ours.set_yticks(range(len(rows)), [found.row.label for found in rows])
+    ours.set_ylim(len(rows) - 0.5, -0.5)
+    set_title(ours, "measured here")
+    set_title(papers, LABEL)
+    for axes in (ours, papers):
+        axes.set_xlabel("MSE, mean over all test images", fontsize=SMALL + 0.5)
+        axes.grid(axis="x", color="#e5e5e5")
+        plain_frame(axes)
+    return figure
+
+
+def plot_forgetting_against_error(measured: Measured) -> Figure:
+    """Draw for every row how good the new tasks are and what the earlier ones lost."""
+    figure = new_figure(7.5, 4.8)
+    axes = figure.subplots()
+    points = [
+        (x, y, found.row.label)
+        for found in measured.rows
+        if (y := found.mean_over("mse", measured.tasks)) is not None
+        and (x := found.forgetting("mse")) is not None
+    ]
+    _scatter(axes, points)
+    axes.axvline(0, color=GREY, lw=0.8, zorder=0)
+    axes.set_xlabel("forgetting: MSE that earlier tasks gained", fontsize=SMALL + 0.5)
+    axes.set_ylabel("MSE of the new tasks", fontsize=SMALL + 0.5)
+    set_title(axes, "Lower left is better")
+    plain_frame(axes)
+    return figure
+
+
+def plot_quality_against_parameters(measured: Measured) -> Figure:
+    """Draw for every row the R2 of the new tasks against the parameters of one."""
+    figure = new_figure(7.5, 4.8)
+    axes = figure.subplots()
+    points = [
+        (Value(float(count), None), y, found.row.label)
+        for found in measured.rows
+        if (y := found.mean_over("r2", measured.tasks)) is not None
+        and (count := found.parameters_per_task())
+    ]
+    _scatter(axes, points)
+    axes.set_xscale("log")
+    axes.set_xlabel("parameters of one new task", fontsize=SMALL + 0.5)
+    axes.set_ylabel("R² of the new tasks", fontsize=SMALL + 0.5)
+    set_title(axes, "Upper left is better")
+    plain_frame(axes)
+    return figure
+
+
+def plot_quality_against_images(measured: Measured) -> Figure:
+    """Draw the R2 of each new task against its number of labelled images."""
+    figure = new_figure(1.5 + 3.6 * len(measured.tasks), 3.8)
+    panels = figure.subplots(1, len(measured.tasks), squeeze=False)[0]
+    for axes, task in zip(panels, measured.tasks, strict=True):
+        _draw_curves(axes, measured.rows, task)
+        set_title(axes, display_name(task))
+        plain_frame(axes)
+    panels[0].set_ylabel("R²", fontsize=SMALL + 0.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, **LEGEND)
+    return figure
+
+
+def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
+    labels = list(dict.fromkeys(found.row.label for found in rows))
+    for label, colour in zip(labels, (BLUE, ORANGE, DARK), strict=False):
+        points = [
+            (found.row.num_images or 0, value)
+            for found in rows
+            if found.row.label == label
+            and (value := found.task("r2", task)) is not None
+        ]
+        axes.errorbar(
+            [count for count, _ in points],
+            [value.mean for _, value in points],
+            yerr=[value.spread or 0.0 for _, value in points],
+            color=colour,
+            marker="o",
+            ms=4,
+            capsize=2,
+            label=label,
+        )
+    counts = sorted({found.row.num_images for found in rows if found.row.num_images})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.set_xlabel("labelled training images", fontsize=SMALL + 0.5)
+    axes.grid(axis="y", color="#e5e5e5")
+
+
+def _mark(axes: Axes, value: Value, y: float, colour: str) -> None:
+    axes.errorbar(
+        value.mean, y, xerr=value.spread, color=colour, marker="o", ms=5, capsize=2
+    )
+
+
+def _scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
+    """Draw named points with their spreads, each in a colour of its own."""
+    colours = colormaps["viridis"](np.linspace(0.0, 0.9, len(points)))
+    for (x, y, label), colour in zip(points, colours, strict=True):
+        axes.errorbar(
+            x.mean,
+            y.mean,
+            xerr=x.spread,
+            yerr=y.spread,
+            color=colour,
+            marker="o",
+            ms=5,
+            capsize=2,
+        )
+        axes.annotate(
+            label,
+            (x.mean, y.mean),
+            xytext=(5, 4),
+            textcoords="offset points",
+            fontsize=SMALL,
+        )
+    axes.margins(0.12)

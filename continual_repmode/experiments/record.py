@@ -1,0 +1,219 @@
+"""What a finished run leaves for the tables: one small JSON file."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from continual_repmode.analysis.preferences import gate_distances, mean_distances
+from continual_repmode.config.run import RunConfig
+from continual_repmode.errors import UserError
+from continual_repmode.experiments.costs import Costs
+from continual_repmode.measuring import describe_machine
+from continual_repmode.metrics.regression import METRICS
+from continual_repmode.models import RepModeUNet, load_model
+from continual_repmode.results import ExperienceRecord, RunFolder, finite, read_json
+from continual_repmode.runtime import (
+    resolve_device,
+    versions,
+    write_text_atomically,
+)
+
+SCHEMA = {"schema": "continual_repmode.table_run", "schema_version": 1}
+DIGITS = 6
+
+OF_IMAGES = ("mse", "mae", "r2")
+"""The metrics that are kept for every test image."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRecord:
+    """The results of one run, as any table may use them.
+
+    Attributes
+    ----------
+    key : str
+        Hash of the settings.
+    base : str or None
+        Hash of the run whose network this one started from.
+    settings : dict
+        ``group.name`` -> value, see
+        :func:`continual_repmode.experiments.identity.resolved_settings`.
+    tasks : list of str
+        In order of arrival.
+    experiences : list of list of str
+        The tasks of each.
+    metrics : dict
+        Metric -> ``per_task`` (final, mean over test images), ``overall`` (final, in
+        both weightings), ``result_matrix``, ``forgetting`` and ``mean_forgetting``.
+    images : dict
+        Task -> ``names`` of its test images and, per metric, their final values.
+    parameters : dict
+        ``total``, and ``per_task``: what one task has to itself.
+    trained_parameters : list of int
+        Per experience.
+    steps : int
+        Training steps of the whole run.
+    train_s : list of float
+        Seconds of training per experience, with validation.
+    costs : dict
+        See :class:`continual_repmode.experiments.costs.Costs`.
+    gate_distances : dict
+        ``task other`` -> Jensen-Shannon divergence of their gates in bits, averaged
+        over the blocks; empty for a network without gates.
+    machine, versions : dict
+    finished : str
+        Date and time in UTC, ISO 8601.
+    """
+
+    key: str
+    base: str | None
+    settings: dict[str, Any]
+    tasks: list[str]
+    experiences: list[list[str]]
+    metrics: dict[str, dict[str, Any]]
+    images: dict[str, dict[str, list[Any]]]
+    parameters: dict[str, Any]
+    trained_parameters: list[int]
+    steps: int
+    train_s: list[float]
+    costs: dict[str, float | None]
+    gate_distances: dict[str, float]
+    machine: dict[str, str]
+    versions: dict[str, str]
+    finished: str
+
+    def save(self, path: Path) -> None:
+        """Write the record, all at once or not at all; one line per field."""
+        content = finite({**SCHEMA, **asdict(self)})
+        lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in content.items()]
+        write_text_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "RunRecord":
+        """Read a record.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged or of another version.
+        """
+        content = read_json(path)
+        wanted = {item.name for item in fields(cls)}
+        if not (wanted <= content.keys() and SCHEMA.items() <= content.items()):
+            raise UserError(
+                f"{path}: no record of a run that this version can read; remove it, "
+                "and the run is done again"
+            )
+        return cls(**{name: content[name] for name in wanted})
+
+
+def make_record(
+    folder: RunFolder,
+    *,
+    key: str,
+    base: str | None,
+    settings: Mapping[str, Any],
+    config: RunConfig,
+    costs: Costs,
+) -> RunRecord:
+    """Gather what a finished run left in its folder.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Complete.
+    key, base, settings
+        As in :class:`RunRecord`.
+    config : RunConfig
+        Of the run.
+    costs : Costs
+    """
+    results, records = folder.read_results(), folder.records()
+    spent = results["costs"]
+    return RunRecord(
+        key=key,
+        base=base,
+        settings=dict(settings),
+        tasks=results["tasks"],
+        experiences=results["experiences"],
+        metrics={name: _metric(results, name) for name in METRICS},
+        images=_images(records[-1]),
+        parameters=results["parameters"],
+        trained_parameters=[entry["num_trained_parameters"] for entry in spent],
+        steps=records[-1].train_iterations,
+        train_s=[round(entry["wall_time_s"]["train"], 1) for entry in spent],
+        costs=_rounded(asdict(costs)),
+        gate_distances=_gate_distances(folder, records[-1].experience),
+        machine=describe_machine(resolve_device(config.device)),
+        versions=versions(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _metric(results: Mapping[str, Any], name: str) -> dict[str, Any]:
+    metric = results["metrics"][name]
+    matrix, lost = metric["result_matrix"], metric["forgetting"]
+    content: dict[str, Any] = _rounded(
+        {
+            "per_task": dict(zip(results["tasks"], matrix[-1], strict=True)),
+            "overall": {key: all_[-1] for key, all_ in metric["overall"].items()},
+            "result_matrix": matrix,
+            "forgetting": lost["per_task"],
+            "mean_forgetting": lost["mean"],
+        }
+    )
+    return content
+
+
+def _images(record: ExperienceRecord) -> dict[str, dict[str, list[Any]]]:
+    images: dict[str, dict[str, list[Any]]] = {}
+    for row in record.rows:
+        of_task = images.setdefault(row["task"], {k: [] for k in ("names", *OF_IMAGES)})
+        of_task["names"].append(row["image"])
+        for metric in OF_IMAGES:
+            of_task[metric].append(_rounded(row[metric]))
+    return images
+
+
+def _gate_distances(folder: RunFolder, experience: int) -> dict[str, float]:
+    net = load_model(folder.checkpoint(experience))
+    if not isinstance(net, RepModeUNet) or not net.gating_weights():
+        return {}
+    tables = net.gating_weights()
+    return {
+        f"{task} {other}": _rounded(distance)
+        for task, other in combinations(net.task_names, 2)
+        for distance in mean_distances(gate_distances(tables, task, [other])).values()
+    }
+
+
+def _rounded(value: Any) -> Any:
+    """Round every number in a nest to some significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def final_values(
+    record: RunRecord, metric: str, tasks: Iterable[str]
+) -> dict[tuple[str, str], float]:
+    """Return the final value of every test image: (task, image) -> value.
+
+    Images whose metric is not defined are left out.
+    """
+    return {
+        (task, image): value
+        for task in tasks
+        for image, value in zip(
+            record.images[task]["names"], record.images[task][metric], strict=True
+        )
+        if value is not None
+    }

@@ -1,0 +1,302 @@
+"""Writes a table as Markdown and CSV, in the paper's layout."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from continual_repmode.experiments.paper import LABEL, METRICS
+from continual_repmode.experiments.summary import (
+    Difference,
+    RowResults,
+    Value,
+    gain_percent,
+    paired_difference,
+)
+from continual_repmode.experiments.tables import Table
+from continual_repmode.metrics.regression import METRICS as KNOWN_METRICS
+from continual_repmode.tasks import display_name
+
+NONE = "-"
+
+Cells = list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A table with what was measured for it.
+
+    Attributes
+    ----------
+    table : Table
+    rows : tuple of RowResults
+        In the order of the table.
+    tasks : tuple of str
+        What its columns are about: all tasks, or those that arrive later.
+    """
+
+    table: Table
+    rows: tuple[RowResults, ...]
+    tasks: tuple[str, ...]
+
+    def reference_of(self, results: RowResults) -> RowResults:
+        """Return the results to compare with."""
+        name = self.table.reference_of(results.row).name
+        return next(found for found in self.rows if found.row.name == name)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is about tasks that arrive later."""
+        return self.table.layout == "stream"
+
+
+def format_markdown(measured: Measured) -> str:
+    """Return the whole table as Markdown."""
+    table = measured.table
+    parts = [f"# {table.title}", table.about, _origin(measured)]
+    parts += _stream_parts(measured) if measured.is_stream else _joint_parts(measured)
+    parts += ["## Differences", _difference_note(measured), _differences(measured)]
+    if missing := list(_missing(measured)):
+        parts += ["## Missing", "\n".join(missing)]
+    return "\n\n".join(parts) + "\n"
+
+
+def format_csv(measured: Measured) -> str:
+    """Return every number of the table, one per line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = ("table", "group", "row", "label", "task", "quantity")
+    writer.writerow([*header, "mean", "spread", "num_seeds", LABEL])
+    for results in measured.rows:
+        row = results.row
+        for task, quantity, value, published in _quantities(measured, results):
+            names = (measured.table.name, row.group, row.name, row.label)
+            mean, spread = (value.mean, value.spread) if value else (None, None)
+            numbers = (mean, spread, len(results.records), published)
+            writer.writerow([*names, task, quantity, *numbers])
+    return text.getvalue()
+
+
+def _quantities(
+    measured: Measured, results: RowResults
+) -> Iterator[tuple[str, str, Value | None, float | None]]:
+    """Give task, quantity, what was measured and what the paper has."""
+    paper = results.row.paper
+    for metric in METRICS:
+        published = paper.per_task.get(metric, {}) if paper else {}
+        for task in measured.tasks:
+            yield task, metric, results.task(metric, task), published.get(task)
+        overall = paper.overall.get(metric) if paper else None
+        yield "all", metric, results.overall(metric), overall
+        gain = paper.gain_percent.get(metric) if paper else None
+        yield "all", f"{metric}_gain_percent", _gain(measured, results, metric), gain
+        yield "earlier", f"{metric}_forgetting", results.forgetting(metric), None
+    for name in ("step_s", "step_bytes", "volume_s"):
+        yield "", name, results.cost(name), None
+    for name, number in (
+        ("parameters", results.parameters()),
+        ("parameters_per_task", results.parameters_per_task()),
+    ):
+        yield "", name, None if number is None else Value(number, None), None
+
+
+def _origin(measured: Measured) -> str:
+    """Say what ran where and when."""
+    records = [record for found in measured.rows for record in found.records.values()]
+    if not records:
+        return "No run is done yet."
+    seeds = sorted({seed for found in measured.rows for seed in found.records})
+    machines = sorted(
+        {", ".join(f"{k} {v}" for k, v in record.machine.items()) for record in records}
+    )
+    torch = sorted({record.versions["torch"] for record in records})
+    dates = sorted(record.finished[:10] for record in records)
+    days = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    return (
+        f"{len(records)} runs, seeds {', '.join(map(str, seeds))}; {days}; "
+        f"torch {', '.join(torch)}; {'; '.join(machines)}. Mean ± standard deviation "
+        f"over seeds. Columns “{LABEL}” are there for orientation only."
+    )
+
+
+def _joint_parts(measured: Measured) -> list[str]:
+    parts = ["## All tasks", _joint_overview(measured)]
+    for metric in METRICS:
+        label = KNOWN_METRICS[metric].label
+        parts += [f"## {label} of each task", _per_task(measured, metric)]
+        if any(found.row.paper and found.row.paper.per_task for found in measured.rows):
+            parts += [f"{label}, {LABEL}:", _per_task_of_paper(measured, metric)]
+    return parts
+
+
+def _joint_overview(measured: Measured) -> str:
+    labels = [KNOWN_METRICS[metric].label for metric in METRICS]
+    header = [*_heading(measured), *labels]
+    reference = measured.table.row(measured.table.reference).label
+    header += [f"{label} gain over {reference} (%)" for label in labels]
+    header += [*_COST_HEADER, "seeds", *(f"{label}, {LABEL}" for label in labels)]
+    lines = []
+    for found in measured.rows:
+        paper = found.row.paper.overall if found.row.paper else {}
+        lines.append(
+            [*_names(measured, found)]
+            + [_number(found.overall(metric)) for metric in METRICS]
+            + [_number(_gain(measured, found, metric), 2) for metric in METRICS]
+            + [*_cost_cells(found), str(len(found.records))]
+            + [_published(paper.get(metric)) for metric in METRICS]
+        )
+    return _grid(header, lines)
+
+
+def _per_task(measured: Measured, metric: str) -> str:
+    header = [*_heading(measured), *map(display_name, measured.tasks), "All"]
+    lines = [
+        [*_names(measured, found)]
+        + [_number(found.task(metric, task)) for task in measured.tasks]
+        + [_number(found.overall(metric))]
+        for found in measured.rows
+    ]
+    return _grid(header, lines)
+
+
+def _per_task_of_paper(measured: Measured, metric: str) -> str:
+    header = [*_heading(measured), *map(display_name, measured.tasks), "All"]
+    lines = [
+        [*_names(measured, found)]
+        + [_published(paper.per_task[metric].get(task)) for task in measured.tasks]
+        + [_published(paper.overall.get(metric))]
+        for found in measured.rows
+        if (paper := found.row.paper) and paper.per_task
+    ]
+    return _grid(header, lines)
+
+
+def _stream_parts(measured: Measured) -> list[str]:
+    columns = [(task, metric) for task in measured.tasks for metric in METRICS]
+    titles = [f"{display_name(t)} {KNOWN_METRICS[m].label}" for t, m in columns]
+    published = any(found.row.paper for found in measured.rows)
+    header = [*_heading(measured), *titles, "forgetting MSE", "forgetting R²"]
+    header += ["parameters per task", *_COST_HEADER, "seeds"]
+    header += [f"{title}, {LABEL}" for title in titles] if published else []
+    lines = []
+    for found in measured.rows:
+        paper = found.row.paper.per_task if found.row.paper else {}
+        line = [
+            *_names(measured, found),
+            *(_number(found.task(metric, task)) for task, metric in columns),
+            *(_number(found.forgetting(metric)) for metric in ("mse", "r2")),
+            _count(found.parameters_per_task()),
+            *_cost_cells(found),
+            str(len(found.records)),
+        ]
+        if published:
+            line += [_published(paper.get(m, {}).get(task)) for task, m in columns]
+        lines.append(line)
+    note = (
+        "Forgetting: mean over the tasks learned before the last one, their best "
+        "earlier score against the final one; positive is worse, 0 is exactly nothing."
+    )
+    return ["## New tasks, and what the earlier ones lost", note, _grid(header, lines)]
+
+
+_COST_HEADER = ("parameters", "s per step", "MB per step", "s per volume")
+
+
+def _cost_cells(found: RowResults) -> Cells:
+    return [
+        _count(found.parameters()),
+        _number(found.cost("step_s"), 3),
+        _number(found.cost("step_bytes"), 0, scale=1e-6),
+        _number(found.cost("volume_s"), 3),
+    ]
+
+
+def _gain(measured: Measured, found: RowResults, metric: str) -> Value | None:
+    better = 1 if KNOWN_METRICS[metric].higher_is_better else -1
+    return gain_percent(found, measured.reference_of(found), metric, better)
+
+
+def _difference_note(measured: Measured) -> str:
+    what = "the new tasks" if measured.is_stream else "all tasks"
+    return (
+        f"MSE of every test image of {what} against the same image and seed of the "
+        "reference row, ± standard error over the images. “Larger than its spread”: "
+        "all seeds agree in sign, and the mean exceeds twice that error and, with "
+        "several seeds, their standard deviation."
+    )
+
+
+def _differences(measured: Measured) -> str:
+    header = [*_heading(measured), "reference", "MSE difference", "standard deviation "]
+    header[-1] += "over seeds"
+    header += ["seeds of equal sign", "images", "in words"]
+    lines = []
+    for found in measured.rows:
+        reference = measured.reference_of(found)
+        if reference is found:
+            continue
+        tasks = measured.tasks if measured.is_stream else None
+        difference = paired_difference(found, reference, "mse", tasks)
+        names = [*_names(measured, found), reference.row.label]
+        lines.append(names + _difference_cells(difference))
+    return _grid(header, lines)
+
+
+def _difference_cells(difference: Difference | None) -> Cells:
+    if difference is None:
+        return [NONE, NONE, NONE, NONE, "not measured"]
+    spread = difference.seed_spread
+    return [
+        f"{difference.mean:+.4f} ± {difference.error:.4f}",
+        NONE if spread is None else f"{spread:.4f}",
+        f"{difference.num_same_sign} of {difference.num_seeds}",
+        str(difference.num_images),
+        in_words(difference),
+    ]
+
+
+def in_words(difference: Difference) -> str:
+    """Say whether an error differs by more than its spread."""
+    if not difference.is_larger_than_spread:
+        return "no difference larger than its spread"
+    better = "better" if difference.mean < 0 else "worse"
+    return f"{better}, larger than its spread"
+
+
+def _missing(measured: Measured) -> Iterator[str]:
+    for found in measured.rows:
+        for seed, reason in found.missing.items():
+            yield f"- {found.row.label} (`{found.row.name}`), seed {seed}: {reason}"
+
+
+def _heading(measured: Measured) -> Cells:
+    grouped = any(found.row.group for found in measured.rows)
+    return ["group", "row"] if grouped else ["row"]
+
+
+def _names(measured: Measured, found: RowResults) -> Cells:
+    label = found.row.label
+    return [found.row.group, label] if len(_heading(measured)) == 2 else [label]
+
+
+def _number(value: Value | None, digits: int = 4, *, scale: float = 1.0) -> str:
+    if value is None:
+        return NONE
+    if value.mean == 0 and not value.spread:
+        return "0"
+    text = f"{value.mean * scale:.{digits}f}"
+    spread = value.spread
+    return text if spread is None else f"{text} ± {spread * scale:.{digits}f}"
+
+
+def _count(number: int | None) -> str:
+    return NONE if number is None else f"{number:,}"
+
+
+def _published(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
+
+
+def _grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

@@ -1,0 +1,66 @@
+"""Gathers the records of a table and writes its files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from continual_repmode.analysis.plots import save_figure
+from continual_repmode.experiments.campaign import Places, PlannedRun
+from continual_repmode.experiments.figures import draw
+from continual_repmode.experiments.rendering import (
+    Measured,
+    format_csv,
+    format_markdown,
+)
+from continual_repmode.experiments.summary import RowResults
+from continual_repmode.experiments.tables import Row, Table
+from continual_repmode.runtime import write_text_atomically
+
+
+def gather(
+    table: Table, planned: Mapping[str, Sequence[PlannedRun]], places: Places
+) -> Measured:
+    """Read what is there of a table.
+
+    Parameters
+    ----------
+    table : Table
+    planned : mapping of str to sequence of PlannedRun
+        Name of each row -> its runs.
+    places : Places
+
+    Raises
+    ------
+    UserError
+        If a record is damaged.
+    """
+    experiences = planned[table.reference][0].settings["scenario.experiences"]
+    chosen = experiences[1:] if table.layout == "stream" else experiences
+    return Measured(
+        table=table,
+        rows=tuple(_results(row, planned[row.name], places) for row in table.rows),
+        tasks=tuple(task for tasks in chosen for task in tasks),
+    )
+
+
+def write_table(measured: Measured, folder: Path) -> list[Path]:
+    """Write a table as Markdown and CSV, and its figure; return the files."""
+    name = measured.table.name
+    texts = {
+        folder / f"{name}.md": format_markdown(measured),
+        folder / f"{name}.csv": format_csv(measured),
+    }
+    for path, text in texts.items():
+        write_text_atomically(path, text)
+    figure = draw(measured)
+    if figure is None:
+        return list(texts)
+    return [*texts, save_figure(figure, folder / "figures" / f"{name}.png")]
+
+
+def _results(row: Row, runs: Sequence[PlannedRun], places: Places) -> RowResults:
+    found = {run.seed: places.find(run) for run in runs}
+    return RowResults(
+        row=row,
+        records={seed: record for seed, record in found.items() if record is not None},
+        missing={r.seed: places.reason(r) for r in runs if found[r.seed] is None},
+    )

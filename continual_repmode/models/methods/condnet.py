@@ -1,0 +1,175 @@
+"""CondNet: the task enters as a constant channel (Dmitriev & Kaufman, CVPR 2019).
+
+"Learning Multi-Class Segmentations From Single-Class Datasets": a task is mapped to one
+number, and a constant feature map of it is concatenated to the input of convolutions;
+conditioning the decoder did best there. Backbone, places and numbers are our adaptation
+(the published hash values are unknown).
+
+Away from the borders such a channel is a bias per output channel that is proportional
+to the number: all tasks lie on one line. In training mode, batch normalization cancels
+that bias in a batch of a single task, so batches should mix tasks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from continual_repmode.errors import UserError
+from continual_repmode.models.conv_units import UnitSpec, plain_unit
+from continual_repmode.models.methods.output_head import build_output, grow_output
+from continual_repmode.models.methods.task_parts import FRESH
+from continual_repmode.models.spatial import Axes
+from continual_repmode.models.task_groups import TaskGroups
+from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.models.unet3d import UNet3d
+from continual_repmode.tasks import TASKS
+
+
+class ConditionedUnit(nn.Module):
+    """A plain unit with the number of the task as one more input channel, the last.
+
+    Parameters
+    ----------
+    spec : UnitSpec
+        What the topology asks for, without the further channel.
+    kernel_size : int
+    numbers : mapping of str to float
+        The number of each task; looked up at every call, so it may grow.
+    """
+
+    def __init__(
+        self, spec: UnitSpec, kernel_size: int, numbers: Mapping[str, float]
+    ) -> None:
+        super().__init__()
+        self.unit = plain_unit(
+            replace(spec, in_channels=spec.in_channels + 1), kernel_size
+        )
+        self.numbers = numbers
+
+    def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
+        """Map features (B, I, Z, Y, X), sorted by task, to (B, O, Z, Y, X)."""
+        one_channel = (0, 0, 0, 0, 0, 0, 0, 1)
+        conditioned = groups.map(
+            lambda task, rows: F.pad(rows, one_channel, value=self.numbers[task]),
+            features,
+        )
+        result: Tensor = self.unit(conditioned, groups)
+        return result
+
+
+class CondNet(TaskNetwork):
+    """A plain U-Net whose decoder is told the task by constant channels.
+
+    Parameters
+    ----------
+    task_names : sequence of str
+        Names of the S base tasks; a task label is a position in it.
+    width : int
+        Channels of the first level; each level below has twice as many.
+    depth : int
+        Number of times the resolution is halved.
+    kernel_size : int
+        Odd extent of the kernels.
+    head : {"shared", "per_task"}
+        One output convolution, or one for each task (unknown which one the paper ran;
+        shared as published).
+    where : {"all", "first"}
+        Which convolutions of each decoder level get the channel: both (our adaptation)
+        or the first.
+    scale : float
+        Factor of the numbers (our adaptation).
+    in_channels, out_channels : int
+    axes : {"ZYX", "YX"}
+        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
+    """
+
+    owned = ("head",)
+    reserved_names = (FRESH,)
+
+    def __init__(
+        self,
+        task_names: Sequence[str] = TASKS,
+        width: int = 32,
+        depth: int = 4,
+        kernel_size: int = 5,
+        head: str = "shared",
+        where: str = "all",
+        scale: float = 1.0,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        axes: Axes = "ZYX",
+    ) -> None:
+        super().__init__(
+            task_names,
+            width=width,
+            depth=depth,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            axes=axes,
+            kernel_size=kernel_size,
+            head=head,
+            where=where,
+            scale=scale,
+        )
+        if where not in ("all", "first"):
+            raise UserError(f"where {where!r}: use 'all' or 'first'")
+        self._kernel_size, self._head, self._scale = kernel_size, head, scale
+        self._places = ("conv1",) if where == "first" else ("conv1", "conv2")
+        self._num_base_tasks = len(self.task_names)
+        self.numbers: dict[str, float] = {
+            name: self._number(label) for label, name in enumerate(self.task_names)
+        }
+        self.unet = UNet3d(width, depth, in_channels, out_channels, axes, self._unit)
+        self.to(memory_format=torch.channels_last_3d)
+
+    def add_task(  # type: ignore[override]  # names its option
+        self, name: str, *, init: str = FRESH
+    ) -> int:
+        """Continue the line of numbers for a new task and return its label.
+
+        Parameters
+        ----------
+        name : str
+        init : str
+            Start of its head with ``head="per_task"``: ``"fresh"``, or the name of a
+            known task whose head is copied.
+
+        Raises
+        ------
+        UserError
+            If the name is taken or not a name, or ``init`` is not as above. The network
+            is then unchanged.
+        """
+        return super().add_task(name, init=init)
+
+    def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
+        """Predict a batch that is sorted by task."""
+        prediction: Tensor = self.unet(signal, groups)
+        return prediction
+
+    def _number(self, label: int) -> float:
+        """Return H(l) = -1 + 2 l / (S - 1), times the scale (our adaptation).
+
+        An added task continues the line with the same spacing, above 1. A network of
+        one base task starts at 0 and goes on in steps of 2.
+        """
+        if self._num_base_tasks == 1:
+            return self._scale * 2.0 * label
+        return self._scale * (2.0 * label / (self._num_base_tasks - 1) - 1.0)
+
+    def _grow(  # type: ignore[override]  # names its option
+        self, name: str, *, init: str
+    ) -> None:
+        grow_output(self.unet.output, name, init)
+        self.numbers[name] = self._number(len(self.task_names))
+
+    def _unit(self, spec: UnitSpec) -> nn.Module:
+        if spec.role == "output":
+            return build_output(spec, self._kernel_size, self._head, self.task_names)
+        level, _, place = spec.name.partition(".")
+        if level.startswith("decoder") and place in self._places:
+            return ConditionedUnit(spec, self._kernel_size, self.numbers)
+        return plain_unit(spec, self._kernel_size)

@@ -1,0 +1,88 @@
+"""DoDNet: the output head is generated per sample (Zhang et al., CVPR 2021).
+
+"DoDNet: Learning to Segment Multi-Organ and Tumors from Multiple Partially Labeled
+Datasets". Encoder and decoder do not know the task; a controller makes the kernels of a
+tiny head from the bottleneck features and the task. Our adaptation: the shared
+backbone, whose features follow an activation and so go to the controller and the head
+as they are (a normalization and an activation precede both in the published network),
+one output channel instead of two, and no output activation.
+
+The kernels depend on the patch, so in a large volume each window has its own head.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from continual_repmode.models.conv_units import UnitSpec, plain_unit
+from continual_repmode.models.methods.dynamic_head import (
+    HIDDEN,
+    DynamicHead,
+    hidden_output,
+)
+from continual_repmode.models.spatial import Axes, crop_like
+from continual_repmode.models.task_groups import TaskGroups
+from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.models.unet3d import UNet3d
+from continual_repmode.tasks import TASKS
+
+
+class DoDNet(TaskNetwork):
+    """A plain U-Net with a generated head.
+
+    Parameters
+    ----------
+    task_names : sequence of str
+        Names of the base tasks; a task label is a position in it.
+    width : int
+        Channels of the first level; each level below has twice as many.
+    depth : int
+        Number of times the resolution is halved.
+    kernel_size : int
+        Odd extent of the kernels.
+    in_channels, out_channels : int
+    axes : {"ZYX", "YX"}
+        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
+    """
+
+    owned = ("column",)
+
+    def __init__(
+        self,
+        task_names: Sequence[str] = TASKS,
+        width: int = 32,
+        depth: int = 4,
+        kernel_size: int = 5,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        axes: Axes = "ZYX",
+    ) -> None:
+        super().__init__(
+            task_names,
+            width=width,
+            depth=depth,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            axes=axes,
+            kernel_size=kernel_size,
+        )
+        self._kernel_size = kernel_size
+        self.unet = UNet3d(width, depth, in_channels, HIDDEN, axes, self._unit)
+        self.head = DynamicHead(width << depth, self.task_names, out_channels)
+        self.to(memory_format=torch.channels_last_3d)
+
+    def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
+        """Predict a batch that is sorted by task."""
+        context, skips = self.unet.encode(self.unet.prepare(signal), groups)
+        hidden = self.unet.output(self.unet.decode(context, skips, groups), groups)
+        return crop_like(self.head(hidden, context, groups), signal)
+
+    def _grow(self, name: str) -> None:  # type: ignore[override]  # has no options
+        """Add one column of the controller."""
+        self.head.controller.add_task(name)
+
+    def _unit(self, spec: UnitSpec) -> nn.Module:
+        if spec.role == "output":
+            return hidden_output(spec)
+        return plain_unit(spec, self._kernel_size)

@@ -1,0 +1,99 @@
+"""Multi-Net: an independent plain U-Net per task; with two options, the fnet."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor
+
+from continual_repmode.models.conv_units import plain_unit
+from continual_repmode.models.methods.task_parts import FRESH, TaskParts
+from continual_repmode.models.spatial import Axes
+from continual_repmode.models.task_groups import TaskGroups
+from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.models.unet3d import UNet3d
+from continual_repmode.tasks import TASKS
+
+
+class MultiNet(TaskNetwork):
+    """The individual networks that every other method is measured against (Table 1).
+
+    Each network sees the images of its own task only, and only those whose tasks are in
+    a batch are run. Multi-Net of the paper is the label-free predictor of Ounkomol et
+    al. (Nature Methods 2018), trained once per task. That predictor's public code
+    (AllenCellModeling/pytorch_fnet) has the topology of this U-Net with 3x3x3 kernels
+    and biases before its batch normalization: ``kernel_size=3, bias=True`` gives this
+    *fnet*. Which kernel size the paper used for its plain networks is unknown; the
+    default, 5x5x5 without biases as in RepMode's code, is our adaptation.
+
+    Parameters
+    ----------
+    task_names : sequence of str
+        Names of the first tasks; a task label is a position in it.
+    width : int
+        Channels of the first level; each level below has twice as many.
+    depth : int
+        Number of times the resolution is halved.
+    kernel_size : int
+        Odd extent of the kernels that keep the resolution.
+    bias : bool
+        Whether the convolutions, those for sampling included, have biases.
+    in_channels, out_channels : int
+    axes : {"ZYX", "YX"}
+        ``"YX"``: kernels and sampling leave Z alone.
+    """
+
+    owned = ("net",)
+    reserved_names = (FRESH,)
+
+    def __init__(
+        self,
+        task_names: Sequence[str] = TASKS,
+        width: int = 32,
+        depth: int = 4,
+        kernel_size: int = 5,
+        bias: bool = False,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        axes: Axes = "ZYX",
+    ) -> None:
+        super().__init__(
+            task_names,
+            width=width,
+            depth=depth,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            axes=axes,
+            kernel_size=kernel_size,
+            bias=bias,
+        )
+        unit = partial(plain_unit, kernel_size=kernel_size, bias=bias)
+        make = partial(UNet3d, width, depth, in_channels, out_channels, axes, unit)
+        self.nets = TaskParts("net", self.task_names, make)
+
+    def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
+        """Predict a batch that is sorted by task."""
+        prediction: Tensor = self.nets(signal, groups)
+        return prediction
+
+    def add_task(  # type: ignore[override]  # names its options
+        self, name: str, *, init: str = FRESH
+    ) -> int:
+        """Add a network for a new task and return the task's label.
+
+        Parameters
+        ----------
+        name : str
+        init : str
+            ``"fresh"`` (individual training), or the name of a known task whose network
+            is copied and can then be fine-tuned.
+
+        Raises
+        ------
+        UserError
+            If the name is taken or not a name, or ``init`` is not as above. The network
+            is then unchanged.
+        """
+        return super().add_task(name, init=init)
+
+    def _grow(self, name: str, *, init: str) -> None:  # type: ignore[override]
+        self.nets.add_task(name, init)

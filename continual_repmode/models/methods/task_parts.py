@@ -1,0 +1,79 @@
+"""Modules of which every task has one of its own."""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from continual_repmode.errors import UserError
+from continual_repmode.models.task_groups import TaskGroups
+
+FRESH = "fresh"
+"""How the part of a new task starts, unless it copies that of a known task."""
+
+
+class TaskParts(nn.Module):
+    """One module per task, called ``<what>_<task>``; a sample passes that of its task.
+
+    Parts of tasks that are absent from a batch are not run: their gradients stay None,
+    so an optimizer skips them instead of moving them by its momentum.
+
+    Parameters
+    ----------
+    what : str
+        First half of the names.
+    tasks : sequence of str
+        Names of the first tasks.
+    make : callable without arguments
+        Builds one part with fresh parameters; kept for tasks that come later.
+    """
+
+    def __init__(
+        self, what: str, tasks: Sequence[str], make: Callable[[], nn.Module]
+    ) -> None:
+        super().__init__()
+        self._what = what
+        self._make = make
+        for task in tasks:
+            self.add_module(f"{what}_{task}", make())
+        self.to(memory_format=torch.channels_last_3d)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that have a part, in the order in which they came."""
+        return tuple(name.removeprefix(f"{self._what}_") for name in self._modules)
+
+    def forward(self, batch: Tensor, groups: TaskGroups) -> Tensor:
+        """Map a batch (B, ...), sorted by task, each row by the part of its task."""
+        return groups.map(lambda task, rows: self.of(task)(rows), batch)
+
+    def of(self, task: str) -> nn.Module:
+        """Return the part of a task."""
+        return self.get_submodule(f"{self._what}_{task}")
+
+    def add_task(self, name: str, init: str = FRESH) -> None:
+        """Add the part of a new task; it is trainable.
+
+        Parameters
+        ----------
+        name : str
+            Name of the new task.
+        init : str
+            ``"fresh"``, or the name of a known task whose part is copied with all that
+            it has learned.
+
+        Raises
+        ------
+        UserError
+            If ``init`` is neither; nothing has changed then.
+        """
+        if init not in (FRESH, *self.tasks):
+            raise UserError(
+                f"init {init!r}: use {FRESH!r} or a known task "
+                f"({', '.join(self.tasks)}) to copy"
+            )
+        part = self._make() if init == FRESH else copy.deepcopy(self.of(init))
+        part.to(next(self.parameters())).to(memory_format=torch.channels_last_3d)
+        part.requires_grad_(True).train(self.training)
+        self.add_module(f"{self._what}_{name}", part)

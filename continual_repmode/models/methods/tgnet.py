@@ -1,0 +1,204 @@
+"""TGNet: DoDNet whose encoder and skips are gated by the task too.
+
+Wu, Pang & Sowmya, "Tgnet: A Task-Guided Network Architecture for Multi-Organ and Tumour
+Segmentation from Partially Labelled Datasets", ISBI 2022: task-guided residual blocks
+and attention modules fuse features with the task and suppress unrelated ones. Its exact
+layers are unknown; the blocks and gates here are our adaptation, built from what the
+abstract and the paper (Sec. 4.2) say, on DoDNet's head.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from continual_repmode.models.conv_units import (
+    ConvUnit,
+    UnitSpec,
+    build_conv,
+    plain_unit,
+)
+from continual_repmode.models.methods.dynamic_head import (
+    HIDDEN,
+    DynamicHead,
+    hidden_output,
+)
+from continual_repmode.models.methods.task_linear import TaskLinear
+from continual_repmode.models.spatial import Axes, crop_like
+from continual_repmode.models.task_groups import TaskGroups
+from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.models.task_norm import TaskNorm
+from continual_repmode.models.unet3d import Bottleneck, EncoderLevel, UNet3d
+from continual_repmode.tasks import TASKS
+
+
+class ChannelGate(nn.Module):
+    """A factor in (0, 1) per channel, from the content and the task of a sample.
+
+    That is ``sigmoid(W2 ReLU(W1 [GAP(features) ; one-hot(task)]))`` with biases and
+    max(1, C // 4) hidden units (our adaptation).
+
+    Parameters
+    ----------
+    channels : int
+        Channels C of the features.
+    tasks : sequence of str
+    """
+
+    def __init__(self, channels: int, tasks: Sequence[str]) -> None:
+        super().__init__()
+        hidden = max(1, channels // 4)
+        self.squeeze = TaskLinear(channels, hidden, tasks)
+        self.excite = nn.Linear(hidden, channels)
+
+    def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
+        """Return the factors, shape (B, C, 1, 1, 1), of features (B, C, Z, Y, X)."""
+        hidden = F.relu(self.squeeze(features.mean(dim=(2, 3, 4)), groups))
+        gate: Tensor = self.excite(hidden).sigmoid()
+        return gate[:, :, None, None, None]
+
+
+class GuidedBlock(nn.Module):
+    """Two convolutions, gated by the task, beside a shortcut (our adaptation).
+
+    ``ReLU(g * v + shortcut(x))`` with ``v = conv2(conv1(x))`` and ``g`` the gate of
+    ``v``; ``conv2`` and the shortcut end in batch normalization without activation.
+
+    Parameters
+    ----------
+    conv1, conv2, shortcut : nn.Module
+        Units.
+    gate : ChannelGate
+    """
+
+    def __init__(
+        self, conv1: nn.Module, conv2: nn.Module, shortcut: nn.Module, gate: ChannelGate
+    ) -> None:
+        super().__init__()
+        self.conv1 = conv1
+        self.conv2 = conv2
+        self.shortcut = shortcut
+        self.gate = gate
+
+    def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
+        """Map features (B, I, Z, Y, X), sorted by task, to (B, O, Z, Y, X)."""
+        refined: Tensor = self.conv2(self.conv1(features, groups), groups)
+        guided = self.gate(refined, groups) * refined
+        return F.relu_(guided + self.shortcut(features, groups))
+
+
+class GuidedEncoderLevel(nn.Module):
+    """A guided block at one resolution, then halve it.
+
+    Parameters
+    ----------
+    block : GuidedBlock
+    down : nn.Module
+        Unit.
+    """
+
+    def __init__(self, block: GuidedBlock, down: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.down = down
+
+    def forward(self, features: Tensor, groups: TaskGroups) -> tuple[Tensor, Tensor]:
+        """Return the features of this level (the skip) and those for the next one."""
+        skip = self.block(features, groups)
+        return skip, self.down(skip, groups)
+
+
+class TGNet(TaskNetwork):
+    """A U-Net with guided encoder, bottleneck and skips and a generated head.
+
+    Parameters
+    ----------
+    task_names : sequence of str
+        Names of the base tasks; a task label is a position in it.
+    width : int
+        Channels of the first level; each level below has twice as many.
+    depth : int
+        Number of times the resolution is halved.
+    kernel_size : int
+        Odd extent of the kernels.
+    in_channels, out_channels : int
+    axes : {"ZYX", "YX"}
+        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
+    """
+
+    owned = ("column",)
+
+    def __init__(
+        self,
+        task_names: Sequence[str] = TASKS,
+        width: int = 32,
+        depth: int = 4,
+        kernel_size: int = 5,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        axes: Axes = "ZYX",
+    ) -> None:
+        super().__init__(
+            task_names,
+            width=width,
+            depth=depth,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            axes=axes,
+            kernel_size=kernel_size,
+        )
+        self._kernel_size = kernel_size
+        self.unet = UNet3d(width, depth, in_channels, HIDDEN, axes, self._unit)
+        self._guide_levels()
+        self.skip_gates = nn.ModuleList(
+            ChannelGate(width << level, self.task_names) for level in range(depth)
+        )
+        self.head = DynamicHead(width << depth, self.task_names, out_channels)
+        self.to(memory_format=torch.channels_last_3d)
+
+    def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
+        """Predict a batch that is sorted by task."""
+        context, skips = self.unet.encode(self.unet.prepare(signal), groups)
+        guided = [
+            gate(skip, groups) * skip
+            for gate, skip in zip(self.skip_gates, skips, strict=True)
+        ]
+        hidden = self.unet.output(self.unet.decode(context, guided, groups), groups)
+        return crop_like(self.head(hidden, context, groups), signal)
+
+    def _grow(self, name: str) -> None:  # type: ignore[override]  # has no options
+        """Add one column to the controller and to every gate."""
+        for module in self.modules():
+            if isinstance(module, TaskLinear):
+                module.add_task(name)
+
+    def _unit(self, spec: UnitSpec) -> nn.Module:
+        if spec.role == "output":
+            return hidden_output(spec)
+        level, _, place = spec.name.partition(".")
+        if place == "conv2" and not level.startswith("decoder"):
+            return self._linear_unit(spec, self._kernel_size)
+        return plain_unit(spec, self._kernel_size)
+
+    def _linear_unit(self, spec: UnitSpec, kernel_size: int) -> ConvUnit:
+        norm = TaskNorm(spec.out_channels)
+        return ConvUnit(build_conv(spec, kernel_size), norm, activate=False)
+
+    def _guide_levels(self) -> None:
+        """Put guided blocks in place of the encoder levels and the bottleneck."""
+        below = self.in_channels
+        for index in range(self.depth + 1):
+            channels = self.width << index
+            name = f"encoder{index + 1}" if index < self.depth else "bottleneck"
+            level = self.unet.get_submodule(name)
+            assert isinstance(level, EncoderLevel | Bottleneck)
+            spec = UnitSpec(f"{name}.shortcut", "conv", below, channels, self.axes)
+            shortcut = self._linear_unit(spec, kernel_size=1)
+            gate = ChannelGate(channels, self.task_names)
+            block = GuidedBlock(level.conv1, level.conv2, shortcut, gate)
+            guided: nn.Module = block
+            if isinstance(level, EncoderLevel):
+                guided = GuidedEncoderLevel(block, level.down)
+            self.unet.add_module(name, guided)
+            below = channels

@@ -1,0 +1,241 @@
+"""What every task-conditioned network here is, whatever its method.
+
+A network knows its tasks by name; the position of a name is the task label. It predicts
+a batch that mixes tasks, may grow by a task, and can be rebuilt from a description.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from continual_repmode.errors import UserError
+from continual_repmode.models.spatial import Axes, Size3, per_axis
+from continual_repmode.models.task_groups import TaskGroups, group_by_task
+from continual_repmode.tasks import check_task_name
+
+
+class TaskNetwork(nn.Module, ABC):
+    """A U-Net whose prediction depends on the task of each sample.
+
+    Modules, parameters and buffers that belong to one task are called
+    ``<what>_<task>``, with ``<what>`` among :attr:`owned`.
+
+    Parameters
+    ----------
+    task_names : sequence of str
+        Names of the base tasks; a task label is a position in it.
+    width : int
+        Channels of the first level; each level below has twice as many.
+    depth : int
+        Number of times the resolution is halved.
+    in_channels, out_channels : int
+    axes : {"ZYX", "YX"}
+        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
+    **options
+        Further arguments of the method, as plain JSON values; kept for
+        :meth:`architecture`.
+
+    Attributes
+    ----------
+    side_predictions : tuple of Tensor, each of shape (B, C_out, Z, Y, X)
+        Further predictions of the last batch in training mode, for deep supervision;
+        empty for most methods.
+    side_weight : float
+        Weight of their mean loss, beside that of the prediction.
+    """
+
+    owned: ClassVar[tuple[str, ...]] = ()
+    reserved_names: ClassVar[tuple[str, ...]] = ()
+
+    side_predictions: tuple[Tensor, ...] = ()
+    side_weight: float = 0.0
+
+    def __init__(
+        self,
+        task_names: Sequence[str],
+        *,
+        width: int,
+        depth: int,
+        in_channels: int,
+        out_channels: int,
+        axes: Axes,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self._task_names: tuple[str, ...] = ()
+        for name in task_names:
+            self._check_new_name(name)
+            self._task_names += (name,)
+        if not self._task_names:
+            raise UserError("task_names is empty; name at least one task")
+        self.width, self.depth = width, depth
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.axes: Axes = axes
+        self._options = options
+        self._extensions: list[dict[str, Any]] = []
+
+    @abstractmethod
+    def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
+        """Predict a batch that is sorted by task; shapes as for :meth:`forward`."""
+
+    @abstractmethod
+    def _grow(self, name: str, **options: Any) -> None:
+        """Make what a new task needs; on a UserError nothing has changed."""
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Names of all tasks; the index is the task label."""
+        return self._task_names
+
+    @property
+    def divisor(self) -> Size3:
+        """What the sides (Z, Y, X) of a training patch must be multiples of."""
+        return per_axis(2**self.depth, self.axes)
+
+    def forward(self, signal: Tensor, task_labels: Tensor | int) -> Tensor:
+        """Predict the target of each sample's task.
+
+        Parameters
+        ----------
+        signal : Tensor, shape (B, C_in, Z, Y, X)
+            Transmitted light, normalized. In training mode the sides must be multiples
+            of :attr:`divisor`; in evaluation mode others are mirrored at their far end
+            and the prediction is cropped back.
+        task_labels : Tensor of integers, shape (B,), or int
+            Any mixture of tasks, or one label for all samples.
+
+        Returns
+        -------
+        Tensor, shape (B, C_out, Z, Y, X)
+
+        Raises
+        ------
+        UserError
+            If a shape, a dtype or a label is not as above.
+        """
+        groups = group_by_task(task_labels, len(signal), self._task_names)
+        prediction = groups.unsort(self.run(groups.sort(signal), groups))
+        self.side_predictions = tuple(map(groups.unsort, self.side_predictions))
+        return prediction
+
+    def task_label(self, name: str) -> int:
+        """Return the label of a task.
+
+        Raises
+        ------
+        UserError
+            If this network does not know the task.
+        """
+        if name not in self._task_names:
+            raise UserError(
+                f"task {name!r} is unknown to this network; it knows "
+                f"{', '.join(self._task_names)}"
+            )
+        return self._task_names.index(name)
+
+    def task_name(self, task: str | int) -> str:
+        """Return the name of a task given by name or label, checked like the label."""
+        if isinstance(task, str):
+            return self._task_names[self.task_label(task)]
+        if not 0 <= task < len(self._task_names):
+            raise UserError(
+                f"task label {task} is out of range: this network knows "
+                f"{len(self._task_names)} tasks"
+            )
+        return self._task_names[task]
+
+    def add_task(self, name: str, **options: Any) -> int:
+        """Extend the network by a task and return its label.
+
+        Everything stays trainable: what protects the old tasks is up to the strategy.
+
+        Parameters
+        ----------
+        name : str
+            Name of the new task.
+        **options
+            Of the method, as plain JSON values.
+
+        Raises
+        ------
+        UserError
+            If the name is taken or not a name, an option is unknown, or the method
+            cannot take a new task. The network is then unchanged.
+        """
+        self._check_new_name(name)
+        self._grow(name, **options)
+        self._task_names += (name,)
+        self._extensions.append({"name": name, **options})
+        return self.task_label(name)
+
+    def task_state(self, task: str | int) -> dict[str, Tensor]:
+        """Return a copy of all tensors that decide the predictions of one task."""
+        task = self.task_name(task)
+        foreign = {part for other in self._task_names for part in self._parts(other)}
+        foreign -= self._parts(task)
+        return {
+            name: tensor.detach().clone()
+            for name, tensor in self.state_dict().items()
+            if not foreign & set(name.split("."))
+        }
+
+    def num_task_parameters(self, task: str | int) -> int:
+        """Count the parameters that one task has to itself."""
+        parts = self._parts(self.task_name(task))
+        return sum(
+            parameter.numel()
+            for name, parameter in self.named_parameters()
+            if parts & set(name.split("."))
+        )
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what :meth:`from_architecture` needs, as plain JSON values."""
+        return {
+            "network": type(self).__name__,
+            "task_names": list(self._task_names[: -len(self._extensions) or None]),
+            "width": self.width,
+            "depth": self.depth,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "axes": self.axes,
+            **self._options,
+            "extensions": [dict(extension) for extension in self._extensions],
+        }
+
+    @classmethod
+    def from_architecture(cls, architecture: dict[str, Any]) -> Self:
+        """Build a network of the same structure with fresh parameters.
+
+        Raises
+        ------
+        UserError
+            If the description is incomplete or of another kind of network.
+        """
+        arguments = dict(architecture)
+        try:
+            network = arguments.pop("network")
+            extensions = [dict(extension) for extension in arguments.pop("extensions")]
+            if network != cls.__name__:
+                raise UserError(
+                    f"architecture: network {network!r}, not {cls.__name__}"
+                )
+            net = cls(**arguments)
+            for extension in extensions:
+                net.add_task(**extension)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"architecture: missing or unknown entry ({error})"
+            ) from None
+        return net
+
+    def _parts(self, task: str) -> set[str]:
+        return {f"{what}_{task}" for what in self.owned}
+
+    def _check_new_name(self, name: str) -> None:
+        check_task_name(name)
+        if name in self._task_names:
+            raise UserError(f"task {name!r} exists already; choose another name")
+        if name in self.reserved_names:
+            raise UserError(f"task name {name!r} is reserved; choose another name")

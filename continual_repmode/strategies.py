@@ -1,0 +1,190 @@
+"""Which settings of ``strategy`` go with which ``model``, and what they become."""
+
+from typing import Any
+
+import torch
+
+from continual_repmode.config.model import MultiNetConfig, RepModeModelConfig
+from continual_repmode.config.run import RunConfig, option_name
+from continual_repmode.config.strategy import (
+    AGEMConfig,
+    CumulativeConfig,
+    DERConfig,
+    EWCConfig,
+    GEMConfig,
+    IndividualConfig,
+    JointConfig,
+    LwFConfig,
+    MASConfig,
+    MemoryConfig,
+    NaiveConfig,
+    ReplayConfig,
+    RepModeConfig,
+    SIConfig,
+)
+from continual_repmode.errors import UserError
+from continual_repmode.models import RepModeUNet, TaskNetwork
+from continual_repmode.models.networks import rebuild
+from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.dense_strategy import DenseStrategy
+from continual_repmode.training.plugins.agem import AGEMPlugin
+from continual_repmode.training.plugins.cumulative import CumulativePlugin
+from continual_repmode.training.plugins.der import DERPlugin
+from continual_repmode.training.plugins.ewc import EWCPlugin
+from continual_repmode.training.plugins.gem import GEMPlugin
+from continual_repmode.training.plugins.lwf import LwFPlugin
+from continual_repmode.training.plugins.mas import MASPlugin
+from continual_repmode.training.plugins.replay import ReplayPlugin
+from continual_repmode.training.plugins.si import SIPlugin
+from continual_repmode.training.strategy import Individual, Naive, RepMode
+
+
+def check_combination(config: RunConfig) -> None:
+    """Refuse settings of ``model`` and ``strategy`` that do not go together.
+
+    Raises
+    ------
+    UserError
+        With the reason and a remedy; before any data are opened.
+    """
+    model, strategy = config.model, config.strategy
+    pair = (
+        f"model={option_name('model', model)} with "
+        f"strategy={option_name('strategy', strategy)}"
+    )
+    grows = len(config.stream().stream) > 1
+    match strategy:
+        case RepModeConfig() if not isinstance(model, RepModeModelConfig):
+            raise UserError(
+                f"{pair}: there are no experts and gates to add; use model=repmode, or "
+                "strategy=naive"
+            )
+        case IndividualConfig() if not isinstance(model, MultiNetConfig):
+            raise UserError(
+                f"{pair}: its tasks share a network; use model=multinet or model=fnet, "
+                "or strategy=naive"
+            )
+        case (
+            MemoryConfig()
+            | GEMConfig()
+            | LwFConfig()
+            | EWCConfig()
+            | SIConfig()
+            | MASConfig()
+        ) if isinstance(model, MultiNetConfig):
+            raise UserError(
+                f"{pair}: its tasks share nothing, so there is nothing to protect; use "
+                "strategy=individual"
+            )
+    if isinstance(model, RepModeModelConfig):
+        if model.gate_input == "features" and grows:
+            raise UserError(
+                f"{pair} and model.gate_input=features: these gates know no tasks, so "
+                "none can be added; use a scenario of one experience, such as "
+                "scenario=joint, or strategy=joint"
+            )
+    elif isinstance(strategy, NaiveConfig) and strategy.expert != "conv3":
+        raise UserError(
+            f"{pair} and strategy.expert={strategy.expert}: only model=repmode has "
+            "experts; leave strategy.expert out"
+        )
+    _check_base_model(config)
+
+
+def check_growth(config: RunConfig, net: TaskNetwork) -> None:
+    """Let a network of the same structure, without values, take all later tasks.
+
+    Raises
+    ------
+    UserError
+        If it cannot; the method says why.
+    """
+    _, *later = config.stream().stream
+    with torch.device("meta"):
+        trial = rebuild(net.architecture())
+    for name in (task for tasks in later for task in tasks):
+        if name not in trial.task_names:
+            trial.add_task(name)
+
+
+def _check_base_model(config: RunConfig) -> None:
+    if config.base_model is None:
+        return
+    given = f"base_model={config.base_model}"
+    if len(config.stream().stream) == 1:
+        raise UserError(
+            f"{given}: this run has one experience, so nothing would remain to be "
+            "learned; leave base_model out, or choose another scenario or strategy"
+        )
+    if isinstance(config.strategy, SIConfig):
+        raise UserError(
+            f"{given} with strategy=si: it measures while the network learns, so it "
+            "must learn the first experience itself; leave base_model out"
+        )
+
+
+def make_strategy(
+    strategy: Any, net: TaskNetwork, plugins: list[SupervisedPlugin], **loop: Any
+) -> DenseStrategy:
+    """Make the strategy of these settings.
+
+    Parameters
+    ----------
+    strategy : StrategyConfig
+    net : TaskNetwork
+    plugins : list of SupervisedPlugin
+        Of the run; that of the method comes after them.
+    **loop
+        Further arguments of :class:`DenseStrategy`.
+    """
+    match strategy:
+        case RepModeConfig():
+            assert isinstance(net, RepModeUNet)
+            return RepMode(
+                model=net,
+                expert=strategy.expert,
+                private_bn=strategy.private_bn,
+                use_extensions=strategy.use_extensions,
+                gate_init=strategy.gate_init,
+                plugins=plugins,
+                **loop,
+            )
+        case IndividualConfig():
+            return Individual(model=net, plugins=plugins, **loop)
+        case JointConfig():
+            return Naive(model=net, plugins=plugins, **loop)
+        case NaiveConfig():
+            plugins = [*plugins, *_method_plugins(strategy)]
+            return Naive(model=net, expert=strategy.expert, plugins=plugins, **loop)
+    raise TypeError(f"no strategy for {type(strategy).__name__}")
+
+
+def _method_plugins(strategy: NaiveConfig) -> list[SupervisedPlugin]:
+    """Make what a method adds to fine-tuning."""
+    match strategy:
+        case CumulativeConfig():
+            return [CumulativePlugin()]
+        case ReplayConfig(patches=patches, patches_per_step=number):
+            return [ReplayPlugin(patches=patches, patches_per_step=number)]
+        case DERConfig(patches=patches, patches_per_step=number):
+            return [
+                DERPlugin(
+                    patches=patches,
+                    patches_per_step=number,
+                    alpha=strategy.alpha,
+                    beta=strategy.beta,
+                )
+            ]
+        case AGEMConfig(patches=patches, patches_per_step=number):
+            return [AGEMPlugin(patches=patches, patches_per_step=number)]
+        case GEMConfig(patches=patches, margin=margin):
+            return [GEMPlugin(patches=patches, margin=margin)]
+        case LwFConfig(strength=strength):
+            return [LwFPlugin(strength=strength)]
+        case EWCConfig(strength=strength):
+            return [EWCPlugin(strength=strength)]
+        case SIConfig(strength=strength, damping=damping):
+            return [SIPlugin(strength=strength, damping=damping)]
+        case MASConfig(strength=strength):
+            return [MASPlugin(strength=strength)]
+    return []

@@ -1,0 +1,89 @@
+"""Keeps each step from raising the loss over stored patches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.patch_memory import PatchMemory
+
+
+class AGEMPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
+    """Averaged gradient episodic memory.
+
+    Chaudhry et al., ICLR 2019 ("Efficient lifelong learning with A-GEM"), Eq. 11. If
+    the gradient of a step points against that of the loss over patches drawn from
+    memory, the latter's direction is removed from it. Avalanche's plugin cannot be
+    saved, and fails with weights that lie with their channels last.
+
+    Parameters
+    ----------
+    patches : int
+        Patches in memory, of all tasks together.
+    patches_per_step : int
+        Patches that are drawn for each step.
+    """
+
+    def __init__(self, *, patches: int = 120, patches_per_step: int = 8) -> None:
+        super().__init__()
+        self.memory = PatchMemory(patches)
+        self._patches_per_step = patches_per_step
+
+    def after_backward(self, strategy: Any, **_: Any) -> None:
+        """Project the gradients."""
+        if not len(self.memory):
+            return
+        signal, target, labels = self.memory.draw(
+            self._patches_per_step, strategy.device
+        )
+        trainable = [p for p in strategy.model.parameters() if p.requires_grad]
+        reference = torch.autograd.grad(
+            strategy.batch_loss(signal, target, labels), trainable, allow_unused=True
+        )
+        current = [parameter.grad for parameter in trainable]
+        projected = project(current, reference)
+        for parameter, gradient in zip(trainable, projected, strict=True):
+            parameter.grad = gradient
+
+    def after_training_exp(self, strategy: Any, **_: Any) -> None:
+        """Store patches of the tasks that were learned."""
+        self.memory.fill(strategy.experience.dataset)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the memory."""
+        return self.memory.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the memory."""
+        self.memory.load_state_dict(state)
+
+
+def project(
+    current: Sequence[Tensor | None], reference: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Return ``g - (g.r / r.r) r`` if ``g.r < 0``, else ``g``.
+
+    Parameters
+    ----------
+    current, reference : sequence of Tensor or None
+        The gradients ``g`` and ``r``, one tensor per parameter; None is zero.
+    """
+    pairs = [
+        (g, r)
+        for g, r in zip(current, reference, strict=True)
+        if g is not None and r is not None
+    ]
+    dots = [torch.sum(g * r) for g, r in pairs]
+    if not dots or torch.stack(dots).sum() >= 0:
+        return list(current)
+    squares = torch.stack([torch.sum(r * r) for r in reference if r is not None])
+    share = torch.stack(dots).sum() / squares.sum()
+    projected: list[Tensor | None] = []
+    for g, r in zip(current, reference, strict=True):
+        if r is None:
+            projected.append(g)
+        else:
+            projected.append(-share * r if g is None else g - share * r)
+    return projected

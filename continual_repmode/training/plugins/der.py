@@ -1,0 +1,80 @@
+"""Rehearses stored patches together with what the network predicted for them."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.patch_memory import PatchMemory
+
+
+class DERPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
+    """Dark experience replay for regression.
+
+    Buzzega et al., NeurIPS 2020 ("Dark experience for general continual learning").
+    The loss gains ``alpha * MSE(output, stored output) + beta * MSE(output, target)``
+    over patches in memory. ``beta=0`` is DER, otherwise DER++.
+
+    Our adaptation: images are predicted instead of logits; a patch is stored when its
+    experience has been learned, with the prediction of the weights that were kept, not
+    with predictions from along the way; both terms use one draw of patches. Avalanche's
+    plugin needs class labels.
+
+    Parameters
+    ----------
+    patches : int
+        Patches in memory, of all tasks together.
+    patches_per_step : int
+        Patches that are drawn for each step.
+    alpha : float
+        Weight of the distance from the stored output.
+    beta : float
+        Weight of the distance from the target.
+    """
+
+    def __init__(
+        self,
+        *,
+        patches: int = 120,
+        patches_per_step: int = 8,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.memory = PatchMemory(patches)
+        self._patches_per_step = patches_per_step
+        self._alpha, self._beta = alpha, beta
+
+    def before_backward(self, strategy: Any, **_: Any) -> None:
+        """Add the loss over stored patches."""
+        if not len(self.memory):
+            return
+        drawn = self.memory.draw(self._patches_per_step, strategy.device)
+        signal, target, stored, labels = drawn
+        output = strategy.model(signal, labels)
+        strategy.loss = (
+            strategy.loss
+            + self._alpha * F.mse_loss(output, stored)
+            + self._beta * F.mse_loss(output, target)
+        )
+
+    def after_training_exp(self, strategy: Any, **_: Any) -> None:
+        """Store patches of the tasks that were learned, and their predictions."""
+
+        @torch.no_grad()
+        def predicted(signal: Tensor, label: int) -> tuple[Tensor]:
+            return (strategy.model(signal[None].to(strategy.device), label)[0],)
+
+        strategy.model.eval()
+        self.memory.fill(strategy.experience.dataset, predicted)
+        strategy.model.train()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the memory."""
+        return self.memory.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the memory."""
+        self.memory.load_state_dict(state)

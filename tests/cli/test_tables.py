@@ -1,0 +1,113 @@
+"""A table of two rows, killed in the middle and started again."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from continual_repmode.__main__ import main
+
+TINY = [
+    "data.num_train=2",
+    "data.num_valid=1",
+    "data.num_test=1",
+    "data.shape=[8,16,16]",
+    "data.patch_size=[8,16,16]",
+    "model.width=2",
+    "model.depth=1",
+    "train.epochs=1",
+    "train.extension_epochs=1",
+    "device=cpu",
+]
+ROWS = ["multinet", "repmode"]
+
+
+@pytest.fixture
+def words(cells_cache):
+    chosen = [f"rows={','.join(ROWS)}", f"data.cache_dir={cells_cache}"]
+    return ["tables", "table3", *chosen, *TINY]
+
+
+def records(folder):
+    return sorted((folder / "results" / "runs").glob("*.json"))
+
+
+def kill_when_two_are_done(process, folder):
+    while process.poll() is None and len(records(folder)) < 2:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_goes_on(tmp_path, words, spawn, command):
+    kill_when_two_are_done(spawn(*words, cwd=tmp_path), tmp_path)
+    before = {path: path.read_bytes() for path in records(tmp_path)}
+    assert len(before) in {2, 3}
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr  # the other rows are missing
+    assert len(records(tmp_path)) == 4  # two rows and their base runs
+    for path, content in before.items():
+        assert path.read_bytes() == content
+    assert all(path.stat().st_size < 20_000 for path in records(tmp_path))
+    table = (tmp_path / "results" / "table3.md").read_text()
+    (frozen,) = (
+        line
+        for line in table.split("## Differences")[0].splitlines()
+        if line.startswith("| Table 3 | RepMode, experts frozen |")
+    )
+    cells = [cell.strip() for cell in frozen.strip("|").split("|")]
+    assert cells[8:10] == ["0", "0"]  # nothing is forgotten, exactly
+    assert "- EWC (`ewc`), seed 0: not run yet" in table
+    assert (tmp_path / "results" / "figures" / "table3.png").is_file()
+
+    again = command(*words, cwd=tmp_path)
+    assert again.stderr.splitlines()[0] == "2 of 2 runs are done"
+    assert (tmp_path / "results" / "table3.md").read_text() == table
+
+
+def test_help_lists_the_tables_and_loads_nothing_heavy():
+    code = (
+        "import sys; from continual_repmode.__main__ import main; "
+        "main(['tables', '--help']); "
+        "print(sorted({'torch', 'hydra', 'avalanche', 'matplotlib', 'numpy'} "
+        "& set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "label_efficiency" in found.stdout
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table9"], "there is no table 'table9': choose one of table1, table2"),
+        (["table1", "rows=foo"], "rows=foo: table1 has the rows multinet"),
+        (["table1", "seeds=one"], "seeds=one: give whole numbers"),
+        (["table1", "seed=1"], "seed=1: give seeds=0,1,2"),
+        (["table1", "run=maybe"], "run=maybe: must be true or false"),
+        (["table1", "train.epocs=1"], "did you mean train.epochs?"),
+        (["table1", "train=tiny"], "train=tiny: choose one of mini, paper, quick"),
+        (["table1", "hydra/launcher=nowhere"], "hydra/launcher=nowhere: choose one of"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(
+    capsys, tmp_path, monkeypatch, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tables", *words]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_without_running_the_table_says_what_is_missing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tables", "table2", "run=false", "seeds=0,1"]) == 3
+    text = (tmp_path / "results" / "table2.md").read_text()
+    assert text.count("not run yet") == 30
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,97 @@
+"""Made-up records, and tables of a few rows."""
+
+import pytest
+
+from continual_repmode.experiments import paper
+from continual_repmode.experiments.record import RunRecord
+from continual_repmode.experiments.summary import RowResults
+from continual_repmode.experiments.tables import Row, Table
+
+JOINT = [["dna", "nucleolus"]]
+STREAM = [["dna"], ["nucleolus"]]
+
+
+def record_of(images, *, experiences=JOINT, key="k", forgetting=None, costs=None):
+    """A record whose images are ``{task: {image: mse}}``; MAE = MSE, R2 = 1 - MSE."""
+    tasks = [task for names in experiences for task in names]
+
+    def metric(value_of):
+        values = {
+            task: [value_of(mse) for mse in images[task].values()] for task in tasks
+        }
+        means = {task: sum(found) / len(found) for task, found in values.items()}
+        everything = [value for found in values.values() for value in found]
+        return {
+            "per_task": means,
+            "overall": {
+                "over_images": sum(everything) / len(everything),
+                "over_tasks": sum(means.values()) / len(means),
+            },
+            "result_matrix": [list(means.values())],
+            "forgetting": {},
+            "mean_forgetting": forgetting,
+        }
+
+    ways = {"mse": float, "mae": float, "r2": lambda x: 1 - x, "pearson_r": float}
+    return RunRecord(
+        key=key,
+        base=None,
+        settings={"model.width": 8},
+        tasks=tasks,
+        experiences=experiences,
+        metrics={name: metric(way) for name, way in ways.items()},
+        images={
+            task: {
+                "names": list(found),
+                **{
+                    name: [ways[name](mse) for mse in found.values()]
+                    for name in ("mse", "mae", "r2")
+                },
+            }
+            for task, found in images.items()
+        },
+        parameters={"total": 1234567, "per_task": dict.fromkeys(tasks, 4321)},
+        trained_parameters=[1234567],
+        steps=10,
+        train_s=[1.0],
+        costs=costs or {"step_s": 0.25, "step_bytes": 50e6, "volume_s": 0.5},
+        gate_distances={},
+        machine={"processor": "abacus"},
+        versions={"torch": "2.0"},
+        finished="2026-01-31T12:00:00+00:00",
+    )
+
+
+@pytest.fixture
+def make_record():
+    return record_of
+
+
+@pytest.fixture
+def make_row():
+    def make(name, by_seed, *, missing=None, **fields):
+        row = Row(name=name, label=name.title(), settings=(), **fields)
+        return RowResults(row=row, records=by_seed, missing=missing or {})
+
+    return make
+
+
+@pytest.fixture
+def make_table():
+    def make(rows, **fields):
+        defaults = {
+            "name": "t",
+            "title": "A table",
+            "about": "About it.",
+            "reference": rows[0].row.name,
+            "layout": "joint",
+            "picture": "bars",
+        }
+        return Table(rows=tuple(r.row for r in rows), **(defaults | fields))
+
+    return make
+
+
+@pytest.fixture
+def paper_row():
+    return paper.TABLE_1["repmode"]

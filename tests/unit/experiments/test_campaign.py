@@ -1,0 +1,207 @@
+"""Runs are found, done in order, tried again, and gone on with; with a made-up run."""
+
+import pytest
+import torch
+
+from continual_repmode.errors import UserError
+from continual_repmode.experiments.campaign import Places, plan, run_missing
+from continual_repmode.experiments.report import gather, write_table
+from continual_repmode.experiments.tables import Row, Table
+
+COMMON = ("train=mini", "model.width=2")
+IMAGES = {
+    task: {"a": 0.5, "b": 0.25}
+    for task in ("nucleolus", "cell_membrane", "dna")  # what the made-up runs test
+}
+
+
+def joint(name, *settings):
+    return Row(name=name, label=name, settings=("scenario=joint", *settings))
+
+
+def later(name, *settings):
+    return Row(
+        name=name,
+        label=name,
+        settings=("scenario=incremental", *settings),
+        base=("scenario=base_tasks", "strategy=naive"),
+    )
+
+
+@pytest.fixture
+def places(tmp_path):
+    return Places(tmp_path / "results", tmp_path / "runs")
+
+
+@pytest.fixture
+def work(make_record):
+    """A run that writes a network and made-up results, or fails if told to."""
+
+    class Work:
+        def __init__(self):
+            self.done = []
+            self.failing = set()
+
+        def __call__(self, run, config, folder):
+            self.done.append((run.label, config))
+            if run.label in self.failing:
+                raise UserError("no such thing")
+            folder.checkpoint(0).parent.mkdir(parents=True)
+            torch.save({}, folder.checkpoint(0))
+            record = make_record(IMAGES, experiences=[list(IMAGES)], key=run.key)
+            object.__setattr__(record, "settings", run.settings)
+            return record
+
+        @property
+        def labels(self):
+            return [label for label, _ in self.done]
+
+    return Work()
+
+
+def carry_out(rows, places, work, seeds=(0,)):
+    planned = plan(rows, COMMON, seeds)
+    run_missing([r for runs in planned.values() for r in runs], places, (), work)
+    return planned
+
+
+def test_every_row_is_run_for_every_seed_and_only_once(places, work):
+    rows = [joint("a"), joint("b", "model=multinet", "strategy=naive")]
+    carry_out(rows, places, work, seeds=(0, 1))
+    assert work.labels == ["a", "a", "b", "b"]
+    assert [config.seed for _, config in work.done] == [0, 1, 0, 1]
+    assert {config.model.width for _, config in work.done} == {2}
+    carry_out(rows, places, work, seeds=(0, 1, 2))
+    assert work.labels[4:] == ["a", "b"]
+
+
+def test_a_run_done_for_another_table_is_not_repeated(places, work):
+    carry_out([joint("a", "seed=0")], places, work)
+    carry_out([joint("other name", "device=cpu")], places, work)
+    assert work.labels == ["a"]
+
+
+def test_a_base_is_run_once_and_first_for_all_that_start_from_it(places, work):
+    rows = [later("a"), joint("c"), later("b", "strategy=naive")]
+    planned = carry_out(rows, places, work)
+    assert work.labels == ["base of a", "c", "a", "b"]
+    base = planned["a"][0].base
+    for label, config in work.done:
+        expected = str(places.base_model(base)) if label in "ab" else None
+        assert config.base_model == expected
+    assert planned["b"][0].base.key == base.key
+
+
+def test_a_base_whose_network_is_gone_is_run_again_only_if_needed(places, work):
+    planned = carry_out([later("a")], places, work)
+    places.base_model(planned["a"][0].base).unlink()
+    places.base_model(planned["a"][0].base).parent.rmdir()
+    carry_out([later("a")], places, work)
+    assert work.labels == ["base of a", "a"]
+    carry_out([later("a"), later("b", "strategy=naive")], places, work)
+    assert work.labels[2:] == ["base of b", "b"]
+
+
+def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(places, work):
+    work.failing = {"a"}
+    rows = [joint("a"), joint("b", "strategy=naive")]
+    planned = carry_out(rows, places, work)
+    assert work.labels == ["a", "b"]
+    (run,) = planned["a"]
+    assert places.find(run) is None
+    assert places.reason(run) == "failed: UserError: no such thing"
+    assert "Traceback" in places.error(run).read_text()
+    work.failing = set()
+    carry_out(rows, places, work)
+    assert work.labels == ["a", "b", "a"]
+    assert places.find(run) is not None
+    assert not places.error(run).exists()
+
+
+def test_what_starts_from_a_failed_base_is_left_out_and_says_so(places, work):
+    work.failing = {"base of a"}
+    planned = carry_out([later("a")], places, work)
+    assert work.labels == ["base of a"]
+    expected = "its base run failed: UserError: no such thing"
+    assert places.reason(planned["a"][0]) == expected
+
+
+def test_an_interruption_keeps_what_is_done(places, work):
+    class Interrupted:
+        def __call__(self, run, config, folder):
+            if run.label == "b":
+                raise KeyboardInterrupt
+            return work(run, config, folder)
+
+    rows = [joint("a"), joint("b", "strategy=naive")]
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(rows, places, Interrupted())
+    planned = carry_out(rows, places, work)
+    assert work.labels == ["a", "b"]
+    assert all(places.find(runs[0]) for runs in planned.values())
+
+
+def test_a_record_of_other_settings_is_not_taken(places, work):
+    planned = carry_out([joint("a")], places, work)
+    (run,) = planned["a"]
+    record = places.find(run)
+    record.settings["model.width"] = 16  # as if a default had changed since
+    record.save(places.record(run))
+    assert places.find(run) is None
+
+
+def test_a_damaged_record_is_told(places, work):
+    planned = carry_out([joint("a")], places, work)
+    places.record(planned["a"][0]).write_text("{}")
+    with pytest.raises(UserError, match="no record of a run"):
+        places.find(planned["a"][0])
+
+
+def test_progress_says_which_run_of_how_many(places, work, capsys):
+    carry_out([later("a"), joint("b")], places, work)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "0 of 2 runs are done",
+        "run 1 of 3: base of a, seed 0",
+        "run 2 of 3, about 0 min left: b, seed 0",
+        "run 3 of 3, about 0 min left: a, seed 0",
+    ]
+
+
+def test_a_mistyped_setting_is_one_line(places, work):
+    with pytest.raises(UserError, match=r"did you mean model\.width"):
+        plan([joint("a")], ["model.wdith=2"], (0,))
+
+
+def test_records_fit_in_a_repository_and_come_back(places, work):
+    planned = carry_out([joint("a")], places, work)
+    path = places.record(planned["a"][0])
+    assert path.stat().st_size < 20_000
+    found = places.find(planned["a"][0])
+    found.save(path.with_name("copy.json"))
+    assert path.with_name("copy.json").read_text() == path.read_text()
+
+
+def test_a_table_is_written_from_what_is_there(places, work):
+    table = Table(
+        name="mine",
+        title="Mine",
+        about="About it.",
+        rows=(later("a"), later("b", "strategy=naive")),
+        reference="a",
+        layout="stream",
+        picture="forgetting",
+    )
+    planned = plan(table.rows, COMMON, (0, 1))
+    run_missing(planned["a"], places, (), work)
+    measured = gather(table, planned, places)
+    assert measured.tasks == ("nucleolus", "cell_membrane")
+    assert [len(found.records) for found in measured.rows] == [2, 0]
+    assert dict(measured.rows[1].missing) == {0: "not run yet", 1: "not run yet"}
+    files = write_table(measured, places.results)
+    assert [str(file.relative_to(places.results)) for file in files] == [
+        "mine.md",
+        "mine.csv",
+        "figures/mine.png",
+    ]
+    assert all(file.stat().st_size > 100 for file in files)

@@ -1,0 +1,50 @@
+"""Every kind of table has a figure once something of it is measured."""
+
+import pytest
+
+from continual_repmode.experiments.figures import draw
+from continual_repmode.experiments.rendering import Measured
+
+STREAM = [["dna"], ["nucleolus"]]
+IMAGES = {"dna": {"a": 0.3, "b": 0.4}, "nucleolus": {"c": 0.5}}
+
+
+def texts(figure):
+    figure.draw_without_rendering()
+    found = [text.get_text() for axes in figure.axes for text in axes.texts]
+    found += [label.get_text() for a in figure.axes for label in a.get_yticklabels()]
+    found += [label.get_text() for a in figure.axes for label in a.get_xticklabels()]
+    found += [t.get_text() for legend in figure.legends for t in legend.get_texts()]
+    return found
+
+
+def test_joint_tables_draw_their_rows_beside_the_papers(
+    make_record, make_row, make_table, paper_row
+):
+    rows = (
+        make_row("one", {0: make_record(IMAGES), 1: make_record(IMAGES)}),
+        make_row("two", {}, missing={0: "not run yet"}, paper=paper_row),
+    )
+    measured = Measured(table=make_table(rows), rows=rows, tasks=("dna",))
+    figure = draw(measured)
+    assert {"One", "Two"} <= set(texts(figure))
+    ours, papers = figure.axes
+    assert [len(ours.containers), len(papers.containers)] == [1, 1]
+    assert "measured on data we do not have" in papers.get_title(loc="left")
+
+
+@pytest.mark.parametrize("picture", ["forgetting", "parameters", "images"])
+def test_stream_tables_name_their_points(make_record, make_row, make_table, picture):
+    record = make_record(IMAGES, experiences=STREAM, forgetting=0.1)
+    rows = (
+        make_row("one", {0: record, 1: record}, num_images=1),
+        make_row("two", {0: record}, num_images=2),
+    )
+    table = make_table(rows, layout="stream", picture=picture)
+    figure = draw(Measured(table=table, rows=rows, tasks=("nucleolus",)))
+    assert {"One", "Two"} <= set(texts(figure))
+
+
+def test_nothing_measured_is_no_figure(make_row, make_table):
+    rows = (make_row("one", {}, missing={0: "not run yet"}),)
+    assert draw(Measured(table=make_table(rows), rows=rows, tasks=())) is None

@@ -1,0 +1,128 @@
+"""Tables from made-up records, with gaps."""
+
+import csv
+import io
+
+import pytest
+
+from continual_repmode.experiments.paper import LABEL, TABLE_3
+from continual_repmode.experiments.rendering import (
+    Measured,
+    format_csv,
+    format_markdown,
+)
+
+STREAM = [["dna"], ["nucleolus"]]
+
+
+def errors(mse):
+    return {"dna": {"a": mse, "b": mse + 0.1}, "nucleolus": {"c": mse + 0.01}}
+
+
+def grid_after(text, heading):
+    """The cells of the first grid under a heading."""
+    lines = text.split(f"## {heading}\n")[1].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    cells = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        cells.append([cell.strip() for cell in line.strip("|").split("|")])
+    header, _, *rows = cells
+    assert all(len(row) == len(header) for row in rows)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+@pytest.fixture
+def joint(make_record, make_row, make_table, paper_row):
+    rows = (
+        make_row("plain", {s: make_record(errors(0.5 + s / 100)) for s in (0, 1, 2)}),
+        make_row(
+            "ours",
+            {s: make_record(errors(0.3 + s / 100)) for s in (0, 1)},
+            missing={2: "failed: UserError: no such thing"},
+            paper=paper_row,
+        ),
+        make_row("absent", {}, missing=dict.fromkeys((0, 1, 2), "not run yet")),
+    )
+    return Measured(table=make_table(rows), rows=rows, tasks=("dna", "nucleolus"))
+
+
+def test_the_overview_has_means_spreads_gains_costs_and_the_paper(joint):
+    plain, ours, absent = grid_after(format_markdown(joint), "All tasks")
+    mean = (0.3 + 0.4 + 0.31) / 3 + 0.005
+    assert ours["MSE"] == f"{mean:.4f} ± 0.0071"
+    assert plain["MSE gain over Plain (%)"] == "0"
+    assert float(ours["MSE gain over Plain (%)"].split()[0]) > 30
+    assert ours["parameters"] == "1,234,567"
+    assert ours["MB per step"].startswith("50")
+    assert ours["seeds"] == "2"
+    assert ours[f"MSE, {LABEL}"] == "0.4956"
+    assert plain[f"MSE, {LABEL}"] == absent["MSE"] == "-"
+
+
+def test_every_metric_has_a_table_per_task_and_the_papers_apart(joint):
+    text = format_markdown(joint)
+    for label in ("MSE", "MAE", "R²"):
+        rows = grid_after(text, f"{label} of each task")
+        assert [row["row"] for row in rows] == ["Plain", "Ours", "Absent"]
+        assert set(rows[0]) == {"row", "DNA", "nucleolus", "All"}
+        assert f"{label}, {LABEL}:" in text
+
+
+def test_differences_are_told_in_words(joint):
+    ours, absent = grid_after(format_markdown(joint), "Differences")
+    assert ours["in words"] == "better, larger than its spread"
+    assert ours["MSE difference"].startswith("-0.2000")
+    assert ours["seeds of equal sign"] == "2 of 2"
+    assert absent["in words"] == "not measured"
+
+
+def test_missing_runs_are_listed_with_the_reason(joint):
+    text = format_markdown(joint).split("## Missing\n")[1]
+    assert "- Ours (`ours`), seed 2: failed: UserError: no such thing" in text
+    assert text.count("not run yet") == 3
+
+
+def test_without_any_record_the_table_says_so(make_row, make_table):
+    rows = (make_row("a", {}, missing={0: "not run yet"}),)
+    measured = Measured(table=make_table(rows), rows=rows, tasks=("dna",))
+    assert "No run is done yet." in format_markdown(measured)
+
+
+def test_a_stream_shows_new_tasks_and_forgetting(make_record, make_row, make_table):
+    def record(mse, forgetting):
+        return make_record(errors(mse), experiences=STREAM, forgetting=forgetting)
+
+    rows = (
+        make_row("frozen", {0: record(0.3, 0.0)}, paper=TABLE_3["repmode"]),
+        make_row("naive", {0: record(0.4, 0.25)}, group="others"),
+    )
+    table = make_table(rows, layout="stream", picture="forgetting")
+    text = format_markdown(Measured(table=table, rows=rows, tasks=("nucleolus",)))
+    frozen, naive = grid_after(text, "New tasks, and what the earlier ones lost")
+    assert frozen["forgetting MSE"] == "0"
+    assert naive["forgetting MSE"] == "0.2500"
+    assert frozen["nucleolus MSE"] == "0.3100"
+    assert frozen[f"nucleolus MSE, {LABEL}"] == "0.2052"
+    assert naive["group"] == "others"
+    assert naive["parameters per task"] == "4,321"
+
+
+def test_the_csv_holds_every_number_and_labels_the_papers(joint):
+    rows = list(csv.DictReader(io.StringIO(format_csv(joint))))
+    (found,) = (
+        r
+        for r in rows
+        if (r["row"], r["task"], r["quantity"]) == ("ours", "nucleolus", "mse")
+    )
+    assert float(found["mean"]) == pytest.approx(0.315)
+    assert float(found["spread"]) == pytest.approx(0.00707, abs=1e-4)
+    assert found["num_seeds"] == "2"
+    assert found[LABEL] == "0.1995"
+    (absent,) = (
+        r
+        for r in rows
+        if (r["row"], r["task"], r["quantity"]) == ("absent", "all", "r2")
+    )
+    assert absent["mean"] == absent[LABEL] == ""

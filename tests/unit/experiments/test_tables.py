@@ -1,0 +1,70 @@
+"""Every row of every table can be run, and says what it is compared with."""
+
+import pytest
+
+from continual_repmode.compose import compose_runs
+from continual_repmode.errors import UserError
+from continual_repmode.experiments.tables import TABLES
+from continual_repmode.strategies import check_combination
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """Settings of every row and every base."""
+    wanted = {
+        settings
+        for table in TABLES.values()
+        for row in table.rows
+        for settings in (row.settings, row.base)
+        if settings is not None
+    }
+    found = compose_runs([("train=mini", *settings) for settings in wanted])
+    return dict(zip(wanted, found, strict=True))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_row_is_a_run_that_is_not_refused(name, composed):
+    for row in TABLES[name].rows:
+        config = composed[row.settings]
+        if row.base is not None:
+            config.base_model = "base.safetensors"
+        check_combination(config)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_base_run_learns_the_first_experience_with_the_same_network(name, composed):
+    for row in TABLES[name].rows:
+        if row.base is not None:
+            base, config = composed[row.base], composed[row.settings]
+            assert base.stream().stream == config.stream().stream[:1]
+            assert base.model == config.model
+            check_combination(base)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_all_rows_of_a_table_have_the_same_budget(name, composed):
+    trainings = [composed[row.settings].train for row in TABLES[name].rows]
+    assert all(train == trainings[0] for train in trainings)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_names_are_unique_and_references_exist(name):
+    table = TABLES[name]
+    names = [row.name for row in table.rows]
+    assert len(set(names)) == len(names)
+    settings = [(row.settings, row.base) for row in table.rows]
+    assert len(set(settings)) == len(settings)
+    for row in table.rows:
+        assert table.reference_of(row).name in names
+
+
+def test_the_tables_have_the_rows_of_the_paper():
+    assert len(TABLES["table1"].rows) == 9
+    assert len(TABLES["table2"].rows) == 15
+    published = [row for row in TABLES["table3"].rows if row.paper]
+    assert [row.name for row in published] == ["multinet", "multihead_dec", "repmode"]
+
+
+def test_an_unknown_row_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match=r"rows=foo: table1 has the rows multinet, "):
+        TABLES["table1"].row("foo")

@@ -1,0 +1,84 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from continual_repmode.models.methods.dodnet import DoDNet
+from continual_repmode.models.unet3d import UNet3d
+from continual_repmode.tasks import TASKS as PAPER_TASKS
+
+TASKS = ("red", "green", "blue")
+
+
+def test_extra_and_per_task_parameters():
+    with torch.device("meta"):
+        plain, net = UNet3d(), DoDNet()
+        extra = sum(p.numel() for p in net.parameters())
+        extra -= sum(p.numel() for p in plain.parameters())
+        assert extra == (512 + 12 + 1) * 153 + 264 - 32 * 5**3 == 76_589
+        assert {net.num_task_parameters(task) for task in PAPER_TASKS} == {153}
+        net.add_task("thirteenth")
+        assert net.num_task_parameters("thirteenth") == 153
+
+
+@pytest.mark.parametrize(("axes", "out_channels"), [("ZYX", 1), ("YX", 2)])
+def test_prediction_is_three_generated_convolutions_per_sample(axes, out_channels):
+    torch.manual_seed(0)
+    net = DoDNet(TASKS, 2, 2, 3, out_channels=out_channels, axes=axes).double().eval()
+    seen = {}
+    net.unet.bottleneck.register_forward_hook(
+        lambda *args: seen.update(context=args[2])
+    )
+    net.unet.decoder1.register_forward_hook(lambda *args: seen.update(last=args[2]))
+    labels = [0, 1, 2, 2]
+    signal = torch.randn(4, 1, 4, 4, 8, dtype=torch.float64)
+    prediction = net(signal, torch.tensor(labels))
+
+    tensors = dict(net.named_parameters())
+    for row, label in enumerate(labels):
+        hidden = F.conv3d(
+            seen["last"][row : row + 1],
+            tensors["unet.output.conv.weight"],
+            tensors["unet.output.conv.bias"],
+        )
+        values = tensors["head.controller.linear.weight"] @ seen["context"][row].mean(
+            dim=(1, 2, 3)
+        )
+        values = values + tensors["head.controller.linear.bias"]
+        values = values + tensors[f"head.controller.column_{TASKS[label]}"]
+        assert len(values) == 64 + 64 + 8 * out_channels + 8 + 8 + out_channels
+        kernels, biases = values[: -16 - out_channels], values[-16 - out_channels :]
+        for index, outputs in enumerate((8, 8, out_channels)):
+            kernel, kernels = kernels[: 8 * outputs], kernels[8 * outputs :]
+            bias, biases = biases[:outputs], biases[outputs:]
+            hidden = F.conv3d(hidden, kernel.reshape(outputs, 8, 1, 1, 1), bias)
+            hidden = hidden.relu() if index < 2 else hidden
+        torch.testing.assert_close(prediction[row : row + 1], hidden)
+
+
+def test_batch_reaches_the_controller_columns_of_its_tasks_only():
+    torch.manual_seed(0)
+    net = DoDNet(TASKS, 2, 1, 3).train()
+    net(torch.randn(3, 1, 4, 4, 4), torch.tensor([2, 0, 2])).sum().backward()
+    without = {name for name, p in net.named_parameters() if p.grad is None}
+    assert without == {"head.controller.column_green"}
+
+
+def test_encoder_and_decoder_do_not_know_the_task():
+    torch.manual_seed(0)
+    net = DoDNet(TASKS, 2, 1, 3).eval()
+    seen = []
+    net.unet.output.register_forward_hook(lambda *args: seen.append(args[2]))
+    signal = torch.randn(1, 1, 4, 4, 4)
+    red, green = net(signal, 0), net(signal, 1)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.allclose(red, green)
+
+
+def test_new_task_changes_nothing_for_the_others():
+    torch.manual_seed(0)
+    net = DoDNet(TASKS, 2, 1, 3).eval()
+    signal, labels = torch.randn(3, 1, 4, 4, 4), torch.arange(3)
+    before = net(signal, labels)
+    assert net.add_task("pink") == 3
+    assert torch.equal(net(signal, labels), before)
+    assert not torch.allclose(net(signal, 3)[0], before[0])

@@ -1,0 +1,209 @@
+"""Every pair of model and strategy runs, or is refused in one line that says why."""
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from continual_repmode import build
+from continual_repmode.config.run import (
+    register_configs,
+    register_scenario,
+    to_run_config,
+)
+from continual_repmode.errors import UserError
+from continual_repmode.models import load_model, save_model
+from continual_repmode.resources import config_folder
+from continual_repmode.results import RunFolder
+from continual_repmode.scenario import Scenario
+from continual_repmode.strategies import check_combination
+from continual_repmode.training.loop import run_stream
+from continual_repmode.training.plugins.replay import ReplayPlugin
+
+MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
+STRATEGIES = sorted(p.stem for p in (config_folder() / "strategy").glob("*.yaml"))
+SEPARATE = ("multinet", "fnet")
+SMALL = {"replay": 6, "der": 6, "agem": 6, "gem": 4}  # patches in memory
+PROTECTING = ("replay", "der", "agem", "gem", "lwf", "ewc", "si", "mas")
+TINY = [
+    "scenario=tiny_stream",
+    "model.width=2",
+    "model.depth=1",
+    "data.patch_size=[4,8,8]",
+    "data.window=[8,16,16]",
+    "train.epochs=1",
+    "train.extension_epochs=1",
+    "train.batch_size=4",
+    "train.validate_every=1",
+    "device=cpu",
+]
+
+
+def composed(*overrides):
+    register_configs()
+    tasks = [["dna", "nuclear_envelope"], ["nucleolus"]]
+    register_scenario("tiny_stream", Scenario(name="tiny_stream", experiences=tasks))
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return to_run_config(compose("run", overrides=[*TINY, *overrides]))
+
+
+def refused(model, strategy):
+    return (
+        (strategy == "repmode" and model != "repmode")
+        or (strategy == "individual" and model not in SEPARATE)
+        or (strategy in PROTECTING and model in SEPARATE)
+    )
+
+
+@pytest.fixture
+def carry_out(tiny_collection, tmp_path, monkeypatch):
+    """Carry out a run on the tiny collection, without the command around it."""
+    monkeypatch.setattr(build, "build_collection", lambda *_: tiny_collection)
+
+    def carry_out(config, name="run"):
+        folder = RunFolder(tmp_path / name)
+        run = build.build_run(config, folder)
+        run_stream(
+            run.strategy,
+            run.benchmark,
+            folder,
+            state=run.state,
+            metadata=run.metadata,
+            after_experience=lambda: None,
+            adopt_first="base_model" in run.metadata,
+        )
+        return run, folder
+
+    return carry_out
+
+
+@pytest.mark.filterwarnings("default")  # Avalanche's deprecated calls
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_pair_runs_or_says_why_not(carry_out, model, strategy):
+    small = [f"strategy.patches={SMALL[strategy]}"] if strategy in SMALL else []
+    config = composed(f"model={model}", f"strategy={strategy}", *small)
+    if refused(model, strategy):
+        with pytest.raises(UserError) as caught:
+            check_combination(config)
+        message = str(caught.value)
+        assert message.startswith(f"model={model} with strategy={strategy}: ")
+        assert "; use " in message
+        assert "\n" not in message
+        return
+    run, folder = carry_out(config)
+    records = folder.records()
+    assert run.metadata["strategy"] == strategy
+    assert sum(len(record.tasks) for record in records) == 3
+    assert len(records) == (1 if strategy == "joint" else 2)
+    assert len(records[-1].rows) == 6  # two test images of each task
+    assert not folder.state.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["model.gate_input=features"], "gates know no tasks, so none can be added"),
+        (
+            ["strategy=naive", "model.gate_input=features"],
+            "gates know no tasks, so none can be added",
+        ),
+        (
+            ["model=tsn", "strategy=replay", "strategy.expert=null"],
+            "only model=repmode has experts",
+        ),
+        (["base_model=x", "strategy=joint"], "this run has one experience"),
+        (["base_model=x", "strategy=si"], "it must learn the first experience itself"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(overrides, reason):
+    with pytest.raises(UserError) as caught:
+        check_combination(composed(*overrides))
+    assert reason in " ".join(str(caught.value).split())
+    assert "\n" not in str(caught.value)
+
+
+def test_gates_that_know_no_tasks_may_learn_one_experience():
+    check_combination(composed("strategy=joint", "model.gate_input=features"))
+
+
+def test_a_network_without_room_for_the_last_task_is_refused_before_any_data(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(build, "build_collection", None)  # would fail if called
+    config = composed("model=tsn", "strategy=naive", "model.max_tasks=2")
+    with pytest.raises(UserError, match="max_tasks"):
+        build.build_run(config, RunFolder(tmp_path))
+
+
+def test_joint_learning_makes_one_experience_of_all_tasks():
+    tasks = ("dna", "nuclear_envelope", "nucleolus")
+    config = composed("strategy=joint")
+    assert config.stream().stream == [list(tasks)]
+    assert config.stream().base_tasks == tasks
+
+
+class TestBaseModel:
+    @pytest.fixture
+    def base(self, carry_out, tmp_path):
+        """A network that has learned the base tasks by fine-tuning: not frozen."""
+        config = composed("strategy=naive", "seed=3")
+        _, folder = carry_out(config, "base")
+        path = tmp_path / "base.safetensors"
+        save_model(load_model(folder.checkpoint(0)), path)
+        return path
+
+    @pytest.mark.parametrize("strategy", ["repmode", "naive", "replay", "ewc", "gem"])
+    def test_the_first_experience_is_adopted_not_trained(
+        self, carry_out, base, strategy
+    ):
+        small = [f"strategy.patches={SMALL[strategy]}"] if strategy in SMALL else []
+        config = composed(f"strategy={strategy}", f"base_model={base}", *small)
+        run, folder = carry_out(config)
+        first, second = folder.records()
+        assert (first.adopted, second.adopted) == (True, False)
+        assert first.curve == []
+        assert first.num_trained_parameters == first.train_iterations == 0
+        assert len(first.rows) == 4
+        assert second.curve
+        assert len(run.metadata["base_model"]["sha256"]) == 64
+        start = load_model(base)
+        kept = load_model(folder.checkpoint(0))
+        signal = torch.ones(1, 1, 4, 8, 8)
+        for task in (0, 1):
+            torch.testing.assert_close(kept(signal, task), start(signal, task))
+
+    def test_plugins_see_the_adopted_experience(self, carry_out, base):
+        run, _ = carry_out(
+            composed("strategy=replay", "strategy.patches=6", f"base_model={base}")
+        )
+        plugins = run.strategy.plugins
+        (replay,) = [p for p in plugins if isinstance(p, ReplayPlugin)]
+        assert set(replay.memory.counts()) == {0, 1, 2}
+
+    @pytest.mark.parametrize(
+        ("overrides", "reason"),
+        [
+            (["model.width=4"], "its width is 2, that of this run 4"),
+            (["model=tsn", "strategy=naive"], "its "),
+            (["scenario.new_task=dna"], "its tasks are dna, nuclear_envelope"),
+        ],
+    )
+    def test_another_network_is_refused(self, carry_out, base, overrides, reason):
+        with pytest.raises(UserError) as caught:
+            carry_out(composed(f"base_model={base}", *overrides))
+        assert str(caught.value).startswith(f"base_model={base}: ")
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_a_frozen_base_serves_repmode_only(self, carry_out):
+        _, folder = carry_out(composed(), "frozen")
+        base = folder.checkpoint(0)
+        carry_out(composed(f"base_model={base}"), "again")
+        with pytest.raises(UserError, match="this network is frozen"):
+            carry_out(composed(f"base_model={base}", "strategy=naive"), "naive")
+
+    def test_a_missing_file_is_told(self, carry_out):
+        with pytest.raises(UserError, match=r"base_model=nowhere: no such file"):
+            carry_out(composed("base_model=nowhere"))

@@ -1,0 +1,33 @@
+"""A network with one output per task, fine-tuned with the plugins under test."""
+
+import pytest
+import torch
+
+from continual_repmode.models.methods.multihead import MultiHeadUNet
+from continual_repmode.scenario import Scenario
+from continual_repmode.training.strategy import Naive
+from continual_repmode.training.streams import build_benchmark
+
+
+@pytest.fixture
+def benchmark(tiny_collection):
+    stream = [["dna", "nuclear_envelope"], ["nucleolus"], ["cell_membrane"]]
+    return build_benchmark(
+        Scenario(name="tiny", experiences=stream),
+        data=tiny_collection,
+        patch_size=(4, 8, 8),
+    )
+
+
+@pytest.fixture
+def fine_tuning(benchmark):
+    def make(*plugins, optimizer=torch.optim.Adam, lr=0.01, **loop):
+        torch.manual_seed(0)
+        net = MultiHeadUNet(
+            benchmark.base_tasks, part="output", width=2, depth=1, kernel_size=3
+        )
+        loop = {"train_mb_size": 4, "train_epochs": 2, "window": (8, 16, 16), **loop}
+        chosen = optimizer(net.parameters(), lr=lr)
+        return Naive(model=net, optimizer=chosen, plugins=plugins, **loop)
+
+    return make

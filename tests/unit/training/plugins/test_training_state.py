@@ -1,0 +1,121 @@
+"""A run that was interrupted ends with the network of the undisturbed one."""
+
+import pytest
+import torch
+
+from continual_repmode.errors import UserError
+from continual_repmode.models import load_model
+from continual_repmode.results import RunFolder
+from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.loop import run_stream
+from continual_repmode.training.plugins.agem import AGEMPlugin
+from continual_repmode.training.plugins.cumulative import CumulativePlugin
+from continual_repmode.training.plugins.der import DERPlugin
+from continual_repmode.training.plugins.ewc import EWCPlugin
+from continual_repmode.training.plugins.gem import GEMPlugin
+from continual_repmode.training.plugins.learning_rate import OneCyclePlugin
+from continual_repmode.training.plugins.lwf import LwFPlugin
+from continual_repmode.training.plugins.mas import MASPlugin
+from continual_repmode.training.plugins.replay import ReplayPlugin
+from continual_repmode.training.plugins.seeding import SeedingPlugin
+from continual_repmode.training.plugins.si import SIPlugin
+from continual_repmode.training.plugins.training_state import TrainingStatePlugin
+from continual_repmode.training.strategy import Naive
+
+METHODS = {
+    "agem": lambda: AGEMPlugin(patches=8, patches_per_step=4),
+    "cumulative": lambda: CumulativePlugin(),
+    "der": lambda: DERPlugin(patches=8, patches_per_step=4),
+    "ewc": lambda: EWCPlugin(strength=1000.0),
+    "gem": lambda: GEMPlugin(patches=4),
+    "lwf": lambda: LwFPlugin(),
+    "mas": lambda: MASPlugin(strength=10.0),
+    "replay": lambda: ReplayPlugin(patches=8, patches_per_step=4),
+    "si": lambda: SIPlugin(strength=10.0),
+}
+
+
+class Stop(Exception):
+    pass
+
+
+class Kill(SupervisedPlugin):
+    """Stops in an experience: in the middle of an epoch, or when it is learned."""
+
+    def __init__(self, experience, epoch=None):
+        super().__init__()
+        self.experience, self.epoch = experience, epoch
+
+    def after_training_iteration(self, strategy, **_):
+        here = strategy.experience.current_experience, strategy.clock.train_exp_epochs
+        if here == (self.experience, self.epoch):
+            raise Stop
+
+    def before_eval(self, strategy, **_):
+        if self.epoch is None and len(strategy.current_eval_stream) > self.experience:
+            raise Stop
+
+
+@pytest.fixture
+def go(fine_tuning, benchmark, tmp_path):
+    """Begin a run, or go on with it, as the command does."""
+
+    def go(method, name, kill=None):
+        folder = RunFolder(tmp_path / name)
+        state = TrainingStatePlugin(folder.state)
+        plugins = [SeedingPlugin(0), OneCyclePlugin(), state]
+        plugins += [METHODS[method](), *([kill] if kill else [])]
+        options = {"train_epochs": 3, "validate_every": 2}
+        strategy = fine_tuning(*plugins, **options)
+        done = folder.records()
+        if done:
+            net = load_model(folder.checkpoint(len(done) - 1))
+            chosen = torch.optim.Adam(net.parameters(), lr=0.01)
+            loop = {"train_mb_size": 4, "window": (8, 16, 16), **options}
+            strategy = Naive(model=net, optimizer=chosen, plugins=plugins, **loop)
+        run_stream(
+            strategy,
+            benchmark,
+            folder,
+            state=state,
+            metadata={},
+            after_experience=lambda: None,
+        )
+        return folder
+
+    return go
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupted_within_and_between_experiences_it_ends_the_same_to_the_bit(
+    go, method
+):
+    undisturbed = go(method, "undisturbed")
+    kills = [Kill(1, 1), Kill(1), Kill(2, 2)]
+    for kill in kills:  # within the second, when it is learned, within the third
+        with pytest.raises(Stop):
+            go(method, "interrupted", kill)
+    interrupted = go(method, "interrupted")
+    for index in range(3):
+        expected = undisturbed.checkpoint(index).read_bytes()
+        assert interrupted.checkpoint(index).read_bytes() == expected
+    curves = [[r.curve for r in f.records()] for f in (undisturbed, interrupted)]
+    assert curves[0] == curves[1]
+    assert not interrupted.state.exists()
+
+
+def test_only_the_last_memory_is_kept(go, tmp_path):
+    with pytest.raises(Stop):
+        go("replay", "run", Kill(2, 0))
+    state = tmp_path / "run" / "state"
+    assert [path.name for path in sorted(state.iterdir())] == ["memory_1.pt"]
+
+
+def test_a_run_whose_memory_is_gone_is_told(go, tmp_path):
+    with pytest.raises(Stop):
+        go("ewc", "run", Kill(1, 0))
+    memory = tmp_path / "run" / "state" / "memory_0.pt"
+    assert torch.load(memory, weights_only=True)
+    memory.unlink()
+    with pytest.raises(UserError, match=r"memory_0\.pt: this file is missing"):
+        go("ewc", "run")
