@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from continual_repmode.analysis._figure import (
     BLUE,
@@ -20,7 +21,12 @@ from continual_repmode.analysis._figure import (
 )
 from continual_repmode.experiments.paper import LABEL
 from continual_repmode.experiments.rendering import Measured
-from continual_repmode.experiments.summary import RowResults, Value
+from continual_repmode.experiments.summary import (
+    RowResults,
+    Transfer,
+    Value,
+    transfers,
+)
 from continual_repmode.tasks import display_name
 
 
@@ -37,6 +43,8 @@ def draw(measured: Measured) -> Figure | None:
             return plot_quality_against_parameters(measured)
         case "images":
             return plot_quality_against_images(measured)
+        case "transfer":
+            return plot_transfer(measured)
 
 
 def plot_overall(measured: Measured) -> Figure:
@@ -112,6 +120,60 @@ def plot_quality_against_images(measured: Measured) -> Figure:
     return figure
 
 
+def plot_transfer(measured: Measured) -> Figure | None:
+    """Draw what each structure gains from each other, and how that goes with gates."""
+    compared = transfers(measured.rows)
+    if not compared:
+        return None
+    figure = new_figure(10.0, 4.2)
+    matrix, relation = figure.subplots(1, 2)
+    _draw_matrix(matrix, compared, measured.tasks)
+    points = [t for t in compared if t.gate_distance is not None]
+    for new, colour in zip(measured.tasks, _colours(len(measured.tasks)), strict=True):
+        chosen = [t for t in points if t.new == new]
+        relation.scatter(
+            [t.gate_distance.mean for t in chosen if t.gate_distance],
+            [t.gain.mean for t in chosen],
+            color=colour,
+            label=display_name(new),
+        )
+    relation.axhline(0, color=GREY, lw=0.8, zorder=0)
+    relation.set_xlabel("distance of the gates (bits)", fontsize=SMALL + 0.5)
+    relation.set_ylabel("gain in R² of the new structure", fontsize=SMALL + 0.5)
+    relation.legend(**LEGEND)
+    set_title(relation, "Gain and gates")
+    plain_frame(relation)
+    return figure
+
+
+def _draw_matrix(
+    axes: Axes, compared: Sequence[Transfer], tasks: Sequence[str]
+) -> None:
+    gains = np.full((len(tasks), len(tasks)), np.nan)
+    for t in compared:
+        gains[tasks.index(t.known), tasks.index(t.new)] = t.gain.mean
+    largest = float(np.nanmax(np.abs(gains))) or 1.0
+    axes.imshow(gains, cmap="RdBu", vmin=-largest, vmax=largest)
+    for (row, column), gain in np.ndenumerate(gains):
+        if np.isfinite(gain):
+            strong = abs(gain) > 0.6 * largest
+            axes.text(
+                column,
+                row,
+                f"{gain:+.2f}",
+                ha="center",
+                va="center",
+                fontsize=SMALL,
+                color="white" if strong else DARK,
+            )
+    names = [display_name(task) for task in tasks]
+    axes.set_xticks(range(len(tasks)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(tasks)), names)
+    axes.set_xlabel("new structure", fontsize=SMALL + 0.5)
+    axes.set_ylabel("known structure", fontsize=SMALL + 0.5)
+    set_title(axes, "Gain in R² over learning alone")
+
+
 def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
     labels = list(dict.fromkeys(found.row.label for found in rows))
     for label, colour in zip(labels, (BLUE, ORANGE, DARK), strict=False):
@@ -146,8 +208,7 @@ def _mark(axes: Axes, value: Value, y: float, colour: str) -> None:
 
 def _scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
     """Draw named points with their spreads, each in a colour of its own."""
-    colours = colormaps["viridis"](np.linspace(0.0, 0.9, len(points)))
-    for (x, y, label), colour in zip(points, colours, strict=True):
+    for (x, y, label), colour in zip(points, _colours(len(points)), strict=True):
         axes.errorbar(
             x.mean,
             y.mean,
@@ -166,3 +227,9 @@ def _scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
             fontsize=SMALL,
         )
     axes.margins(0.12)
+
+
+def _colours(count: int) -> NDArray[np.float64]:
+    """Return so many colours that can be told apart, as RGBA."""
+    colours: NDArray[np.float64] = colormaps["viridis"](np.linspace(0.0, 0.9, count))
+    return colours

@@ -12,6 +12,8 @@ from continual_repmode.experiments.summary import (
     Value,
     gain_percent,
     paired_difference,
+    rank_correlation,
+    transfers,
 )
 from continual_repmode.experiments.tables import Table
 from continual_repmode.metrics.regression import METRICS as KNOWN_METRICS
@@ -54,7 +56,13 @@ def format_markdown(measured: Measured) -> str:
     """Return the whole table as Markdown."""
     table = measured.table
     parts = [f"# {table.title}", table.about, _origin(measured)]
-    parts += _stream_parts(measured) if measured.is_stream else _joint_parts(measured)
+    match table.layout:
+        case "joint":
+            parts += _joint_parts(measured)
+        case "stream":
+            parts += _stream_parts(measured)
+        case "transfer":
+            parts += _transfer_parts(measured)
     parts += ["## Differences", _difference_note(measured), _differences(measured)]
     if missing := list(_missing(measured)):
         parts += ["## Missing", "\n".join(missing)]
@@ -197,6 +205,27 @@ def _stream_parts(measured: Measured) -> list[str]:
         "earlier score against the final one; positive is worse, 0 is exactly nothing."
     )
     return ["## New tasks, and what the earlier ones lost", note, _grid(header, lines)]
+
+
+def _transfer_parts(measured: Measured) -> list[str]:
+    compared = transfers(measured.rows)
+    gains = {(t.known, t.new): t.gain for t in compared}
+    header = ["known \\ new", *map(display_name, measured.tasks)]
+    lines = [
+        [display_name(known)]
+        + [_number(gains.get((known, new)), 3) for new in measured.tasks]
+        for known in measured.tasks
+    ]
+    note = "R² of the new structure, less that of learning it alone in as many steps."
+    correlation = rank_correlation(compared)
+    relation = (
+        "Not enough is measured to relate gains to gates."
+        if correlation is None
+        else "Spearman's rank correlation of the gain and the distance of the gates of "
+        f"both structures: {correlation:+.2f} over {len(compared)} pairs. Pairs "
+        "share structures, so they are not independent."
+    )
+    return ["## Gain in R²", note, _grid(header, lines), relation]
 
 
 _COST_HEADER = ("parameters", "s per step", "MB per step", "s per volume")

@@ -33,12 +33,10 @@ def gather(
     UserError
         If a record is damaged.
     """
-    experiences = planned[table.reference][0].settings["scenario.experiences"]
-    chosen = experiences[1:] if table.layout == "stream" else experiences
     return Measured(
         table=table,
         rows=tuple(_results(row, planned[row.name], places) for row in table.rows),
-        tasks=tuple(task for tasks in chosen for task in tasks),
+        tasks=_tasks(table, planned),
     )
 
 
@@ -55,6 +53,23 @@ def write_table(measured: Measured, folder: Path) -> list[Path]:
     if figure is None:
         return list(texts)
     return [*texts, save_figure(figure, folder / "figures" / f"{name}.png")]
+
+
+def _tasks(
+    table: Table, planned: Mapping[str, Sequence[PlannedRun]]
+) -> tuple[str, ...]:
+    """Return the tasks that the columns are about."""
+    streams = {
+        name: runs[0].settings["scenario.experiences"] for name, runs in planned.items()
+    }
+    match table.layout:
+        case "joint":
+            chosen = streams[table.reference]
+        case "stream":
+            chosen = streams[table.reference][1:]
+        case "transfer":
+            chosen = [stream[-1] for stream in streams.values()]
+    return tuple(dict.fromkeys(task for tasks in chosen for task in tasks))
 
 
 def _results(row: Row, runs: Sequence[PlannedRun], places: Places) -> RowResults:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from continual_repmode.experiments.record import RunRecord, final_values
 from continual_repmode.experiments.tables import Row
 
@@ -202,6 +204,68 @@ def paired_difference(
         num_seeds=len(of_seeds),
         num_same_sign=sum(value * mean > 0 for value in of_seeds),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transfer:
+    """What a new task gains from one that is known.
+
+    Attributes
+    ----------
+    known, new : str
+    gain : Value
+        R2 of the new task, less that of learning it alone in as many steps.
+    gate_distance : Value or None
+        Jensen-Shannon divergence of the gates of both in the extended network, in bits.
+    """
+
+    known: str
+    new: str
+    gain: Value
+    gate_distance: Value | None
+
+
+def transfers(rows: Iterable[RowResults]) -> list[Transfer]:
+    """Compare every network of two tasks with that of the second one alone.
+
+    Parameters
+    ----------
+    rows : iterable of RowResults
+        Networks of one task, learned from scratch, and of two, one after the other.
+        Both are compared seed by seed.
+    """
+    alone: dict[tuple[int, str], float] = {}
+    pairs: dict[tuple[str, str], dict[int, RunRecord]] = {}
+    for found in rows:
+        for seed, record in found.records.items():
+            *known, new = record.tasks
+            if known:
+                pairs.setdefault((known[0], new), {})[seed] = record
+            else:
+                alone[seed, new] = record.metrics["r2"]["per_task"][new]
+    compared = []
+    for (first, new), records in pairs.items():
+        gain = Value.of(
+            record.metrics["r2"]["per_task"][new] - alone[seed, new]
+            for seed, record in records.items()
+            if (seed, new) in alone
+        )
+        distances = (r.gate_distances.get(f"{first} {new}") for r in records.values())
+        if gain is not None:
+            compared.append(
+                Transfer(
+                    known=first, new=new, gain=gain, gate_distance=Value.of(distances)
+                )
+            )
+    return compared
+
+
+def rank_correlation(compared: Sequence[Transfer]) -> float | None:
+    """Return Spearman's correlation of gain and gate distance; None if undefined."""
+    points = [(t.gain.mean, t.gate_distance.mean) for t in compared if t.gate_distance]
+    if len({gain for gain, _ in points}) < 3 or len({d for _, d in points}) < 3:
+        return None
+    return float(spearmanr(*zip(*points, strict=True)).statistic)
 
 
 def _at(record: RunRecord, path: Sequence[str]) -> float | None:

@@ -5,6 +5,7 @@ Imports nothing heavy, so that the command can list the tables at once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import permutations
 from types import MappingProxyType
 from typing import Literal
 
@@ -13,8 +14,8 @@ from continual_repmode.experiments import paper
 from continual_repmode.experiments.paper import PaperRow
 from continual_repmode.tasks import TASKS, display_name
 
-Layout = Literal["joint", "stream"]
-Picture = Literal["bars", "forgetting", "parameters", "images"]
+Layout = Literal["joint", "stream", "transfer"]
+Picture = Literal["bars", "forgetting", "parameters", "images", "transfer"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +67,9 @@ class Table:
     rows : tuple of Row
     reference : str
         Name of the row that the others are compared with.
-    layout : {"joint", "stream"}
-        All tasks and "All", or the tasks that arrive later and what the others forget.
+    layout : {"joint", "stream", "transfer"}
+        All tasks and "All"; the tasks that arrive later and what the others forget; or
+        what every task gains from each other one.
     picture : str
         Kind of its figure.
     """
@@ -411,6 +413,62 @@ def _orders() -> Table:
     )
 
 
+TRANSFER_TASKS = (
+    "dna",
+    "nuclear_envelope",
+    "nucleolus",
+    "actin_filament",
+    "cell_membrane",
+)
+"""Three structures of the nucleus and two of the cell's outline."""
+
+
+def _transfer() -> Table:
+    same_steps = ("train.epochs=60", "train.extension_epochs=60")
+
+    def alone(task: str) -> tuple[str, ...]:
+        stream = ("scenario=base_tasks", _experiences([[task]]))
+        return (*stream, "strategy=naive", *same_steps)
+
+    scratch = tuple(
+        Row(
+            name=f"scratch_{task}",
+            label="nothing",
+            settings=alone(task),
+            group=display_name(task),
+            reference=f"scratch_{task}",
+        )
+        for task in TRANSFER_TASKS
+    )
+    extended = tuple(
+        Row(
+            name=f"{known}_to_{new}",
+            label=display_name(known),
+            settings=(
+                "scenario=incremental",
+                _experiences([[known], [new]]),
+                "strategy=repmode",
+                *same_steps,
+            ),
+            base=alone(known),
+            group=display_name(new),
+            reference=f"scratch_{new}",
+        )
+        for new, known in permutations(TRANSFER_TASKS, 2)
+    )
+    return Table(
+        name="transfer",
+        title="What a structure gains from another that is known",
+        about="A RepMode network learns one structure and is then extended to another. "
+        "The new one is compared with a network that learned it alone, in as many "
+        "steps.",
+        rows=scratch + extended,
+        reference=scratch[0].name,
+        layout="transfer",
+        picture="transfer",
+    )
+
+
 def _experiences(experiences: list[list[str]]) -> str:
     listed = ",".join(f"[{','.join(tasks)}]" for tasks in experiences)
     return f"scenario.experiences=[{listed}]"
@@ -427,6 +485,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             _label_efficiency(),
             _strategies_table(),
             _orders(),
+            _transfer(),
         )
     }
 )

@@ -11,8 +11,10 @@ def test_the_default_stream_is_the_papers_table_3():
     assert scenario.task_names == (*scenario.base_tasks, "nucleolus", "cell_membrane")
 
 
-def test_the_four_scenarios_are_found():
-    assert scenario_names() == ["incremental", "joint", "leave_one_out", "one_by_one"]
+def test_the_five_scenarios_are_found():
+    found = ["base_tasks", "incremental", "joint", "leave_one_out", "one_by_one"]
+    assert scenario_names() == found
+    assert load_scenario("base_tasks").stream == load_scenario("incremental").stream[:1]
     assert len(load_scenario("joint").stream) == 1
     assert len(load_scenario("one_by_one").stream) == 12
 

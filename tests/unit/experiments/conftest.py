@@ -11,7 +11,15 @@ JOINT = [["dna", "nucleolus"]]
 STREAM = [["dna"], ["nucleolus"]]
 
 
-def record_of(images, *, experiences=JOINT, key="k", forgetting=None, costs=None):
+def record_of(
+    images,
+    *,
+    experiences=JOINT,
+    key="k",
+    forgetting=None,
+    costs=None,
+    gate_distances=None,
+):
     """A record whose images are ``{task: {image: mse}}``; MAE = MSE, R2 = 1 - MSE."""
     tasks = [task for names in experiences for task in names]
 
@@ -55,7 +63,7 @@ def record_of(images, *, experiences=JOINT, key="k", forgetting=None, costs=None
         steps=10,
         train_s=[1.0],
         costs=costs or {"step_s": 0.25, "step_bytes": 50e6, "volume_s": 0.5},
-        gate_distances={},
+        gate_distances=gate_distances or {},
         machine={"processor": "abacus"},
         versions={"torch": "2.0"},
         finished="2026-01-31T12:00:00+00:00",

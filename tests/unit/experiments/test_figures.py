@@ -48,3 +48,25 @@ def test_stream_tables_name_their_points(make_record, make_row, make_table, pict
 def test_nothing_measured_is_no_figure(make_row, make_table):
     rows = (make_row("one", {}, missing={0: "not run yet"}),)
     assert draw(Measured(table=make_table(rows), rows=rows, tasks=())) is None
+
+
+def test_transfer_tables_draw_a_matrix_and_its_relation_to_gates(
+    make_record, make_row, make_table
+):
+    rows = (
+        make_row("scratch", {0: make_record(IMAGES, experiences=[["nucleolus"]])}),
+        make_row(
+            "extended",
+            {
+                0: make_record(
+                    IMAGES | {"nucleolus": {"c": 0.2}},
+                    experiences=STREAM,
+                    gate_distances={"dna nucleolus": 0.1},
+                )
+            },
+        ),
+    )
+    table = make_table(rows, layout="transfer", picture="transfer")
+    measured = Measured(table=table, rows=rows, tasks=("dna", "nucleolus"))
+    assert {"+0.30", "DNA", "nucleolus"} <= set(texts(draw(measured)))
+    assert draw(Measured(table=table, rows=rows[:1], tasks=("dna",))) is None

@@ -126,3 +126,19 @@ def test_the_csv_holds_every_number_and_labels_the_papers(joint):
         if (r["row"], r["task"], r["quantity"]) == ("absent", "all", "r2")
     )
     assert absent["mean"] == absent[LABEL] == ""
+
+
+def test_transfer_is_a_matrix_of_known_and_new_structures(
+    make_record, make_row, make_table
+):
+    alone = make_record({"nucleolus": {"n": 0.5}}, experiences=[["nucleolus"]])
+    both = make_record(
+        {"dna": {"d": 0.9}, "nucleolus": {"n": 0.3}},
+        experiences=[["dna"], ["nucleolus"]],
+    )
+    rows = (make_row("scratch", {0: alone}), make_row("extended", {0: both}))
+    table = make_table(rows, layout="transfer", picture="transfer")
+    text = format_markdown(Measured(table=table, rows=rows, tasks=("dna", "nucleolus")))
+    assert "| known \\ new | DNA | nucleolus |" in text
+    assert "| DNA | - | 0.200 |" in text
+    assert "Not enough is measured to relate gains to gates." in text

@@ -5,9 +5,12 @@ import pytest
 from scipy import stats
 
 from continual_repmode.experiments.summary import (
+    Transfer,
     Value,
     gain_percent,
     paired_difference,
+    rank_correlation,
+    transfers,
 )
 
 
@@ -111,3 +114,36 @@ def test_the_gain_is_positive_where_the_error_is_lower(make_record, make_row):
     assert gain_percent(better, reference, "mse", -1).mean == pytest.approx(20)
     assert gain_percent(better, reference, "r2", 1).mean == pytest.approx(20)
     assert gain_percent(reference, reference, "mse", -1).mean == 0
+
+
+def test_transfer_is_the_gain_over_learning_alone_seed_by_seed(make_record, make_row):
+    def alone(mse):
+        return make_record({"nucleolus": {"n": mse}}, experiences=[["nucleolus"]])
+
+    def after_dna(mse, distance):
+        return make_record(
+            {"dna": {"d": 0.9}, "nucleolus": {"n": mse}},
+            experiences=[["dna"], ["nucleolus"]],
+            gate_distances={"dna nucleolus": distance},
+        )
+
+    rows = (
+        make_row("scratch", {0: alone(0.5), 1: alone(0.7)}),
+        make_row("extended", {0: after_dna(0.4, 0.1), 1: after_dna(0.5, 0.3)}),
+    )
+    (found,) = transfers(rows)
+    assert (found.known, found.new) == ("dna", "nucleolus")
+    assert found.gain.mean == pytest.approx((0.1 + 0.2) / 2)
+    assert found.gate_distance.mean == pytest.approx(0.2)
+    assert transfers(rows[1:]) == []
+
+
+def test_gains_and_gates_are_related_by_ranks():
+    gains, distances = [0.3, 0.1, 0.2, -0.1], [0.02, 0.5, 0.3, 0.4]
+    compared = [
+        Transfer(known="a", new="b", gain=Value(g, None), gate_distance=Value(d, None))
+        for g, d in zip(gains, distances, strict=True)
+    ]
+    expected = stats.spearmanr(gains, distances).statistic
+    assert rank_correlation(compared) == pytest.approx(expected)
+    assert rank_correlation(compared[:2]) is None
