@@ -21,7 +21,6 @@ from continual_repmode.models.spatial import Axes
 from continual_repmode.models.task_groups import TaskGroups
 from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.models.task_norm import TaskNorm
-from continual_repmode.models.unet3d import UNet3d
 from continual_repmode.tasks import TASKS
 
 
@@ -79,32 +78,25 @@ class RepModeUNet(TaskNetwork):
         gate_activation: Activation = "softmax",
         gate_input: GateInput = "task",
     ) -> None:
+        gating: dict[str, Any] = {
+            "scope": scope,
+            "task_embedding": task_embedding,
+            "gate_hidden": gate_hidden,
+            "gate_activation": gate_activation,
+            "gate_input": gate_input,
+        }
         super().__init__(
             task_names,
+            {"experts": list(experts), **gating},
             width=width,
             depth=depth,
             in_channels=in_channels,
             out_channels=out_channels,
             axes=axes,
-            experts=list(experts),
-            scope=scope,
-            task_embedding=task_embedding,
-            gate_hidden=gate_hidden,
-            gate_activation=gate_activation,
-            gate_input=gate_input,
         )
         self.gate_input: GateInput = gate_input
         self._num_frozen_tasks = 0
-        unit = mode_units(
-            self._task_names,
-            experts,
-            scope=scope,
-            task_embedding=task_embedding,
-            gate_hidden=gate_hidden,
-            gate_activation=gate_activation,
-            gate_input=gate_input,
-        )
-        self.unet = UNet3d(width, depth, in_channels, out_channels, axes, unit)
+        self.unet = self.build_unet(mode_units(self._task_names, experts, **gating))
 
     @property
     def is_frozen(self) -> bool:

@@ -5,15 +5,39 @@ a batch that mixes tasks, may grow by a task, and can be rebuilt from a descript
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, TypedDict
 
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
+from continual_repmode.models.conv_units import UnitFactory
 from continual_repmode.models.spatial import Axes, Size3, per_axis
 from continual_repmode.models.task_groups import TaskGroups, group_by_task
+from continual_repmode.models.unet3d import UNet3d
 from continual_repmode.tasks import check_task_name
+
+
+class Shape(TypedDict, total=False):
+    """The extent of the U-Net that every network is built on.
+
+    Attributes
+    ----------
+    width : int
+        Channels of the first level, 32 by default; each level below has twice as many.
+    depth : int
+        Number of times the resolution is halved, 4 by default.
+    in_channels, out_channels : int
+        1 by default.
+    axes : {"ZYX", "YX"}
+        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
+    """
+
+    width: int
+    depth: int
+    in_channels: int
+    out_channels: int
+    axes: Axes
 
 
 class TaskNetwork(nn.Module, ABC):
@@ -26,16 +50,11 @@ class TaskNetwork(nn.Module, ABC):
     ----------
     task_names : sequence of str
         Names of the base tasks; a task label is a position in it.
-    width : int
-        Channels of the first level; each level below has twice as many.
-    depth : int
-        Number of times the resolution is halved.
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
-    **options
+    options : mapping
         Further arguments of the method, as plain JSON values; kept for
         :meth:`architecture`.
+    width, depth, in_channels, out_channels, axes
+        See :class:`Shape`.
 
     Attributes
     ----------
@@ -55,13 +74,13 @@ class TaskNetwork(nn.Module, ABC):
     def __init__(
         self,
         task_names: Sequence[str],
+        options: Mapping[str, Any],
         *,
-        width: int,
-        depth: int,
-        in_channels: int,
-        out_channels: int,
-        axes: Axes,
-        **options: Any,
+        width: int = 32,
+        depth: int = 4,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        axes: Axes = "ZYX",
     ) -> None:
         super().__init__()
         self._task_names: tuple[str, ...] = ()
@@ -73,7 +92,7 @@ class TaskNetwork(nn.Module, ABC):
         self.width, self.depth = width, depth
         self.in_channels, self.out_channels = in_channels, out_channels
         self.axes: Axes = axes
-        self._options = options
+        self._options = dict(options)
         self._extensions: list[dict[str, Any]] = []
 
     @abstractmethod
@@ -229,6 +248,13 @@ class TaskNetwork(nn.Module, ABC):
                 f"architecture: missing or unknown entry ({error})"
             ) from None
         return net
+
+    def build_unet(self, unit: UnitFactory, out_channels: int | None = None) -> UNet3d:
+        """Build a U-Net of this network's shape, perhaps with other output channels."""
+        outputs = self.out_channels if out_channels is None else out_channels
+        return UNet3d(
+            self.width, self.depth, self.in_channels, outputs, self.axes, unit
+        )
 
     def _parts(self, task: str) -> set[str]:
         return {f"{what}_{task}" for what in self.owned}

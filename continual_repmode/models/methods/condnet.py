@@ -12,6 +12,7 @@ that bias in a batch of a single task, so batches should mix tasks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,8 @@ from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitSpec, plain_unit
 from continual_repmode.models.methods.output_head import build_output, grow_output
 from continual_repmode.models.methods.task_parts import FRESH
-from continual_repmode.models.spatial import Axes
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import TaskNetwork
-from continual_repmode.models.unet3d import UNet3d
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.tasks import TASKS
 
 
@@ -67,10 +66,6 @@ class CondNet(TaskNetwork):
     ----------
     task_names : sequence of str
         Names of the S base tasks; a task label is a position in it.
-    width : int
-        Channels of the first level; each level below has twice as many.
-    depth : int
-        Number of times the resolution is halved.
     kernel_size : int
         Odd extent of the kernels.
     head : {"shared", "per_task"}
@@ -81,9 +76,9 @@ class CondNet(TaskNetwork):
         or the first.
     scale : float
         Factor of the numbers (our adaptation).
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
+    **shape
+        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
+        :class:`~continual_repmode.models.task_network.Shape`.
     """
 
     owned = ("head",)
@@ -92,27 +87,17 @@ class CondNet(TaskNetwork):
     def __init__(
         self,
         task_names: Sequence[str] = TASKS,
-        width: int = 32,
-        depth: int = 4,
+        *,
         kernel_size: int = 5,
         head: str = "shared",
         where: str = "all",
         scale: float = 1.0,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        axes: Axes = "ZYX",
+        **shape: Unpack[Shape],
     ) -> None:
         super().__init__(
             task_names,
-            width=width,
-            depth=depth,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            axes=axes,
-            kernel_size=kernel_size,
-            head=head,
-            where=where,
-            scale=scale,
+            {"kernel_size": kernel_size, "head": head, "where": where, "scale": scale},
+            **shape,
         )
         if where not in ("all", "first"):
             raise UserError(f"where {where!r}: use 'all' or 'first'")
@@ -122,7 +107,7 @@ class CondNet(TaskNetwork):
         self.numbers: dict[str, float] = {
             name: self._number(label) for label, name in enumerate(self.task_names)
         }
-        self.unet = UNet3d(width, depth, in_channels, out_channels, axes, self._unit)
+        self.unet = self.build_unet(self._unit)
         self.to(memory_format=torch.channels_last_3d)
 
     def add_task(  # type: ignore[override]  # names its option

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,9 @@ from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitSpec, plain_unit
 from continual_repmode.models.methods.heads import TaskHeads
 from continual_repmode.models.methods.task_parts import FRESH, TaskParts
-from continual_repmode.models.spatial import Axes, crop_like
+from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.models.unet3d import UNet3d
 from continual_repmode.tasks import TASKS
 
@@ -31,17 +32,13 @@ class MultiHeadUNet(TaskNetwork):
     ----------
     task_names : sequence of str
         Names of the first tasks; a task label is a position in it.
-    width : int
-        Channels of the first level; each level below has twice as many.
-    depth : int
-        Number of times the resolution is halved.
     part : {"decoder", "output"}
         What every task has of its own.
     kernel_size : int
         Odd extent of the kernels that keep the resolution.
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-        ``"YX"``: kernels and sampling leave Z alone.
+    **shape
+        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
+        :class:`~continual_repmode.models.task_network.Shape`.
 
     Attributes
     ----------
@@ -57,38 +54,29 @@ class MultiHeadUNet(TaskNetwork):
     def __init__(
         self,
         task_names: Sequence[str] = TASKS,
-        width: int = 32,
-        depth: int = 4,
+        *,
         part: str = "decoder",
         kernel_size: int = 5,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        axes: Axes = "ZYX",
+        **shape: Unpack[Shape],
     ) -> None:
         super().__init__(
-            task_names,
-            width=width,
-            depth=depth,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            axes=axes,
-            part=part,
-            kernel_size=kernel_size,
+            task_names, {"part": part, "kernel_size": kernel_size}, **shape
         )
         if part not in ("decoder", "output"):
             raise UserError(f"part {part!r}: use 'decoder' or 'output'")
-        unet = partial(UNet3d, width, depth, in_channels, out_channels, axes)
         unit = partial(_unit_where, kernel_size=kernel_size)
         self.parts: TaskParts
         if part == "decoder":
-            self.unet = unet(unit=partial(unit, places=("encoder", "bottleneck")))
+            self.unet = self.build_unet(partial(unit, places=("encoder", "bottleneck")))
             own = partial(unit, places=("decoder", "output"))
-            self.parts = TaskParts("decoder", self.task_names, partial(unet, unit=own))
+            self.parts = TaskParts(
+                "decoder", self.task_names, partial(self.build_unet, own)
+            )
         else:
             shared = ("encoder", "bottleneck", "decoder")
-            self.unet = unet(unit=partial(unit, places=shared))
+            self.unet = self.build_unet(partial(unit, places=shared))
             self.parts = TaskHeads(
-                width, self.task_names, kernel_size, axes, out_channels
+                self.width, self.task_names, kernel_size, self.axes, self.out_channels
             )
 
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Unpack
 
 from torch import Tensor
 
 from continual_repmode.models.conv_units import plain_unit
 from continual_repmode.models.methods.task_parts import FRESH, TaskParts
-from continual_repmode.models.spatial import Axes
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import TaskNetwork
-from continual_repmode.models.unet3d import UNet3d
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.tasks import TASKS
 
 
@@ -29,17 +28,13 @@ class MultiNet(TaskNetwork):
     ----------
     task_names : sequence of str
         Names of the first tasks; a task label is a position in it.
-    width : int
-        Channels of the first level; each level below has twice as many.
-    depth : int
-        Number of times the resolution is halved.
     kernel_size : int
         Odd extent of the kernels that keep the resolution.
     bias : bool
         Whether the convolutions, those for sampling included, have biases.
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-        ``"YX"``: kernels and sampling leave Z alone.
+    **shape
+        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
+        :class:`~continual_repmode.models.task_network.Shape`.
     """
 
     owned = ("net",)
@@ -48,26 +43,16 @@ class MultiNet(TaskNetwork):
     def __init__(
         self,
         task_names: Sequence[str] = TASKS,
-        width: int = 32,
-        depth: int = 4,
+        *,
         kernel_size: int = 5,
         bias: bool = False,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        axes: Axes = "ZYX",
+        **shape: Unpack[Shape],
     ) -> None:
         super().__init__(
-            task_names,
-            width=width,
-            depth=depth,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            axes=axes,
-            kernel_size=kernel_size,
-            bias=bias,
+            task_names, {"kernel_size": kernel_size, "bias": bias}, **shape
         )
         unit = partial(plain_unit, kernel_size=kernel_size, bias=bias)
-        make = partial(UNet3d, width, depth, in_channels, out_channels, axes, unit)
+        make = partial(self.build_unet, unit)
         self.nets = TaskParts("net", self.task_names, make)
 
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:

@@ -7,7 +7,7 @@ multi-scale feature abstraction", IEEE TMI 2020.
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +21,9 @@ from continual_repmode.models.methods.pyramid_blocks import (
     residual_chain,
 )
 from continual_repmode.models.methods.task_parts import FRESH
-from continual_repmode.models.spatial import Axes, crop_like, per_axis
+from continual_repmode.models.spatial import crop_like, per_axis
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import TaskNetwork
-from continual_repmode.models.unet3d import UNet3d
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.tasks import TASKS
 
 
@@ -60,9 +59,9 @@ class PipoFan(TaskNetwork):
         Odd extent of the U-Net's own kernels that keep the resolution.
     deep_supervision : float
         Weight of the loss of the single scales; 0 trains the fused prediction alone.
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-        ``"YX"``: kernels and sampling leave Z alone.
+    **shape
+        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
+        :class:`~continual_repmode.models.task_network.Shape`.
 
     Attributes
     ----------
@@ -76,40 +75,35 @@ class PipoFan(TaskNetwork):
     def __init__(
         self,
         task_names: Sequence[str] = TASKS,
-        width: int = 32,
-        depth: int = 4,
+        *,
         kernel_size: int = 5,
         deep_supervision: float = 1.0,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        axes: Axes = "ZYX",
+        **shape: Unpack[Shape],
     ) -> None:
         super().__init__(
             task_names,
-            width=width,
-            depth=depth,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            axes=axes,
-            kernel_size=kernel_size,
-            deep_supervision=deep_supervision,
+            {"kernel_size": kernel_size, "deep_supervision": deep_supervision},
+            **shape,
         )
         if not deep_supervision >= 0:
             raise UserError(f"deep_supervision {deep_supervision}: use 0 or more")
         self.side_weight = deep_supervision
         unit = partial(_backbone_unit, kernel_size=kernel_size)
-        self.unet = UNet3d(width, depth, in_channels, out_channels, axes, unit)
-        widths = [width << level for level in range(depth + 1)]
+        self.unet = self.build_unet(unit)
+        widths = [self.width << level for level in range(self.depth + 1)]
         self.inward = nn.ModuleList(
-            residual_chain(widths[:level], axes) for level in range(1, depth + 1)
+            residual_chain(widths[:level], self.axes)
+            for level in range(1, self.depth + 1)
         )
         self.outward = nn.ModuleList(
-            residual_chain(widths[level::-1], axes) for level in range(depth + 1)
+            residual_chain(widths[level::-1], self.axes)
+            for level in range(self.depth + 1)
         )
         self.heads = nn.ModuleList(
-            ScaleHead(width, self.task_names, out_channels, axes) for _ in widths
+            ScaleHead(self.width, self.task_names, self.out_channels, self.axes)
+            for _ in widths
         )
-        self.fusion = AdaptiveFusion(out_channels, axes)
+        self.fusion = AdaptiveFusion(self.out_channels, self.axes)
         self.to(memory_format=torch.channels_last_3d)
 
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:

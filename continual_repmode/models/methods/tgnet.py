@@ -8,6 +8,7 @@ abstract and the paper (Sec. 4.2) say, on DoDNet's head.
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +26,11 @@ from continual_repmode.models.methods.dynamic_head import (
     hidden_output,
 )
 from continual_repmode.models.methods.task_linear import TaskLinear
-from continual_repmode.models.spatial import Axes, crop_like
+from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.models.task_norm import TaskNorm
-from continual_repmode.models.unet3d import Bottleneck, EncoderLevel, UNet3d
+from continual_repmode.models.unet3d import Bottleneck, EncoderLevel
 from continual_repmode.tasks import TASKS
 
 
@@ -116,15 +117,11 @@ class TGNet(TaskNetwork):
     ----------
     task_names : sequence of str
         Names of the base tasks; a task label is a position in it.
-    width : int
-        Channels of the first level; each level below has twice as many.
-    depth : int
-        Number of times the resolution is halved.
     kernel_size : int
         Odd extent of the kernels.
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
+    **shape
+        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
+        :class:`~continual_repmode.models.task_network.Shape`.
     """
 
     owned = ("column",)
@@ -132,29 +129,21 @@ class TGNet(TaskNetwork):
     def __init__(
         self,
         task_names: Sequence[str] = TASKS,
-        width: int = 32,
-        depth: int = 4,
+        *,
         kernel_size: int = 5,
-        in_channels: int = 1,
-        out_channels: int = 1,
-        axes: Axes = "ZYX",
+        **shape: Unpack[Shape],
     ) -> None:
-        super().__init__(
-            task_names,
-            width=width,
-            depth=depth,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            axes=axes,
-            kernel_size=kernel_size,
-        )
+        super().__init__(task_names, {"kernel_size": kernel_size}, **shape)
         self._kernel_size = kernel_size
-        self.unet = UNet3d(width, depth, in_channels, HIDDEN, axes, self._unit)
+        self.unet = self.build_unet(self._unit, HIDDEN)
         self._guide_levels()
         self.skip_gates = nn.ModuleList(
-            ChannelGate(width << level, self.task_names) for level in range(depth)
+            ChannelGate(self.width << level, self.task_names)
+            for level in range(self.depth)
         )
-        self.head = DynamicHead(width << depth, self.task_names, out_channels)
+        self.head = DynamicHead(
+            self.width << self.depth, self.task_names, self.out_channels
+        )
         self.to(memory_format=torch.channels_last_3d)
 
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:

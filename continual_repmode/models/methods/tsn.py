@@ -11,6 +11,7 @@ Instance normalization discards the intensity scale of a patch.
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,9 @@ from continual_repmode.models.methods.switched_conv import (
     TaskEmbedding,
 )
 from continual_repmode.models.methods.task_parts import FRESH
-from continual_repmode.models.spatial import Axes, crop_like
+from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import TaskNetwork
-from continual_repmode.models.unet3d import UNet3d
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.tasks import TASKS
 
 
@@ -38,10 +38,6 @@ class TaskSwitchingUNet(TaskNetwork):
     ----------
     task_names : sequence of str
         Names of the base tasks; a task label is a position in it.
-    width : int
-        Channels of the first level; each level below has twice as many.
-    depth : int
-        Number of times the resolution is halved.
     kernel_size : int
         Odd extent of the kernels.
     head : {"shared", "per_task"}
@@ -58,9 +54,9 @@ class TaskSwitchingUNet(TaskNetwork):
     film_init : {"published", "identity"}
         Whether tasks differ from the start as published, or start alike with scale 1
         and shift 0 (our adaptation).
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
+    **shape
+        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
+        :class:`~continual_repmode.models.task_network.Shape`.
 
     Raises
     ------
@@ -74,31 +70,26 @@ class TaskSwitchingUNet(TaskNetwork):
     def __init__(
         self,
         task_names: Sequence[str] = TASKS,
-        width: int = 32,
-        depth: int = 4,
+        *,
         kernel_size: int = 5,
         head: str = "shared",
         codes: str = "orthogonal",
         entries_per_task: int = 20,
         max_tasks: int = 12,
         film_init: str = "published",
-        in_channels: int = 1,
-        out_channels: int = 1,
-        axes: Axes = "ZYX",
+        **shape: Unpack[Shape],
     ) -> None:
         super().__init__(
             task_names,
-            width=width,
-            depth=depth,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            axes=axes,
-            kernel_size=kernel_size,
-            head=head,
-            codes=codes,
-            entries_per_task=entries_per_task,
-            max_tasks=max_tasks,
-            film_init=film_init,
+            {
+                "kernel_size": kernel_size,
+                "head": head,
+                "codes": codes,
+                "entries_per_task": entries_per_task,
+                "max_tasks": max_tasks,
+                "film_init": film_init,
+            },
+            **shape,
         )
         if film_init not in ("published", "identity"):
             raise UserError(f"film_init {film_init!r}: use 'published' or 'identity'")
@@ -107,11 +98,14 @@ class TaskSwitchingUNet(TaskNetwork):
         self.embedding = TaskEmbedding(
             self.task_names, codes, entries_per_task, max_tasks
         )
-        self.unet = UNet3d(width, depth, in_channels, out_channels, axes, self._unit)
+        self.unet = self.build_unet(self._unit)
         self.skip_filters = nn.ModuleList(
-            self._filter(f"skip{level + 1}", width << level) for level in range(depth)
+            self._filter(f"skip{level + 1}", self.width << level)
+            for level in range(self.depth)
         )
-        self.bottleneck_filter = self._filter("bottleneck.filter", width << depth)
+        self.bottleneck_filter = self._filter(
+            "bottleneck.filter", self.width << self.depth
+        )
         self.to(memory_format=torch.channels_last_3d)
 
     def add_task(  # type: ignore[override]  # names its option

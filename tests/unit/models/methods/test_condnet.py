@@ -37,7 +37,7 @@ def test_extra_and_per_task_parameters(options, extra, per_task):
 
 @pytest.mark.parametrize(("where", "places"), [("all", (1, 2)), ("first", (1,))])
 def test_the_decoder_is_conditioned_and_nothing_else(where, places):
-    units = conditioned_units(CondNet(TASKS, 1, 2, where=where))
+    units = conditioned_units(CondNet(TASKS, where=where, width=1, depth=2))
     assert set(units) == {f"decoder{i}.conv{j}" for i in (1, 2) for j in places}
 
 
@@ -50,7 +50,7 @@ def test_the_decoder_is_conditioned_and_nothing_else(where, places):
     ],
 )
 def test_numbers_are_evenly_spaced_and_added_tasks_continue_them(tasks, scale, numbers):
-    net = CondNet(tasks, 1, 1, 1, scale=scale)
+    net = CondNet(tasks, kernel_size=1, scale=scale, width=1, depth=1)
     net.add_task("pink")
     net.add_task("gray")
     assert list(net.numbers.values()) == pytest.approx(numbers)
@@ -60,7 +60,7 @@ def test_numbers_are_evenly_spaced_and_added_tasks_continue_them(tasks, scale, n
 
 def test_away_from_borders_the_task_is_a_bias_in_proportion_to_its_number():
     torch.manual_seed(0)
-    net = CondNet(TASKS, 2, 1, kernel_size=3).double()
+    net = CondNet(TASKS, width=2, depth=1, kernel_size=3).double()
     for unit in conditioned_units(net).values():
         kernel = unit.unit.conv.weight
         features = torch.randn(1, kernel.shape[1] - 1, 4, 5, 6, dtype=torch.float64)
@@ -79,7 +79,7 @@ def test_all_tasks_lie_on_one_line():
     """A conditioned convolution, borders included, is affine in the number."""
     torch.manual_seed(0)
     numbers = {"a": -1.0, "b": 0.3, "c": 1.0}
-    net = CondNet(TASKS, 2, 1, kernel_size=3).double()
+    net = CondNet(TASKS, width=2, depth=1, kernel_size=3).double()
     unit = conditioned_units(net)["decoder1.conv2"]
     unit.numbers = numbers
     features = torch.randn(1, 2, 4, 4, 4, dtype=torch.float64).expand(3, -1, -1, -1, -1)
@@ -92,7 +92,7 @@ def test_all_tasks_lie_on_one_line():
 def test_training_batch_of_one_task_does_not_see_its_interior_bias():
     """The reason to mix tasks: batch normalization removes what all samples share."""
     torch.manual_seed(0)
-    net = CondNet(TASKS, 2, 1, kernel_size=1).double().train()
+    net = CondNet(TASKS, width=2, depth=1, kernel_size=1).double().train()
     signal = torch.randn(2, 1, 4, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(net(signal, 0), net(signal, 2))
     mixed = net(signal[:1].expand(2, -1, -1, -1, -1), torch.tensor([0, 2]))
@@ -100,7 +100,7 @@ def test_training_batch_of_one_task_does_not_see_its_interior_bias():
 
 
 def test_new_task_can_start_from_the_head_of_a_known_one():
-    net = CondNet(TASKS, 2, 1, 3, head="per_task")
+    net = CondNet(TASKS, kernel_size=3, head="per_task", width=2, depth=1)
     net.add_task("pink", init="green")
     heads = dict(net.unet.output.named_parameters())
     assert torch.equal(heads["head_pink.weight"], heads["head_green.weight"])
@@ -117,11 +117,11 @@ def test_new_task_can_start_from_the_head_of_a_known_one():
 )
 def test_unknown_option_is_refused(options, message):
     with pytest.raises(UserError, match=message):
-        CondNet(TASKS, 1, 1, **options)
+        CondNet(TASKS, **options, width=1, depth=1)
 
 
 def test_shared_head_cannot_be_copied():
-    net = CondNet(TASKS, 1, 1)
+    net = CondNet(TASKS, width=1, depth=1)
     with pytest.raises(UserError, match="init 'red': the tasks of this network share"):
         net.add_task("pink", init="red")
     assert net.task_names == TASKS

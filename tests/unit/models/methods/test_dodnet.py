@@ -23,7 +23,13 @@ def test_extra_and_per_task_parameters():
 @pytest.mark.parametrize(("axes", "out_channels"), [("ZYX", 1), ("YX", 2)])
 def test_prediction_is_three_generated_convolutions_per_sample(axes, out_channels):
     torch.manual_seed(0)
-    net = DoDNet(TASKS, 2, 2, 3, out_channels=out_channels, axes=axes).double().eval()
+    net = (
+        DoDNet(
+            TASKS, kernel_size=3, out_channels=out_channels, axes=axes, width=2, depth=2
+        )
+        .double()
+        .eval()
+    )
     seen = {}
     net.unet.bottleneck.register_forward_hook(
         lambda *args: seen.update(context=args[2])
@@ -57,7 +63,7 @@ def test_prediction_is_three_generated_convolutions_per_sample(axes, out_channel
 
 def test_batch_reaches_the_controller_columns_of_its_tasks_only():
     torch.manual_seed(0)
-    net = DoDNet(TASKS, 2, 1, 3).train()
+    net = DoDNet(TASKS, kernel_size=3, width=2, depth=1).train()
     net(torch.randn(3, 1, 4, 4, 4), torch.tensor([2, 0, 2])).sum().backward()
     without = {name for name, p in net.named_parameters() if p.grad is None}
     assert without == {"head.controller.column_green"}
@@ -65,7 +71,7 @@ def test_batch_reaches_the_controller_columns_of_its_tasks_only():
 
 def test_encoder_and_decoder_do_not_know_the_task():
     torch.manual_seed(0)
-    net = DoDNet(TASKS, 2, 1, 3).eval()
+    net = DoDNet(TASKS, kernel_size=3, width=2, depth=1).eval()
     seen = []
     net.unet.output.register_forward_hook(lambda *args: seen.append(args[2]))
     signal = torch.randn(1, 1, 4, 4, 4)
@@ -76,7 +82,7 @@ def test_encoder_and_decoder_do_not_know_the_task():
 
 def test_new_task_changes_nothing_for_the_others():
     torch.manual_seed(0)
-    net = DoDNet(TASKS, 2, 1, 3).eval()
+    net = DoDNet(TASKS, kernel_size=3, width=2, depth=1).eval()
     signal, labels = torch.randn(3, 1, 4, 4, 4), torch.arange(3)
     before = net(signal, labels)
     assert net.add_task("pink") == 3

@@ -12,7 +12,8 @@ PARTS = ("decoder", "output")
 @pytest.fixture(params=PARTS)
 def net(request):
     torch.manual_seed(0)
-    return MultiHeadUNet(TASKS, 2, 2, request.param, kernel_size=3).double()
+    net = MultiHeadUNet(TASKS, part=request.param, kernel_size=3, width=2, depth=2)
+    return net.double()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_training_a_copy_leaves_its_model_alone(net, make_signal):
 
 def test_other_parts_and_unknown_starts_are_refused(net):
     with pytest.raises(UserError, match=r"part 'head': use 'decoder' or 'output'"):
-        MultiHeadUNet(TASKS, 2, 2, "head")
+        MultiHeadUNet(TASKS, part="head", width=2, depth=2)
     with pytest.raises(UserError, match=r"init 'pink'"):
         net.add_task("gold", init="pink")
     assert net.task_names == TASKS

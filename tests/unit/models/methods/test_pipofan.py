@@ -65,7 +65,7 @@ def test_network_of_the_paper_has_the_expected_size_and_165_parameters_per_task(
 
 @pytest.mark.parametrize(("width", "depth", "k"), [(2, 1, 3), (3, 2, 5), (2, 3, 1)])
 def test_any_width_and_depth_has_the_expected_size(width, depth, k):
-    net = PipoFan(TASKS, width, depth, k)
+    net = PipoFan(TASKS, kernel_size=k, width=width, depth=depth)
     assert sum(p.numel() for p in net.parameters()) == expected_size(3, width, depth, k)
     assert net.num_task_parameters("red") == (depth + 1) * (width + 1)
 
@@ -245,12 +245,12 @@ def test_their_loss_alone_trains_every_head_of_the_task(net, make_signal):
 
 
 def test_without_deep_supervision_nothing_is_kept(make_signal):
-    net = PipoFan(TASKS, 2, 1, kernel_size=1, deep_supervision=0.0).double()
+    net = PipoFan(TASKS, width=2, depth=1, kernel_size=1, deep_supervision=0.0).double()
     net(make_signal(2, 1, 4, 4, 4), 0)
     assert net.side_weight == 0.0
     assert net.side_predictions == ()
     with pytest.raises(UserError, match="deep_supervision -1"):
-        PipoFan(TASKS, 2, 1, deep_supervision=-1)
+        PipoFan(TASKS, deep_supervision=-1, width=2, depth=1)
 
 
 def test_a_network_can_be_copied_in_the_middle_of_training(net, make_signal):
@@ -280,7 +280,7 @@ def test_the_stem_keeps_one_set_of_statistics_over_all_scales(net, make_signal):
 
 
 def test_yx_network_leaves_z_alone(make_signal):
-    net = PipoFan(TASKS, 2, 2, kernel_size=3, axes="YX").double()
+    net = PipoFan(TASKS, width=2, depth=2, kernel_size=3, axes="YX").double()
     assert net(make_signal(2, 1, 3, 8, 8), 0).shape == (2, 1, 3, 8, 8)
     assert all(p.shape[2] == 1 for p in net.parameters() if p.dim() == 5)
     net.eval()

@@ -59,7 +59,7 @@ def test_gate_is_a_factor_between_0_and_1_per_channel_and_sample(channels):
 @pytest.mark.parametrize("axes", ["ZYX", "YX"])
 def test_encoder_levels_and_bottleneck_are_gated_residual_blocks(axes):
     torch.manual_seed(0)
-    net = TGNet(TASKS, 4, 1, 3, axes=axes).double().train()
+    net = TGNet(TASKS, kernel_size=3, axes=axes, width=4, depth=1).double().train()
     size, padding = ((3, 3, 3), 1) if axes == "ZYX" else ((1, 3, 3), (0, 1, 1))
     groups = TaskGroups([0, 2, 2], TASKS)
     for block, channels in ((net.unet.encoder1.block, 1), (net.unet.bottleneck, 4)):
@@ -80,7 +80,7 @@ def test_encoder_levels_and_bottleneck_are_gated_residual_blocks(axes):
 
 def test_decoder_gets_gated_skips_and_the_level_below_ungated_ones():
     torch.manual_seed(0)
-    net = TGNet(TASKS, 4, 2, 3).double().eval()
+    net = TGNet(TASKS, kernel_size=3, width=4, depth=2).double().eval()
     seen = {}
 
     def keep(name, value):
@@ -108,7 +108,7 @@ def test_decoder_gets_gated_skips_and_the_level_below_ungated_ones():
 
 def test_batch_reaches_the_columns_of_its_tasks_only():
     torch.manual_seed(0)
-    net = TGNet(TASKS, 4, 1, 3).train()
+    net = TGNet(TASKS, kernel_size=3, width=4, depth=1).train()
     net(torch.randn(3, 1, 4, 4, 4), torch.tensor([2, 0, 2])).sum().backward()
     without = {name for name, p in net.named_parameters() if p.grad is None}
     columns = {name for name, _ in net.named_parameters() if "column_green" in name}
@@ -118,7 +118,7 @@ def test_batch_reaches_the_columns_of_its_tasks_only():
 
 def test_new_task_gets_a_column_everywhere_and_changes_nothing_else():
     torch.manual_seed(0)
-    net = TGNet(TASKS, 4, 2, 3).eval()
+    net = TGNet(TASKS, kernel_size=3, width=4, depth=2).eval()
     signal, labels = torch.randn(3, 1, 4, 4, 4), torch.arange(3)
     before, names = net(signal, labels), set(dict(net.named_parameters()))
     net.add_task("pink")
@@ -130,5 +130,5 @@ def test_new_task_gets_a_column_everywhere_and_changes_nothing_else():
 
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_narrow_networks_work(width):
-    net = TGNet(TASKS, width, 1, 3).train()
+    net = TGNet(TASKS, kernel_size=3, width=width, depth=1).train()
     assert net(torch.randn(2, 1, 2, 2, 2), 1).shape == (2, 1, 2, 2, 2)
