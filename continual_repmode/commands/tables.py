@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from continual_repmode.errors import UserError
-from continual_repmode.experiments.tables import TABLES, Table
+from continual_repmode.experiments.table import Table
+from continual_repmode.experiments.tables import TABLES
 
 if TYPE_CHECKING:
     from continual_repmode.config.run import RunConfig

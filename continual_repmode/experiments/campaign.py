@@ -22,7 +22,7 @@ from continual_repmode.experiments.identity import (
     same_settings,
 )
 from continual_repmode.experiments.record import RunRecord
-from continual_repmode.experiments.tables import Row
+from continual_repmode.experiments.table import Row
 from continual_repmode.results import RunFolder
 from continual_repmode.runtime import write_text_atomically
 

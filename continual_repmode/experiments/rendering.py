@@ -15,7 +15,7 @@ from continual_repmode.experiments.summary import (
     rank_correlation,
     transfers,
 )
-from continual_repmode.experiments.tables import Table
+from continual_repmode.experiments.table import Table
 from continual_repmode.metrics.regression import METRICS as KNOWN_METRICS
 from continual_repmode.tasks import display_name
 

@@ -12,7 +12,7 @@ from continual_repmode.experiments.rendering import (
     format_markdown,
 )
 from continual_repmode.experiments.summary import RowResults
-from continual_repmode.experiments.tables import Row, Table
+from continual_repmode.experiments.table import Row, Table
 from continual_repmode.runtime import write_text_atomically
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from continual_repmode.experiments.record import RunRecord, final_values
-from continual_repmode.experiments.tables import Row
+from continual_repmode.experiments.table import Row
 
 
 @dataclass(frozen=True, slots=True)

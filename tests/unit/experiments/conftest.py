@@ -5,7 +5,7 @@ import pytest
 from continual_repmode.experiments import paper
 from continual_repmode.experiments.record import RunRecord
 from continual_repmode.experiments.summary import RowResults
-from continual_repmode.experiments.tables import Row, Table
+from continual_repmode.experiments.table import Row, Table
 
 JOINT = [["dna", "nucleolus"]]
 STREAM = [["dna"], ["nucleolus"]]

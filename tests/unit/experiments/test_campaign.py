@@ -6,7 +6,7 @@ import torch
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.campaign import Places, plan, run_missing
 from continual_repmode.experiments.report import gather, write_table
-from continual_repmode.experiments.tables import Row, Table
+from continual_repmode.experiments.table import Row, Table
 
 COMMON = ("train=mini", "model.width=2")
 IMAGES = {

@@ -1,0 +1,93 @@
+"""What a table of results consists of."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from continual_repmode.errors import UserError
+from continual_repmode.experiments.paper import PaperRow
+
+Layout = Literal["joint", "stream", "transfer"]
+Picture = Literal["bars", "forgetting", "parameters", "images", "transfer"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One line of a table: a run for every seed.
+
+    Attributes
+    ----------
+    name : str
+        Chooses the row on the command line; unique within its table.
+    label : str
+        What people read.
+    settings : tuple of str
+        Of the run, in Hydra's syntax.
+    base : tuple of str or None
+        Settings of another run, whose network after its first experience this one
+        starts from. Rows with the same base share it.
+    group : str
+        Heading that the row stands under.
+    reference : str or None
+        Name of the row to compare with; None: the table's.
+    num_images : int or None
+        Labelled training images of a new task, where that is what a table varies.
+    paper : PaperRow or None
+        What the paper reports for it.
+    """
+
+    name: str
+    label: str
+    settings: tuple[str, ...]
+    base: tuple[str, ...] | None = None
+    group: str = ""
+    reference: str | None = None
+    num_images: int | None = None
+    paper: PaperRow | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Rows that are shown together.
+
+    Attributes
+    ----------
+    name : str
+        Also names its files.
+    title : str
+    about : str
+        One or two sentences above the table.
+    rows : tuple of Row
+    reference : str
+        Name of the row that the others are compared with.
+    layout : {"joint", "stream", "transfer"}
+        All tasks and "All"; the tasks that arrive later and what the others forget; or
+        what every task gains from each other one.
+    picture : str
+        Kind of its figure.
+    """
+
+    name: str
+    title: str
+    about: str
+    rows: tuple[Row, ...]
+    reference: str
+    layout: Layout
+    picture: Picture
+
+    def row(self, name: str) -> Row:
+        """Return a row by its name.
+
+        Raises
+        ------
+        UserError
+            If there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        known = ", ".join(row.name for row in self.rows)
+        raise UserError(f"rows={name}: {self.name} has the rows {known}")
+
+    def reference_of(self, row: Row) -> Row:
+        """Return the row to compare ``row`` with, possibly itself."""
+        return self.row(row.reference or self.reference)
