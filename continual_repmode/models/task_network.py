@@ -180,8 +180,10 @@ class TaskNetwork(nn.Module, ABC):
         Raises
         ------
         UserError
-            If the name is taken or not a name, an option is unknown, or the method
-            cannot take a new task. The network is then unchanged.
+            If the name is taken or not a name, or the method cannot take a new task.
+            The network is then unchanged.
+        TypeError
+            If the method has no such option.
         """
         self._check_new_name(name)
         self._grow(name, **options)

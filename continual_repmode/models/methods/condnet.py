@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitSpec, plain_unit
 from continual_repmode.models.methods.output_head import build_output, grow_output
-from continual_repmode.models.methods.task_parts import FRESH
+from continual_repmode.models.methods.task_parts import PartedNetwork
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape, TaskNetwork
+from continual_repmode.models.task_network import Shape
 from continual_repmode.tasks import TASKS
 
 
@@ -59,7 +59,7 @@ class ConditionedUnit(nn.Module):
         return result
 
 
-class CondNet(TaskNetwork):
+class CondNet(PartedNetwork):
     """A plain U-Net whose decoder is told the task by constant channels.
 
     Parameters
@@ -82,7 +82,6 @@ class CondNet(TaskNetwork):
     """
 
     owned = ("head",)
-    reserved_names = (FRESH,)
 
     def __init__(
         self,
@@ -109,26 +108,6 @@ class CondNet(TaskNetwork):
         }
         self.unet = self.build_unet(self._unit)
         self.to(memory_format=torch.channels_last_3d)
-
-    def add_task(  # type: ignore[override]  # names its option
-        self, name: str, *, init: str = FRESH
-    ) -> int:
-        """Continue the line of numbers for a new task and return its label.
-
-        Parameters
-        ----------
-        name : str
-        init : str
-            Start of its head with ``head="per_task"``: ``"fresh"``, or the name of a
-            known task whose head is copied.
-
-        Raises
-        ------
-        UserError
-            If the name is taken or not a name, or ``init`` is not as above. The network
-            is then unchanged.
-        """
-        return super().add_task(name, init=init)
 
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
         """Predict a batch that is sorted by task."""

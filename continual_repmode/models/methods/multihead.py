@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitSpec, plain_unit
 from continual_repmode.models.methods.heads import TaskHeads
-from continual_repmode.models.methods.task_parts import FRESH, TaskParts
+from continual_repmode.models.methods.task_parts import PartedNetwork, TaskParts
 from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape, TaskNetwork
+from continual_repmode.models.task_network import Shape
 from continual_repmode.models.unet3d import UNet3d
 from continual_repmode.tasks import TASKS
 
 
-class MultiHeadUNet(TaskNetwork):
+class MultiHeadUNet(PartedNetwork):
     """A plain U-Net that ends in one part per task (Table 1).
 
     ``part="output"`` is Multi-Head (Las.): only the last convolution,
@@ -49,7 +49,6 @@ class MultiHeadUNet(TaskNetwork):
     """
 
     owned = ("decoder", "head")
-    reserved_names = (FRESH,)
 
     def __init__(
         self,
@@ -87,26 +86,6 @@ class MultiHeadUNet(TaskNetwork):
         else:
             prediction = self._decode(features, skips, groups)
         return crop_like(prediction, signal)
-
-    def add_task(  # type: ignore[override]  # names its options
-        self, name: str, *, init: str = FRESH
-    ) -> int:
-        """Add the part of a new task and return the task's label.
-
-        Parameters
-        ----------
-        name : str
-        init : str
-            ``"fresh"``, or the name of a known task whose part is copied. Which of the
-            two the paper did for Table 3 is unknown; fresh is our adaptation.
-
-        Raises
-        ------
-        UserError
-            If the name is taken or not a name, or ``init`` is not as above. The network
-            is then unchanged.
-        """
-        return super().add_task(name, init=init)
 
     def _grow(self, name: str, *, init: str) -> None:  # type: ignore[override]
         self.parts.add_task(name, init)

@@ -7,13 +7,13 @@ from typing import Unpack
 from torch import Tensor
 
 from continual_repmode.models.conv_units import plain_unit
-from continual_repmode.models.methods.task_parts import FRESH, TaskParts
+from continual_repmode.models.methods.task_parts import PartedNetwork, TaskParts
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape, TaskNetwork
+from continual_repmode.models.task_network import Shape
 from continual_repmode.tasks import TASKS
 
 
-class MultiNet(TaskNetwork):
+class MultiNet(PartedNetwork):
     """The individual networks that every other method is measured against (Table 1).
 
     Each network sees the images of its own task only, and only those whose tasks are in
@@ -38,7 +38,6 @@ class MultiNet(TaskNetwork):
     """
 
     owned = ("net",)
-    reserved_names = (FRESH,)
 
     def __init__(
         self,
@@ -59,26 +58,6 @@ class MultiNet(TaskNetwork):
         """Predict a batch that is sorted by task."""
         prediction: Tensor = self.nets(signal, groups)
         return prediction
-
-    def add_task(  # type: ignore[override]  # names its options
-        self, name: str, *, init: str = FRESH
-    ) -> int:
-        """Add a network for a new task and return the task's label.
-
-        Parameters
-        ----------
-        name : str
-        init : str
-            ``"fresh"`` (individual training), or the name of a known task whose network
-            is copied and can then be fine-tuned.
-
-        Raises
-        ------
-        UserError
-            If the name is taken or not a name, or ``init`` is not as above. The network
-            is then unchanged.
-        """
-        return super().add_task(name, init=init)
 
     def _grow(self, name: str, *, init: str) -> None:  # type: ignore[override]
         self.nets.add_task(name, init)

@@ -20,14 +20,14 @@ from continual_repmode.models.methods.pyramid_blocks import (
     ScaleHead,
     residual_chain,
 )
-from continual_repmode.models.methods.task_parts import FRESH
+from continual_repmode.models.methods.task_parts import PartedNetwork
 from continual_repmode.models.spatial import crop_like, per_axis
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape, TaskNetwork
+from continual_repmode.models.task_network import Shape
 from continual_repmode.tasks import TASKS
 
 
-class PipoFan(TaskNetwork):
+class PipoFan(PartedNetwork):
     """A U-Net that sees the signal, and predicts, at every scale at once.
 
     The signal is averaged down to the scale of every level. One stem, the first level
@@ -70,7 +70,6 @@ class PipoFan(TaskNetwork):
     """
 
     owned = ("head",)
-    reserved_names = (FRESH,)
 
     def __init__(
         self,
@@ -118,25 +117,6 @@ class PipoFan(TaskNetwork):
         self.side_predictions = tuple(predictions) if supervised else ()
         fused: Tensor = self.fusion(predictions)
         return crop_like(fused, signal)
-
-    def add_task(  # type: ignore[override]  # names its options
-        self, name: str, *, init: str = FRESH
-    ) -> int:
-        """Add a head per scale for a new task and return the task's label.
-
-        Parameters
-        ----------
-        name : str
-        init : str
-            ``"fresh"``, or the name of a known task whose heads are copied.
-
-        Raises
-        ------
-        UserError
-            If the name is taken or not a name, or ``init`` is not as above. The network
-            is then unchanged.
-        """
-        return super().add_task(name, init=init)
 
     def _grow(self, name: str, *, init: str) -> None:  # type: ignore[override]
         for head in self.heads:

@@ -1,4 +1,4 @@
-"""Modules of which every task has one of its own."""
+"""Modules of which every task has one of its own, and networks that have such."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
 from continual_repmode.models.task_groups import TaskGroups
+from continual_repmode.models.task_network import TaskNetwork
 
 FRESH = "fresh"
 """How the part of a new task starts, unless it copies that of a known task."""
@@ -77,3 +78,30 @@ class TaskParts(nn.Module):
         part.to(next(self.parameters())).to(memory_format=torch.channels_last_3d)
         part.requires_grad_(True).train(self.training)
         self.add_module(f"{self._what}_{name}", part)
+
+
+class PartedNetwork(TaskNetwork):
+    """A network that gives a new task a part which is fresh or a copy of another's."""
+
+    reserved_names = (FRESH,)
+
+    def add_task(  # type: ignore[override]  # names its option
+        self, name: str, *, init: str = FRESH
+    ) -> int:
+        """Add the part of a new task and return the task's label.
+
+        Parameters
+        ----------
+        name : str
+        init : str
+            ``"fresh"``, or the name of a known task whose part is copied with all that
+            it has learned, and can then be fine-tuned. Which of the two the paper did
+            is unknown; fresh is our adaptation.
+
+        Raises
+        ------
+        UserError
+            If the name is taken or not a name, ``init`` is not as above, or the method
+            has no room for another task. The network is then unchanged.
+        """
+        return super().add_task(name, init=init)

@@ -24,14 +24,14 @@ from continual_repmode.models.methods.switched_conv import (
     SwitchedConv,
     TaskEmbedding,
 )
-from continual_repmode.models.methods.task_parts import FRESH
+from continual_repmode.models.methods.task_parts import PartedNetwork
 from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape, TaskNetwork
+from continual_repmode.models.task_network import Shape
 from continual_repmode.tasks import TASKS
 
 
-class TaskSwitchingUNet(TaskNetwork):
+class TaskSwitchingUNet(PartedNetwork):
     """A U-Net whose decoder and skips are scaled and shifted by the task.
 
     Parameters
@@ -65,7 +65,6 @@ class TaskSwitchingUNet(TaskNetwork):
     """
 
     owned = ("code", "head")
-    reserved_names = (FRESH,)
 
     def __init__(
         self,
@@ -107,26 +106,6 @@ class TaskSwitchingUNet(TaskNetwork):
             "bottleneck.filter", self.width << self.depth
         )
         self.to(memory_format=torch.channels_last_3d)
-
-    def add_task(  # type: ignore[override]  # names its option
-        self, name: str, *, init: str = FRESH
-    ) -> int:
-        """Give a new task a code and return its label.
-
-        Parameters
-        ----------
-        name : str
-        init : str
-            Start of its head with ``head="per_task"``: ``"fresh"``, or the name of a
-            known task whose head is copied.
-
-        Raises
-        ------
-        UserError
-            If the name is taken or not a name, ``init`` is not as above, or there are
-            ``max_tasks`` tasks already. The network is then unchanged.
-        """
-        return super().add_task(name, init=init)
 
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
         """Predict a batch that is sorted by task."""
