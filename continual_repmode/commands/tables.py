@@ -50,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     Raises
     ------
     UserError
-        If there is no such table, or a setting is unknown.
+        If there is no such table, a setting is unknown, or the results cannot be
+        written.
     """
     if not arguments or {"-h", "--help"} & set(arguments):
         print(_help())
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
     table, places = chosen.table, Places(chosen.results, Path("runs", "tables"))
     planned = plan(table.rows, chosen.common, chosen.seeds)
+    _make_folder(chosen.results)
     wanted = [run for name in chosen.rows for run in planned[name]]
     try:
         if chosen.run:
@@ -71,6 +73,16 @@ def main(arguments: Sequence[str]) -> int:
         files = write_table(measured, chosen.results)
         print("written: " + ", ".join(map(str, files)))
     return 3 if any(found.missing for found in measured.rows) else 0
+
+
+def _make_folder(results: Path) -> None:
+    """Make sure, before any run, that results can be written."""
+    try:
+        (results / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"results={results}: {error.strerror}; name a folder that can be written"
+        ) from error
 
 
 def train_and_measure(

@@ -70,7 +70,7 @@ def plot_overall(measured: Measured) -> Figure:
 
 def plot_forgetting_against_error(measured: Measured) -> Figure:
     """Draw for every row how good the new tasks are and what the earlier ones lost."""
-    figure = new_figure(7.5, 4.8)
+    figure = new_figure(9.5, 4.8)
     axes = figure.subplots()
     points = [
         (x, y, found.row.label)
@@ -89,7 +89,7 @@ def plot_forgetting_against_error(measured: Measured) -> Figure:
 
 def plot_quality_against_parameters(measured: Measured) -> Figure:
     """Draw for every row the R2 of the new tasks against the parameters of one."""
-    figure = new_figure(7.5, 4.8)
+    figure = new_figure(9.5, 4.8)
     axes = figure.subplots()
     points = [
         (Value(float(count), None), y, found.row.label)
@@ -207,8 +207,11 @@ def _mark(axes: Axes, value: Value, y: float, colour: str) -> None:
 
 
 def _scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
-    """Draw named points with their spreads, each in a colour of its own."""
-    for (x, y, label), colour in zip(points, _colours(len(points)), strict=True):
+    """Draw numbered points with their spreads; the names stand beside the axes."""
+    colours = _colours(len(points))
+    for number, ((x, y, label), colour) in enumerate(
+        zip(points, colours, strict=True), start=1
+    ):
         axes.errorbar(
             x.mean,
             y.mean,
@@ -218,15 +221,18 @@ def _scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
             marker="o",
             ms=5,
             capsize=2,
+            label=f"{number}  {label}",
         )
         axes.annotate(
-            label,
+            str(number),
             (x.mean, y.mean),
-            xytext=(5, 4),
+            xytext=(4, 3),
             textcoords="offset points",
             fontsize=SMALL,
         )
     axes.margins(0.12)
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(handles, labels, loc="outside right upper", **LEGEND)
 
 
 def _colours(count: int) -> NDArray[np.float64]:

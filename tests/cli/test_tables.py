@@ -111,3 +111,10 @@ def test_without_running_the_table_says_what_is_missing(capsys, tmp_path, monkey
     text = (tmp_path / "results" / "table2.md").read_text()
     assert text.count("not run yet") == 30
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_place_that_cannot_hold_results_is_told_before_any_run(capsys, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    place = tmp_path / "taken" / "results"
+    assert main(["tables", "table1", f"results={place}"]) == 2
+    assert f"results={place}: Not a directory; name a" in capsys.readouterr().err

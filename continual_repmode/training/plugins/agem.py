@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from continual_repmode.training._avalanche import SupervisedPlugin
-from continual_repmode.training.patch_memory import PatchMemory
+from continual_repmode.training.plugins.rehearsal import RehearsalPlugin
 
 
-class AGEMPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
+class AGEMPlugin(RehearsalPlugin):
     """Averaged gradient episodic memory.
 
     Chaudhry et al., ICLR 2019 ("Efficient lifelong learning with A-GEM"), Eq. 11. If
@@ -26,18 +25,11 @@ class AGEMPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
         Patches that are drawn for each step.
     """
 
-    def __init__(self, *, patches: int = 120, patches_per_step: int = 8) -> None:
-        super().__init__()
-        self.memory = PatchMemory(patches)
-        self._patches_per_step = patches_per_step
-
     def after_backward(self, strategy: Any, **_: Any) -> None:
         """Project the gradients."""
         if not len(self.memory):
             return
-        signal, target, labels = self.memory.draw(
-            self._patches_per_step, strategy.device
-        )
+        signal, target, labels = self.draw(strategy)
         trainable = [p for p in strategy.model.parameters() if p.requires_grad]
         reference = torch.autograd.grad(
             strategy.batch_loss(signal, target, labels), trainable, allow_unused=True
@@ -46,18 +38,6 @@ class AGEMPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
         projected = project(current, reference)
         for parameter, gradient in zip(trainable, projected, strict=True):
             parameter.grad = gradient
-
-    def after_training_exp(self, strategy: Any, **_: Any) -> None:
-        """Store patches of the tasks that were learned."""
-        self.memory.fill(strategy.experience.dataset)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the memory."""
-        return self.memory.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the memory."""
-        self.memory.load_state_dict(state)
 
 
 def project(

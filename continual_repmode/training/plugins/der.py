@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from continual_repmode.training._avalanche import SupervisedPlugin
-from continual_repmode.training.patch_memory import PatchMemory
+from continual_repmode.training.plugins.rehearsal import RehearsalPlugin
 
 
-class DERPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
+class DERPlugin(RehearsalPlugin):
     """Dark experience replay for regression.
 
     Buzzega et al., NeurIPS 2020 ("Dark experience for general continual learning").
@@ -42,16 +41,14 @@ class DERPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
         alpha: float = 0.5,
         beta: float = 0.5,
     ) -> None:
-        super().__init__()
-        self.memory = PatchMemory(patches)
-        self._patches_per_step = patches_per_step
+        super().__init__(patches=patches, patches_per_step=patches_per_step)
         self._alpha, self._beta = alpha, beta
 
     def before_backward(self, strategy: Any, **_: Any) -> None:
         """Add the loss over stored patches."""
         if not len(self.memory):
             return
-        drawn = self.memory.draw(self._patches_per_step, strategy.device)
+        drawn = self.draw(strategy)
         signal, target, stored, labels = drawn
         output = strategy.model(signal, labels)
         strategy.loss = (
@@ -70,11 +67,3 @@ class DERPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
         strategy.model.eval()
         self.memory.fill(strategy.experience.dataset, predicted)
         strategy.model.train()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the memory."""
-        return self.memory.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the memory."""
-        self.memory.load_state_dict(state)

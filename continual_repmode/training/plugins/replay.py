@@ -4,11 +4,10 @@ from typing import Any
 
 import torch
 
-from continual_repmode.training._avalanche import SupervisedPlugin
-from continual_repmode.training.patch_memory import PatchMemory
+from continual_repmode.training.plugins.rehearsal import RehearsalPlugin
 
 
-class ReplayPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
+class ReplayPlugin(RehearsalPlugin):
     """Experience replay: add stored patches to the batch of every step.
 
     Rolnick et al., NeurIPS 2019 ("Experience replay for continual learning"); Chaudhry
@@ -26,26 +25,9 @@ class ReplayPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyp
         Patches that are drawn for each step.
     """
 
-    def __init__(self, *, patches: int = 120, patches_per_step: int = 8) -> None:
-        super().__init__()
-        self.memory = PatchMemory(patches)
-        self._patches_per_step = patches_per_step
-
     def before_training_iteration(self, strategy: Any, **_: Any) -> None:
         """Add stored patches to the batch."""
         if len(self.memory):
-            drawn = self.memory.draw(self._patches_per_step, strategy.device)
+            drawn = self.draw(strategy)
             pairs = zip(strategy.mbatch, drawn, strict=True)
             strategy.mbatch = [torch.cat(pair) for pair in pairs]
-
-    def after_training_exp(self, strategy: Any, **_: Any) -> None:
-        """Store patches of the tasks that were learned."""
-        self.memory.fill(strategy.experience.dataset)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the memory."""
-        return self.memory.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the memory."""
-        self.memory.load_state_dict(state)
