@@ -9,6 +9,7 @@ from itertools import permutations
 from types import MappingProxyType
 
 from continual_repmode.experiments import paper
+from continual_repmode.experiments.strengths import strengths_table
 from continual_repmode.experiments.table import Row, Table
 from continual_repmode.tasks import TASKS, display_name
 
@@ -395,6 +396,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             _extensions(),
             _label_efficiency(),
             _strategies_table(),
+            strengths_table(),
             _orders(),
             _transfer(),
         )
