@@ -1,0 +1,97 @@
+"""What a model file says about the network in it, besides its structure."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from continual_repmode.errors import UserError
+
+NORMALIZATION = "z-score of each channel of each image"
+"""How images are normalized before the network sees them (paper, Section 4)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskCard:
+    """What is known about one task of a network; None where it is not.
+
+    Attributes
+    ----------
+    target_mean, target_std : float or None
+        Means of the raw targets' mean and standard deviation over the training images,
+        in camera counts: ``prediction * target_std + target_mean`` undoes the z-score
+        on average.
+    num_images : dict of str to int or None
+        Split (train, valid, test) -> images the task was learned from and tested on.
+    data_sha256 : str or None
+        Over the prepared training pairs, as
+        :func:`continual_repmode.training.data_hash.hash_of_pairs` takes it.
+    metrics : dict of str to float or None
+        Metric -> mean over the test images when the file was written.
+    """
+
+    target_mean: float | None = None
+    target_std: float | None = None
+    num_images: dict[str, int] | None = None
+    data_sha256: str | None = None
+    metrics: dict[str, float | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelCard:
+    """What is known about a network; None or empty where it is not.
+
+    Attributes
+    ----------
+    normalization : str
+    voxel_size_um : tuple of float or None
+        Voxel size (z, y, x) of the model grid in micrometres.
+    resize, order : str or None
+        How volumes come onto that grid; see
+        :class:`continual_repmode.data.preparation.Preparation`.
+    window : tuple of int or None
+        Prediction window (Z, Y, X) that the network was tested with, in voxels.
+    tasks : dict of str to TaskCard
+        By name; tasks that nothing is known about may be absent.
+    versions : dict of str to str
+        Package -> version that wrote the file.
+    run : dict of JSON values
+        Of the run that trained it: among others ``scenario``, ``strategy``, ``seed``,
+        ``experience`` and, where it started from one, ``base_model``.
+    """
+
+    normalization: str = NORMALIZATION
+    voxel_size_um: tuple[float, float, float] | None = None
+    resize: str | None = None
+    order: str | None = None
+    window: tuple[int, int, int] | None = None
+    tasks: dict[str, TaskCard] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
+
+    def task(self, name: str) -> TaskCard:
+        """Return what is known about a task, possibly nothing."""
+        return self.tasks.get(name, TaskCard())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def card_from_json(content: Mapping[str, Any]) -> ModelCard:
+    """Rebuild a card from what :meth:`ModelCard.to_json` gave.
+
+    Raises
+    ------
+    UserError
+        If an entry is missing or unknown.
+    """
+    entries = dict(content)
+    try:
+        tasks = {n: TaskCard(**task) for n, task in entries.pop("tasks").items()}
+        for key in ("voxel_size_um", "window"):
+            if entries[key] is not None:
+                z, y, x = entries[key]
+                entries[key] = (z, y, x)
+        return ModelCard(tasks=tasks, **entries)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"metadata: missing or unknown entry ({error})") from None
