@@ -29,6 +29,8 @@ settings:
   seeds=0         seeds of every row, such as seeds=0,1,2
   rows=A,B        run only these rows (default: all that are missing)
   run=true        false: write the table from what is there, run nothing
+  costs=keep      again: measure seconds and memory of finished runs once more, for
+                  instance because the machine was busy
   results=results where the table goes, and one small file for each finished run
   data=, data.manifest=, train.epochs=, device=, ...
                   as for `continual-repmode run`, for every row
@@ -58,7 +60,12 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     chosen = _parse(arguments)
 
-    from continual_repmode.experiments.campaign import Places, plan, run_missing
+    from continual_repmode.experiments.campaign import (
+        Places,
+        measure_again,
+        plan,
+        run_missing,
+    )
     from continual_repmode.experiments.report import gather, write_table
 
     table, places = chosen.table, Places(chosen.results, Path("runs", "tables"))
@@ -68,6 +75,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if chosen.run:
             run_missing(wanted, places, chosen.launcher, train_and_measure)
+        if chosen.costs_again:
+            measure_again(wanted, places, measure_costs_again)
     finally:  # also if interrupted: what is done is shown
         measured = gather(table, planned, places)
         files = write_table(measured, chosen.results)
@@ -116,6 +125,15 @@ def train_and_measure(
     )
 
 
+def measure_costs_again(record: "RunRecord", folder: "RunFolder") -> "RunRecord":
+    """Return a finished run's record with costs measured now."""
+    from continual_repmode.config.run import load_run_config
+    from continual_repmode.experiments.costs import measure_costs
+
+    config = load_run_config(folder.config.read_text(encoding="utf-8"))
+    return record.with_costs(measure_costs(config, folder), config.device)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Chosen:
     table: Table
@@ -123,6 +141,7 @@ class _Chosen:
     seeds: list[int]
     results: Path
     run: bool
+    costs_again: bool
     common: list[str]
     launcher: list[str]
 
@@ -133,7 +152,13 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         known = ", ".join(TABLES)
         raise UserError(f"there is no table {name!r}: choose one of {known}")
     table = TABLES[name]
-    own = {"seeds": "0", "rows": "", "run": "true", "results": "results"}
+    own = {
+        "seeds": "0",
+        "rows": "",
+        "run": "true",
+        "costs": "keep",
+        "results": "results",
+    }
     common, launcher = ["train=mini"], []
     for word in settings:
         key, equal, value = word.partition("=")
@@ -149,6 +174,8 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
             common.append(word)
     if own["run"] not in {"true", "false"}:
         raise UserError(f"run={own['run']}: must be true or false")
+    if own["costs"] not in {"keep", "again"}:
+        raise UserError(f"costs={own['costs']}: must be keep or again")
     rows = [table.row(row).name for row in own["rows"].split(",") if row]
     return _Chosen(
         table=table,
@@ -156,6 +183,7 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         seeds=_seeds(own["seeds"]),
         results=Path(own["results"]),
         run=own["run"] == "true",
+        costs_again=own["costs"] == "again",
         common=common,
         launcher=launcher,
     )

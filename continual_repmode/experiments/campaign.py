@@ -201,6 +201,33 @@ def run_missing(
     _launch(able, job, launcher)
 
 
+def measure_again(
+    wanted: Sequence[PlannedRun],
+    places: Places,
+    measure: Callable[[RunRecord, RunFolder], RunRecord],
+) -> None:
+    """Measure what finished runs cost once more, where their folders are still there.
+
+    Parameters
+    ----------
+    wanted : sequence of PlannedRun
+    places : Places
+    measure : callable
+        Returns the record with new costs.
+    """
+    for run in {run.key: run for run in wanted}.values():
+        record, folder = places.find(run), places.folder(run)
+        if record is None:
+            continue
+        if folder.config.is_file():
+            say(f"costs of {run.label}, seed {run.seed}")
+            measure(record, folder).save(places.record(run))
+        else:
+            say(
+                f"{run.label}, seed {run.seed}: {folder.path} is gone, nothing measured"
+            )
+
+
 def _has_base(run: PlannedRun, places: Places) -> bool:
     """Tell whether what a run starts from is there."""
     there = run.base is not None and places.base_model(run.base).is_file()

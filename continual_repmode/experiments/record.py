@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
@@ -91,6 +91,14 @@ class RunRecord:
         content = finite({**SCHEMA, **asdict(self)})
         lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in content.items()]
         write_text_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+    def with_costs(self, costs: Costs, device: str) -> "RunRecord":
+        """Return the record with costs that were measured now, on this machine."""
+        return replace(
+            self,
+            costs=_rounded(asdict(costs)),
+            machine=describe_machine(resolve_device(device)),
+        )
 
     @classmethod
     def load(cls, path: Path) -> "RunRecord":

@@ -37,8 +37,8 @@ def strengths_table() -> Table:
     return Table(
         name="strengths",
         title="How strongly to hold on to old tasks",
-        about=f"Ten tasks are known; {display_name(NEW_TASK)} arrives. The cells are not those of "
-        "the other tables.",
+        about=f"Ten tasks are known; {display_name(NEW_TASK)} arrives. The cells are "
+        "not those of the other tables.",
         rows=(_row("naive", "all fine-tuned", "naive", 1.0, {}), *tried),
         reference="naive",
         layout="stream",

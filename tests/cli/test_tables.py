@@ -1,5 +1,6 @@
 """A table of two rows, killed in the middle and started again."""
 
+import json
 import subprocess
 import sys
 import time
@@ -90,6 +91,7 @@ def test_help_lists_the_tables_and_loads_nothing_heavy():
         (["table1", "seeds=one"], "seeds=one: give whole numbers"),
         (["table1", "seed=1"], "seed=1: give seeds=0,1,2"),
         (["table1", "run=maybe"], "run=maybe: must be true or false"),
+        (["table1", "costs=maybe"], "costs=maybe: must be keep or again"),
         (["table1", "train.epocs=1"], "did you mean train.epochs?"),
         (["table1", "train=tiny"], "train=tiny: choose one of mini, paper, quick"),
         (["table1", "hydra/launcher=nowhere"], "hydra/launcher=nowhere: choose one of"),
@@ -111,6 +113,22 @@ def test_without_running_the_table_says_what_is_missing(capsys, tmp_path, monkey
     text = (tmp_path / "results" / "table2.md").read_text()
     assert text.count("not run yet") == 30
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_costs_of_a_finished_run_can_be_measured_again(
+    capsys, tmp_path, monkeypatch, words
+):
+    monkeypatch.chdir(tmp_path)
+    words = [*words, "rows=multinet"]
+    main([*words, "run=true"])
+    (path,) = (p for p in records(tmp_path) if '"base": null' not in p.read_text())
+    before = json.loads(path.read_text())
+    main([*words, "run=false", "costs=again"])
+    after = json.loads(path.read_text())
+    assert after["costs"].keys() == before["costs"].keys()
+    assert after["costs"] != before["costs"]
+    assert {**after, "costs": 0} == {**before, "costs": 0}
 
 
 def test_a_place_that_cannot_hold_results_is_told_before_any_run(capsys, tmp_path):

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.experiments.campaign import Places, plan, run_missing
+from continual_repmode.experiments.campaign import (
+    Places,
+    measure_again,
+    plan,
+    run_missing,
+)
+from continual_repmode.experiments.costs import Costs
 from continual_repmode.experiments.report import gather, write_table
 from continual_repmode.experiments.table import Row, Table
 
@@ -166,6 +172,26 @@ def test_progress_says_which_run_of_how_many(places, work, capsys):
         "run 2 of 3, about 0 min left: b, seed 0",
         "run 3 of 3, about 0 min left: a, seed 0",
     ]
+
+
+def test_costs_are_measured_again_where_the_folder_of_a_finished_run_is(
+    places, work, capsys
+):
+    planned = carry_out([joint("a"), joint("b", "strategy=naive")], places, work)
+    (a,), (b,) = planned["a"], planned["b"]
+    places.folder(a).config.write_text("settings")
+    new = Costs(step_s=0.5, step_bytes=7, volume_s=0.25)
+    missing = plan([joint("c", "seed=1")], COMMON, (1,))["c"]
+
+    measure_again(
+        [a, b, *missing], places, lambda record, _: record.with_costs(new, "cpu")
+    )
+
+    assert places.find(a).costs == {"step_s": 0.5, "step_bytes": 7, "volume_s": 0.25}
+    assert places.find(b).costs != places.find(a).costs
+    told = capsys.readouterr().err
+    assert "costs of a, seed 0" in told
+    assert f"b, seed 0: its folder {places.folder(b).path} is gone" in told
 
 
 def test_a_mistyped_setting_is_one_line(places, work):
