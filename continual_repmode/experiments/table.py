@@ -91,3 +91,21 @@ class Table:
     def reference_of(self, row: Row) -> Row:
         """Return the row to compare ``row`` with, possibly itself."""
         return self.row(row.reference or self.reference)
+
+
+def stream_row(
+    name: str, label: str, model: str, strategy: str, *more: str, group: str = ""
+) -> Row:
+    """Return a run of the incremental stream that starts from trained base tasks."""
+    return Row(
+        name=name,
+        label=label,
+        settings=(
+            "scenario=incremental",
+            f"model={model}",
+            f"strategy={strategy}",
+            *more,
+        ),
+        base=("scenario=base_tasks", f"model={model}", "strategy=naive"),
+        group=group,
+    )

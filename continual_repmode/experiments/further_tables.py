@@ -1,0 +1,206 @@
+"""Tables beyond the paper: ways to extend, few images, orders, and transfer."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import permutations
+from types import MappingProxyType
+
+from continual_repmode.experiments.table import Row, Table, stream_row
+from continual_repmode.tasks import TASKS, display_name
+
+LABEL_COUNTS = (1, 2, 4, 8)
+"""Labelled training images of a new task in ``label_efficiency``."""
+
+EXTENSIONS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "gate_only": ("gate only", ("strategy.expert=null",)),
+        "gate_only_private_bn": (
+            "gate only, own normalization",
+            ("strategy.expert=null", "strategy.private_bn=true"),
+        ),
+        "conv3_rank1": ("3x3x3 expert of rank 1", ("strategy.expert=conv3_rank1",)),
+        "conv3_rank4": ("3x3x3 expert of rank 4", ("strategy.expert=conv3_rank4",)),
+        "conv1": ("1x1x1 expert", ("strategy.expert=conv1",)),
+        "conv1_private_bn": (
+            "1x1x1 expert, own normalization",
+            ("strategy.expert=conv1", "strategy.private_bn=true"),
+        ),
+        "conv3": ("3x3x3 expert (paper)", ("strategy.expert=conv3",)),
+        "conv3_private_bn": (
+            "3x3x3 expert, own normalization",
+            ("strategy.expert=conv3", "strategy.private_bn=true"),
+        ),
+        "conv5": ("5x5x5 expert", ("strategy.expert=conv5",)),
+        "conv3_gate_uniform": (
+            "3x3x3 expert, gate starts uniform",
+            ("strategy.expert=conv3", "strategy.gate_init=uniform"),
+        ),
+        "conv3_gate_closest": (
+            "3x3x3 expert, gate starts as that of the closest task",
+            ("strategy.expert=conv3", "strategy.gate_init=closest"),
+        ),
+        "conv3_use_extensions": (
+            "3x3x3 expert, earlier extensions used",
+            ("strategy.expert=conv3", "strategy.use_extensions=true"),
+        ),
+    }
+)
+"""Name -> label and settings of ways to extend a RepMode network."""
+
+
+def extensions_table() -> Table:
+    """Return ways to extend a network, by quality and parameters."""
+    return Table(
+        name="extensions",
+        title="What a new task gets: quality against parameters",
+        about="Ten tasks are known and stay as they are; nucleolus, then cell membrane "
+        "arrive.",
+        rows=tuple(
+            stream_row(name, label, "repmode", "repmode", *settings)
+            for name, (label, settings) in EXTENSIONS.items()
+        ),
+        reference="conv3",
+        layout="stream",
+        picture="parameters",
+    )
+
+
+def label_efficiency_table() -> Table:
+    """Return ways to learn a new task, by its number of labelled images."""
+    ways = (
+        ("extension", "RepMode extension", "repmode", "repmode"),
+        ("finetuned", "RepMode, all fine-tuned", "repmode", "naive"),
+        ("scratch", "from scratch (Multi-Net)", "multinet", "individual"),
+    )
+    rows = tuple(
+        replace(
+            stream_row(f"{name}_{count}", label, model, strategy, setting),
+            group=f"{count} labelled image" + "s" * (count > 1),
+            reference=f"extension_{count}",
+            num_images=count,
+        )
+        for count in LABEL_COUNTS
+        for setting in (f"data.num_new={count}",)
+        for name, label, model, strategy in ways
+    )
+    return Table(
+        name="label_efficiency",
+        title="How many labelled images a new task needs",
+        about="Ten tasks are known; nucleolus, then cell membrane arrive with few "
+        "training images. Validation images are not counted. The number of steps is "
+        "the same for all.",
+        rows=rows,
+        reference=f"extension_{LABEL_COUNTS[0]}",
+        layout="stream",
+        picture="images",
+    )
+
+
+ORDERS = (
+    ("nucleolus", "cell_membrane", "dna", "mitochondria"),
+    ("mitochondria", "dna", "cell_membrane", "nucleolus"),
+    ("cell_membrane", "mitochondria", "nucleolus", "dna"),
+)
+"""In which structures of different sizes arrive, after the eight others."""
+
+
+def orders_table() -> Table:
+    """Return the same tasks in three orders of arrival."""
+    ways = (
+        ("frozen", "RepMode", ("strategy=repmode",)),
+        (
+            "extended",
+            "RepMode, earlier extensions used",
+            ("strategy=repmode", "strategy.use_extensions=true"),
+        ),
+        ("finetuned", "all fine-tuned", ("strategy=naive",)),
+    )
+    base = [task for task in TASKS if task not in ORDERS[0]]
+    rows = tuple(
+        Row(
+            name=f"{name}_{number}",
+            label=label,
+            settings=(
+                "scenario=incremental",
+                _experiences([base, *([task] for task in order)]),
+                *settings,
+            ),
+            base=("scenario=base_tasks", _experiences([base]), "strategy=naive"),
+            group=", ".join(map(display_name, order)),
+            reference=f"{name}_1",
+        )
+        for name, label, settings in ways
+        for number, order in enumerate(ORDERS, start=1)
+    )
+    return Table(
+        name="orders",
+        title="Does it matter in which order tasks arrive?",
+        about="Eight tasks are known; four arrive one after the other, in three "
+        "orders. Every way to learn is compared with itself in the first order.",
+        rows=rows,
+        reference="frozen_1",
+        layout="stream",
+        picture="forgetting",
+    )
+
+
+TRANSFER_TASKS = (
+    "dna",
+    "nuclear_envelope",
+    "nucleolus",
+    "actin_filament",
+    "cell_membrane",
+)
+"""Three structures of the nucleus and two of the cell's outline."""
+
+
+def transfer_table() -> Table:
+    """Return what each structure gains where one other is known."""
+    same_steps = ("train.epochs=60", "train.extension_epochs=60")
+
+    def alone(task: str) -> tuple[str, ...]:
+        stream = ("scenario=base_tasks", _experiences([[task]]))
+        return (*stream, "strategy=naive", *same_steps)
+
+    scratch = tuple(
+        Row(
+            name=f"scratch_{task}",
+            label="nothing",
+            settings=alone(task),
+            group=display_name(task),
+            reference=f"scratch_{task}",
+        )
+        for task in TRANSFER_TASKS
+    )
+    extended = tuple(
+        Row(
+            name=f"{known}_to_{new}",
+            label=display_name(known),
+            settings=(
+                "scenario=incremental",
+                _experiences([[known], [new]]),
+                "strategy=repmode",
+                *same_steps,
+            ),
+            base=alone(known),
+            group=display_name(new),
+            reference=f"scratch_{new}",
+        )
+        for new, known in permutations(TRANSFER_TASKS, 2)
+    )
+    return Table(
+        name="transfer",
+        title="What a structure gains from another that is known",
+        about="A RepMode network learns one structure and is then extended to another. "
+        "The new one is compared with a network that learned it alone, in as many "
+        "steps.",
+        rows=scratch + extended,
+        reference=scratch[0].name,
+        layout="transfer",
+        picture="transfer",
+    )
+
+
+def _experiences(experiences: list[list[str]]) -> str:
+    listed = ",".join(f"[{','.join(tasks)}]" for tasks in experiences)
+    return f"scenario.experiences=[{listed}]"

@@ -1,0 +1,173 @@
+"""The paper's tables, and continual-learning strategies on its incremental stream."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from continual_repmode.experiments import paper
+from continual_repmode.experiments.table import Row, Table, stream_row
+
+METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        "multinet": "Multi-Net",
+        "multihead_dec": "Multi-Head (Dec.)",
+        "multihead_las": "Multi-Head (Las.)",
+        "condnet": "CondNet",
+        "tsn": "TSNs",
+        "pipofan": "PIPO-FAN",
+        "dodnet": "DoDNet",
+        "tgnet": "TGNet",
+        "repmode": "RepMode",
+    }
+)
+"""Option of ``model`` -> name, in the order of Table 1."""
+
+ABLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "only_decoder": ("Scope", "only in decoder"),
+        "only_encoder": ("Scope", "only in encoder"),
+        "without_1x1x1_pair": ("Expert", "without 1x1x1 expert pair"),
+        "without_3x3x3_pair": ("Expert", "without 3x3x3 expert pair"),
+        "without_5x5x5_pair": ("Expert", "without 5x5x5 expert pair"),
+        "without_conv": ("Expert", "without Conv expert"),
+        "without_avgp_conv": ("Expert", "without Avgp-Conv expert"),
+        "without_avgp": ("Average pooling", "without Avgp"),
+        "avgp_3x3x3_only": ("Average pooling", "all use Avgp 3x3x3"),
+        "avgp_5x5x5_only": ("Average pooling", "all use Avgp 5x5x5"),
+        "gaussian_embedding": ("Gating", "Gaussian task embedding"),
+        "two_layer_gate": ("Gating", "two-layer FCN"),
+        "sigmoid_gate": ("Gating", "Sigmoid activation"),
+        "input_dependent_gate": ("Gating", "input-dependent gating"),
+    }
+)
+"""Option of ``experiment=ablation/`` -> heading and name, in the order of Table 2."""
+
+BASELINES: Mapping[str, str] = MappingProxyType(
+    {
+        "replay": "Replay",
+        "der": "DER",
+        "lwf": "LwF",
+        "ewc": "EWC",
+        "si": "SI",
+        "mas": "MAS",
+        "gem": "GEM",
+        "agem": "A-GEM",
+    }
+)
+"""Option of ``strategy`` -> name."""
+
+
+def table1() -> Table:
+    """Return nine methods that learn twelve tasks together."""
+    return Table(
+        name="table1",
+        title="Table 1: methods on twelve tasks, learned together",
+        about="Every method has the same U-Net, data, training and inference.",
+        rows=tuple(
+            Row(
+                name=name,
+                label=label,
+                settings=("scenario=joint", "strategy=naive", f"model={name}"),
+                paper=paper.TABLE_1[name],
+            )
+            for name, label in METHODS.items()
+        ),
+        reference="multinet",
+        layout="joint",
+        picture="bars",
+    )
+
+
+def table2() -> Table:
+    """Return RepMode and what it becomes without each of its parts."""
+    joint = ("scenario=joint", "strategy=naive", "model=repmode")
+    ablations = tuple(
+        Row(
+            name=name,
+            label=label,
+            settings=(*joint, f"experiment=ablation/{name}"),
+            group=group,
+            paper=paper.TABLE_2[name],
+        )
+        for name, (group, label) in ABLATIONS.items()
+    )
+    original = Row(
+        name="repmode",
+        label="RepMode",
+        settings=joint,
+        group="Original",
+        paper=paper.TABLE_2["repmode"],
+    )
+    return Table(
+        name="table2",
+        title="Table 2: parts of RepMode left out or exchanged",
+        about="Twelve tasks, learned together.",
+        rows=(*ablations, original),
+        reference="repmode",
+        layout="joint",
+        picture="bars",
+    )
+
+
+def _strategies() -> tuple[Row, ...]:
+    """Return the baselines on the RepMode network, with bounds below and above."""
+    named = {
+        "naive": "all fine-tuned",
+        **BASELINES,
+        "cumulative": "cumulative (sees all earlier data)",
+    }
+    joint = Row(
+        name="joint",
+        label="joint (all tasks at once)",
+        settings=("scenario=incremental", "model=repmode", "strategy=joint"),
+        group="RepMode network",
+    )
+    rows = (
+        stream_row(name, label, "repmode", name, group="RepMode network")
+        for name, label in named.items()
+    )
+    alone = {"si"}  # measures while it learns, so it learns the base tasks itself
+    found = [replace(row, base=None) if row.name in alone else row for row in rows]
+    return (*found, joint)
+
+
+def table3() -> Table:
+    """Return two tasks that arrive later: the rows of the paper, then strategies."""
+    of_paper = (
+        ("multinet", "Multi-Net, individual training", "individual"),
+        ("multihead_dec", "Multi-Head (Dec.), all fine-tuned", "naive"),
+        ("repmode", "RepMode, experts frozen", "repmode"),
+    )
+    rows = tuple(
+        replace(
+            stream_row(name, label, name, strategy, group="Table 3"),
+            paper=paper.TABLE_3[name],
+        )
+        for name, label, strategy in of_paper
+    )
+    return Table(
+        name="table3",
+        title="Table 3: two tasks that arrive later",
+        about="Ten tasks are known; nucleolus, then cell membrane arrive.",
+        rows=rows + _strategies(),
+        reference="repmode",
+        layout="stream",
+        picture="forgetting",
+    )
+
+
+def strategies_table() -> Table:
+    """Return strategies that all start from the same RepMode network."""
+    frozen = stream_row(
+        "repmode", "RepMode (experts frozen)", "repmode", "repmode", group="RepMode"
+    )
+    return Table(
+        name="strategies",
+        title="Continual-learning strategies on the RepMode network",
+        about="Ten tasks are known; nucleolus, then cell membrane arrive. All start "
+        "from the same network.",
+        rows=(frozen, *_strategies()),
+        reference="repmode",
+        layout="stream",
+        picture="forgetting",
+    )
