@@ -1,0 +1,262 @@
+"""What a run folder holds, read so that an incomplete run can be told about too."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from continual_repmode.analysis.continual import summarize
+from continual_repmode.errors import UserError
+from continual_repmode.metrics.regression import METRICS
+from continual_repmode.models.model_card import ModelCard
+from continual_repmode.models.model_file import read_card
+from continual_repmode.results import (
+    ExperienceRecord,
+    RunFolder,
+    finite,
+    read_json,
+)
+from continual_repmode.scenario import Scenario
+
+_SCHEMA = "continual_repmode.results"
+_SCHEMA_VERSION = 1
+_EXTENSION = "extension.json"
+_EXTENSION_SETTINGS = {
+    "data": ("patch_size", "window"),
+    "train": ("epochs", "batch_size", "learning_rate"),
+}
+"""Group of a run's settings -> what the file of an added structure has of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileHash:
+    """A file of the run folder, its size and its SHA-256."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunContent:
+    """What is known about a run.
+
+    Attributes
+    ----------
+    folder : RunFolder
+    header : dict
+        Of ``results.json`` or ``run.json``: command, seed, versions and the like.
+    results : dict or None
+        As ``results.json``; None before the first experience is complete.
+    records : list of ExperienceRecord
+        Of the complete experiences.
+    config : dict
+        The settings; empty if there are none.
+    config_text : str or None
+        The file they come from.
+    planned : list of list of str or None
+        The tasks of every experience of the whole stream, if the settings tell it.
+    image_curve : dict or None
+        Of an added structure: validation error over the number of images.
+    card : ModelCard
+        Of the last checkpoint; empty if there is none.
+    files : list of FileHash
+        Checkpoints, settings and results.
+    problems : list of str
+        What is there but could not be read.
+    """
+
+    folder: RunFolder
+    header: dict[str, Any]
+    results: dict[str, Any] | None
+    records: list[ExperienceRecord]
+    config: dict[str, Any]
+    config_text: str | None
+    planned: list[list[str]] | None
+    image_curve: dict[str, Any] | None
+    card: ModelCard
+    files: list[FileHash]
+    problems: list[str]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every experience was learned and tested."""
+        if self.results is None or self.folder.state.exists():
+            return False
+        return len(self.results["experiences"]) >= len(self.planned or [])
+
+    @property
+    def is_extension(self) -> bool:
+        """Whether a structure was added to a model, by ``continual-repmode extend``."""
+        return (self.folder.path / _EXTENSION).is_file()
+
+    def setting(self, name: str) -> Any:
+        """Return a setting such as ``train.epochs``; None if it is unknown."""
+        value: Any = self.config
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+
+def read_run(path: Path) -> RunContent:
+    """Read what a run folder holds.
+
+    Raises
+    ------
+    UserError
+        If it is no run folder, or was written by a newer version.
+    """
+    folder = RunFolder(path)
+    problems: list[str] = []
+    records, config_text = _records(folder), _config_text(folder)
+    header = read_json(folder.header) if folder.header.is_file() else {}
+    results = _results(folder, header, records)
+    if results is None and not header and config_text is None:
+        raise UserError(
+            f"{path}: no run folder: neither run.json nor results.json is here; name "
+            "a folder that `continual-repmode run` wrote"
+        )
+    config = _parsed(config_text, folder.config, problems) or _of_extension(folder)
+    return RunContent(
+        folder=folder,
+        header={**header, **(results or {})},
+        results=results,
+        records=records,
+        config=config,
+        config_text=config_text,
+        planned=_planned(config),
+        image_curve=_image_curve(folder, problems),
+        card=_card(folder, len(records), problems),
+        files=_hashes(folder),
+        problems=problems,
+    )
+
+
+def _records(folder: RunFolder) -> list[ExperienceRecord]:
+    try:
+        return folder.records()
+    except TypeError as error:
+        raise UserError(
+            f"{folder.path / 'experiences'}: records of another version ({error}); "
+            "make the report with the version that made the run"
+        ) from None
+
+
+def _results(
+    folder: RunFolder, header: dict[str, Any], records: list[ExperienceRecord]
+) -> dict[str, Any] | None:
+    """Read the results; they follow from the records where they are missing or old."""
+    results = read_json(folder.results) if folder.results.is_file() else None
+    if results is not None:
+        _check_results(results, folder.results)
+    if records and (results is None or len(results["experiences"]) != len(records)):
+        summary: dict[str, Any] = finite({**header, **summarize(records)})
+        return summary
+    return results
+
+
+def _check_results(results: Mapping[str, Any], path: Path) -> None:
+    found = (results.get("schema"), results.get("schema_version"))
+    if found != (_SCHEMA, _SCHEMA_VERSION):
+        raise UserError(
+            f"{path}: schema {found[0]!r}, version {found[1]!r}; this version reads "
+            f"{_SCHEMA!r}, version {_SCHEMA_VERSION}: install a newer one"
+        )
+    try:
+        shape = (len(results["experiences"]), len(results["tasks"]))
+        results["proofs"], results["old_tasks_unchanged"]
+        for metric in METRICS:
+            scores = results["metrics"][metric]
+            rows = {len(row) for row in scores["result_matrix"]}
+            if (len(scores["result_matrix"]), rows) != (shape[0], {shape[1]}):
+                raise ValueError(f"result_matrix of {metric}")
+            scores["overall"]["over_images"], scores["overall"]["over_tasks"]
+            scores["forgetting"]["per_task"], scores["backward_transfer"]["per_task"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: damaged, or not of a run: {error}; write it again with "
+            f"`continual-repmode run resume={path.parent}`"
+        ) from None
+
+
+def _config_text(folder: RunFolder) -> str | None:
+    if not folder.config.is_file():
+        return None
+    return folder.config.read_text(encoding="utf-8", errors="replace")
+
+
+def _parsed(text: str | None, path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text or "{}")
+    except yaml.YAMLError as error:
+        problems.append(f"{path.name}: not valid YAML: {' '.join(str(error).split())}")
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _of_extension(folder: RunFolder) -> dict[str, Any]:
+    """Return the settings of an added structure under the names of a run's."""
+    path = folder.path / _EXTENSION
+    found = read_json(path) if path.is_file() else {}
+    return {
+        group: {name: found[name] for name in names if name in found}
+        for group, names in _EXTENSION_SETTINGS.items()
+    }
+
+
+def _image_curve(folder: RunFolder, problems: list[str]) -> dict[str, Any] | None:
+    path = folder.path / "images.json"
+    if not path.is_file():
+        return None
+    try:
+        content = read_json(path)
+        _ = [(point["num_images"], point["valid_mse"]) for point in content["points"]]
+    except (UserError, KeyError, TypeError) as error:
+        problems.append(f"{path}: no curve of images ({error})")
+        return None
+    return content
+
+
+def _planned(config: Mapping[str, Any]) -> list[list[str]] | None:
+    try:
+        return Scenario(**config["scenario"]).stream
+    except (KeyError, TypeError, UserError):  # settings of something else than a run
+        return None
+
+
+def _card(folder: RunFolder, num_records: int, problems: list[str]) -> ModelCard:
+    path = folder.checkpoint(num_records - 1)
+    if not path.is_file():
+        return ModelCard()
+    try:
+        return read_card(path)
+    except UserError as error:
+        problems.append(str(error))
+        return ModelCard()
+
+
+def _hashes(folder: RunFolder) -> list[FileHash]:
+    models = sorted((folder.path / "checkpoints").glob("*.safetensors"), key=_number)
+    models.append(folder.path / "model.safetensors")
+    others = (folder.config, folder.header, folder.results)
+    return [
+        FileHash(
+            name=path.relative_to(folder.path).as_posix(),
+            num_bytes=path.stat().st_size,
+            sha256=_sha256(path),
+        )
+        for path in (*models, *others)
+        if path.is_file()
+    ]
+
+
+def _number(path: Path) -> tuple[int, str]:
+    return (len(path.stem), path.stem)  # experience_10 comes after experience_9
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

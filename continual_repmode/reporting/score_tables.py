@@ -1,0 +1,273 @@
+"""The scores of a run as tables: one line per structure, colored cells, bars."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from continual_repmode.metrics.regression import METRICS, Metric
+from continual_repmode.reporting.colors import cell_style
+from continual_repmode.reporting.run_content import RunContent
+from continual_repmode.tasks import display_name
+
+REPORTED: Mapping[str, Metric] = {
+    name: METRICS[name] for name in ("r2", "pearson_r", "mse", "mae")
+}
+"""The metrics in the order of the report."""
+_OVER_IMAGES = "all, over images"
+_OVER_TASKS = "all, over structures"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """A number in a table.
+
+    Attributes
+    ----------
+    value : float or None
+    style : str
+        CSS.
+    is_new : bool
+        The structure was learned in the experience of this column.
+    is_future : bool
+        The structure is not yet learned.
+    """
+
+    value: float | None
+    style: str
+    is_new: bool = False
+    is_future: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreTable:
+    """A table of colors of one metric.
+
+    Attributes
+    ----------
+    label : str
+        The metric.
+    direction : str
+        "higher is better" or "lower is better".
+    columns : list of str
+    rows : list of tuple
+        Name of the structure and its cells.
+    means : list of tuple
+        Below them: what a mean is over, and its value per column.
+    """
+
+    label: str
+    direction: str
+    columns: list[str]
+    rows: list[tuple[str, list[Cell]]]
+    means: list[tuple[str, list[float | None]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskLine:
+    """What is known about one structure at the end.
+
+    Attributes
+    ----------
+    task, name : str
+    arrived : int
+        The experience it was learned in, from 1.
+    num_images : dict of str to int
+        Split -> images; splits that are unknown are absent.
+    num_parameters : int or None
+        Parameters that exist for it only.
+    scores : dict of str to float or None
+        Metric -> mean over its test images after the last experience.
+    forgetting, transfer : dict of str to float or None
+        Metric -> forgetting, backward transfer.
+    forward : dict of str to float or None
+        Metric -> forward transfer; empty without a reference run.
+    """
+
+    task: str
+    name: str
+    arrived: int
+    num_images: dict[str, int]
+    num_parameters: int | None
+    scores: dict[str, float | None]
+    forgetting: dict[str, float | None]
+    transfer: dict[str, float | None]
+    forward: dict[str, float | None]
+
+
+def task_lines(run: RunContent) -> list[TaskLine]:
+    """Return a line for every structure that was learned, in order of arrival."""
+    results = run.results
+    if results is None:
+        return []
+    metrics = {name: results["metrics"][name] for name in REPORTED}
+    arrived = {
+        task: number
+        for number, tasks in enumerate(results["experiences"], start=1)
+        for task in tasks
+    }
+
+    def per_task(field: str, task: str) -> dict[str, float | None]:
+        tables = {n: of.get(field) for n, of in metrics.items()}
+        return {n: t["per_task"].get(task) for n, t in tables.items() if t is not None}
+
+    parameters = results.get("parameters", {}).get("per_task", {})
+    return [
+        TaskLine(
+            task=task,
+            name=display_name(task),
+            arrived=arrived[task],
+            num_images=_num_images(run, task),
+            num_parameters=parameters.get(task),
+            scores={n: of["result_matrix"][-1][j] for n, of in metrics.items()},
+            forgetting=per_task("forgetting", task),
+            transfer=per_task("backward_transfer", task),
+            forward=per_task("forward_transfer", task),
+        )
+        for j, task in enumerate(results["tasks"])
+    ]
+
+
+def result_tables(results: Mapping[str, Any]) -> list[ScoreTable]:
+    """Return the result matrix of every metric; rows are structures."""
+    tasks, experiences = results["tasks"], results["experiences"]
+    tables = []
+    for name, metric in REPORTED.items():
+        scores = results["metrics"][name]
+        matrix = scores["result_matrix"]
+        known = [value for row in matrix for value in row if value is not None]
+        limits = (min(known, default=0.0), max(known, default=1.0))
+        rows = []
+        for j, task in enumerate(tasks):
+            learned = next(i for i, names in enumerate(experiences) if task in names)
+            cells = [
+                Cell(
+                    value=row[j],
+                    style=cell_style(
+                        row[j], *limits, better_up=metric.higher_is_better
+                    ),
+                    is_new=i == learned,
+                    is_future=i < learned,
+                )
+                for i, row in enumerate(matrix)
+            ]
+            rows.append((display_name(task), cells))
+        tables.append(
+            ScoreTable(
+                label=metric.label,
+                direction=_direction(metric.higher_is_better),
+                columns=[str(number + 1) for number in range(len(experiences))],
+                rows=rows,
+                means=[
+                    (_OVER_IMAGES, scores["overall"]["over_images"]),
+                    (_OVER_TASKS, scores["overall"]["over_tasks"]),
+                ],
+            )
+        )
+    return tables
+
+
+def compared_tables(
+    runs: Sequence[RunContent], labels: Sequence[str]
+) -> list[ScoreTable]:
+    """Return the R2 of every structure at the end, and its forgetting; a run a column.
+
+    Parameters
+    ----------
+    runs : sequence of RunContent
+    labels : sequence of str
+        Of the runs.
+    """
+    tested = [run for run in runs if run.results is not None]
+    columns = [name for name, run in zip(labels, runs, strict=True) if run.results]
+    lines = [task_lines(run) for run in tested]
+    label = REPORTED["r2"].label
+    scores = [{line.name: line.scores["r2"] for line in of_run} for of_run in lines]
+    losses = [
+        {
+            line.name: lost
+            for line in of_run
+            if (lost := line.forgetting["r2"]) is not None
+        }
+        for of_run in lines
+    ]
+    over_tasks = [overall(run, "r2", "over_tasks") for run in tested]
+    return [
+        ScoreTable(
+            label=label,
+            direction=_direction(True),
+            columns=columns,
+            rows=_compared_rows(scores, better_up=True),
+            means=[
+                (_OVER_IMAGES, [overall(run, "r2") for run in tested]),
+                (_OVER_TASKS, over_tasks),
+            ],
+        ),
+        ScoreTable(
+            label=f"Forgetting, {label}",
+            direction=_direction(False),
+            columns=columns,
+            rows=_compared_rows(losses, better_up=False),
+            means=[("mean", [mean_forgetting(run, "r2") for run in tested])],
+        ),
+    ]
+
+
+def _compared_rows(
+    runs: Sequence[Mapping[str, float | None]], *, better_up: bool
+) -> list[tuple[str, list[Cell]]]:
+    """Return a row per structure that any run has, colored over all of them."""
+    known = [v for values in runs for v in values.values() if v is not None]
+    limits = (min(known, default=0.0), max(known, default=1.0))
+    names = dict.fromkeys(name for values in runs for name in values)
+    return [
+        (
+            name,
+            [
+                Cell(
+                    value=values.get(name),
+                    style=cell_style(values.get(name), *limits, better_up=better_up),
+                    is_future=name not in values,
+                )
+                for values in runs
+            ],
+        )
+        for name in names
+    ]
+
+
+def overall(run: RunContent, metric: str, over: str = "over_images") -> float | None:
+    """Return the mean of a metric after the last experience."""
+    if run.results is None:
+        return None
+    value: float | None = run.results["metrics"][metric]["overall"][over][-1]
+    return value
+
+
+def mean_forgetting(run: RunContent, metric: str) -> float | None:
+    """Return the mean forgetting; None if no structure was there to be forgotten."""
+    if run.results is None:
+        return None
+    value: float | None = run.results["metrics"][metric]["forgetting"]["mean"]
+    return value
+
+
+def _last(results: Mapping[str, Any], metric: str) -> list[float | None]:
+    row: list[float | None] = results["metrics"][metric]["result_matrix"][-1]
+    return row
+
+
+def _direction(higher_is_better: bool) -> str:
+    return f"{'higher' if higher_is_better else 'lower'} is better"
+
+
+def _num_images(run: RunContent, task: str) -> dict[str, int]:
+    """Return the images per split from the model file, else from the settings."""
+    known = run.card.task(task).num_images
+    if known is not None:
+        return dict(known)
+    names = {"train": "data.num_train", "valid": "data.num_valid"}
+    counts = {split: run.setting(name) for split, name in names.items()}
+    tested = [row for r in run.records[-1:] for row in r.rows if row["task"] == task]
+    if tested:
+        counts["test"] = len(tested)
+    return {split: n for split, n in counts.items() if isinstance(n, int)}
