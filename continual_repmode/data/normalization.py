@@ -48,13 +48,31 @@ def check_contrast(volume: NDArray[Any]) -> None:
     if volume.size == 0:
         raise UserError(f"cannot normalize an empty volume of shape {volume.shape}")
     num_bad = int(np.count_nonzero(~np.isfinite(volume)))
+    check_range(num_bad, float(volume.min()), float(volume.max()))
+
+
+def check_range(num_bad: int, low: float, high: float) -> None:
+    """Raise if a volume with such intensities has no z-score.
+
+    Parameters
+    ----------
+    num_bad : int
+        Voxels that are NaN or infinite.
+    low, high : float
+        Least and greatest intensity; of no account if there are bad voxels.
+
+    Raises
+    ------
+    UserError
+        If there are bad voxels, or all have the same intensity.
+    """
     if num_bad:
         raise UserError(
             f"cannot normalize a volume with {num_bad} NaN or infinite voxels; "
             "replace them in the source file"
         )
-    if volume.min() == volume.max():
+    if low == high:
         raise UserError(
-            f"cannot normalize a constant volume (every voxel is {volume.flat[0]:g}); "
+            f"cannot normalize a constant volume (every voxel is {low:g}); "
             "is this the right channel or crop?"
         )

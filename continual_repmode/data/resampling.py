@@ -59,6 +59,7 @@ def resize(
     Parameters
     ----------
     volume : ndarray of float32, shape (Z, Y, X)
+        One or two axes only will do as well; each is resized by itself.
     shape : sequence of int
         Shape (z, y, x) wanted.
     method : {"paper", "fast"}
@@ -124,10 +125,12 @@ def _average_and_interpolate(
     import torch
     from torch.nn.functional import interpolate
 
-    resized = torch.from_numpy(np.ascontiguousarray(volume))[None, None]
-    smaller = [min(pair) for pair in zip(volume.shape, shape, strict=True)]
+    flat = (1,) * (3 - volume.ndim)
+    old, new = (*flat, *volume.shape), (*flat, *shape)
+    smaller = [min(pair) for pair in zip(old, new, strict=True)]
+    resized = torch.from_numpy(np.ascontiguousarray(volume)).reshape(1, 1, *old)
     resized = interpolate(resized, size=smaller, mode="area")
-    if tuple(smaller) != shape:
-        resized = interpolate(resized, size=list(shape), mode="trilinear")
-    result: NDArray[np.float32] = resized[0, 0].numpy()
+    if tuple(smaller) != new:
+        resized = interpolate(resized, size=list(new), mode="trilinear")
+    result: NDArray[np.float32] = resized.reshape(shape).numpy()
     return result

@@ -1,10 +1,6 @@
 """Volumes as files that other programs read: OME-TIFF, OME-Zarr, ImageJ TIFF, NumPy."""
 
-import math
-import shutil
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from continual_repmode.data.formats.image_metadata import (
+    OME_TYPES,
+    ImageMetadata,
+    check_type,
+    zarr_chunks,
+)
+from continual_repmode.data.formats.zarr_folders import replacing_folder
 from continual_repmode.data.volumes import VOLUME_AXES
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
@@ -19,13 +22,8 @@ from continual_repmode.files import replacing
 _SUFFIXES = (
     ".ome.tif, .ome.tiff (OME-TIFF), .zarr (OME-Zarr), .tif, .tiff (ImageJ), .npy"
 )
-_OME_TYPES = (
-    *("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32"),
-    *("float32", "float64"),
-)
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _MAX_IMAGEJ_BYTES = 2**32 - 2**25
-_CHUNK = {"C": 1, "Z": 32, "Y": 128, "X": 128}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,7 @@ class _Image:
 
     array: NDArray[Any]
     axes: str
-    voxel_size_um: tuple[float, float, float]
-    channel_names: tuple[str, ...]
+    metadata: ImageMetadata
 
     def with_axes(self, axes: str) -> NDArray[Any]:
         """Return the array with other axes; those it lacks have length 1."""
@@ -91,14 +88,14 @@ def save_volume(
         raise UserError(f"{path}: exists; remove it or ask to overwrite it")
     name = path.name.lower()
     if name.endswith((".ome.tif", ".ome.tiff")):
-        _check_type(path, image, "OME-TIFF", _OME_TYPES)
+        check_type(path, image.array.dtype, "OME-TIFF", ("bool", *OME_TYPES))
         with replacing(path) as temporary:
             _write_ome_tiff(temporary, image)
     elif name.endswith(".zarr"):
-        with _replacing_folder(path) as folder:
+        with replacing_folder(path) as folder:
             _write_ome_zarr(folder, image, path.stem)
     elif name.endswith((".tif", ".tiff")):
-        _check_type(path, image, "ImageJ TIFF", _IMAGEJ_TYPES)
+        check_type(path, image.array.dtype, "ImageJ TIFF", _IMAGEJ_TYPES)
         if image.array.nbytes > _MAX_IMAGEJ_BYTES:
             raise UserError(f"{path}: ImageJ reads at most 4 GB; save it as .ome.tif")
         with replacing(path) as temporary:
@@ -125,56 +122,25 @@ def _checked(
         )
     if array.dtype.kind not in "buif":
         raise UserError(f"{path}: cannot write pixels of type {array.dtype}")
-    sizes = [float(size or 0) for size in voxel_size_um]
-    if len(sizes) != 3 or not all(0 < size < math.inf for size in sizes):
-        raise UserError(
-            f"{path}: voxel_size_um={tuple(voxel_size_um)}; three positive numbers in "
-            "micrometres for z, y, x are needed"
-        )
     num_channels = array.shape[axes.index("C")] if "C" in axes else 1
-    if len(channel_names) not in (0, num_channels):
-        raise UserError(
-            f"{path}: {len(channel_names)} channel names for {num_channels} channels"
-        )
-    for name in channel_names:
-        if not name.isprintable():
-            raise UserError(f"{path}: channel name {name!r} is not printable")
     return _Image(
         array=array.astype(array.dtype.newbyteorder("="), copy=False),
         axes=axes,
-        voxel_size_um=(sizes[0], sizes[1], sizes[2]),
-        channel_names=tuple(channel_names) or ("",) * num_channels,
+        metadata=ImageMetadata.checked(
+            path, num_channels, voxel_size_um, channel_names
+        ),
     )
-
-
-def _check_type(path: Path, image: _Image, format_: str, types: Sequence[str]) -> None:
-    if image.array.dtype.name not in types:
-        raise UserError(
-            f"{path}: {format_} has no pixels of type {image.array.dtype}; convert to "
-            f"one of {', '.join(types)}"
-        )
 
 
 def _write_ome_tiff(path: Path, image: _Image) -> None:
     import tifffile
 
-    size_z, size_y, size_x = image.voxel_size_um
-    channels = {"Channel": {"Name": list(image.channel_names)}}
     tifffile.imwrite(
         path,
         image.array,
         ome=True,
         photometric="minisblack",
-        metadata={
-            "axes": image.axes,
-            "PhysicalSizeZ": size_z,
-            "PhysicalSizeZUnit": "µm",
-            "PhysicalSizeY": size_y,
-            "PhysicalSizeYUnit": "µm",
-            "PhysicalSizeX": size_x,
-            "PhysicalSizeXUnit": "µm",
-            **(channels if any(image.channel_names) else {}),
-        },
+        metadata=image.metadata.ome_tiff(image.axes),
     )
 
 
@@ -182,8 +148,9 @@ def _write_imagej(path: Path, image: _Image) -> None:
     import tifffile
 
     array = image.with_axes("ZCYX")
-    size_z, size_y, size_x = image.voxel_size_um
-    labels = {"Labels": [*image.channel_names] * array.shape[0]}
+    size_z, size_y, size_x = image.metadata.voxel_size_um
+    names = image.metadata.channel_names
+    labels = {"Labels": [*names] * array.shape[0]}
     tifffile.imwrite(
         path,
         array[None, ..., None],  # in full, lest a narrow plane be taken for colours
@@ -194,7 +161,7 @@ def _write_imagej(path: Path, image: _Image) -> None:
             "axes": "TZCYXS",
             "spacing": size_z,
             "unit": "micron",
-            **(labels if any(image.channel_names) else {}),
+            **(labels if any(names) else {}),
         },
     )
 
@@ -202,7 +169,8 @@ def _write_imagej(path: Path, image: _Image) -> None:
 def _write_npy(path: Path, image: _Image) -> None:
     from continual_repmode.data.formats.npy import Sidecar
 
-    sidecar = Sidecar(image.axes, image.channel_names, image.voxel_size_um)
+    metadata = image.metadata
+    sidecar = Sidecar(image.axes, metadata.channel_names, metadata.voxel_size_um)
     with replacing(path) as array_file, replacing(path.with_suffix(".json")) as file:
         np.save(array_file, image.array, allow_pickle=False)
         sidecar.write(file)
@@ -214,96 +182,17 @@ def _write_ome_zarr(folder: Path, image: _Image, name: str) -> None:
 
     axes = "".join(axis for axis in "CZYX" if axis in image.axes)
     array = image.with_axes(axes)
-    chunks = [
-        min(_CHUNK[axis], length)
-        for axis, length in zip(axes, array.shape, strict=True)
-    ]
+    channels = array if "C" in axes else [array]
+    ranges = [(float(channel.min()), float(channel.max())) for channel in channels]
     group = zarr.create_group(
-        str(folder), attributes={"ome": _ngff_metadata(array, axes, image, name)}
+        str(folder), attributes={"ome": image.metadata.ngff(name, axes, ranges)}
     )
     stored = group.create_array(
         "0",
         shape=array.shape,
-        chunks=tuple(chunks),
+        chunks=zarr_chunks(axes, array.shape),
         dtype=array.dtype,
         dimension_names=list(axes.lower()),
         config={"write_empty_chunks": True},  # so that a missing one is a fault
     )
     stored[...] = array
-
-
-def _ngff_metadata(
-    array: NDArray[Any], axes: str, image: _Image, name: str
-) -> dict[str, Any]:
-    sizes = dict(zip("ZYX", image.voxel_size_um, strict=True))
-    space = {"type": "space", "unit": "micrometer"}
-    channels = [array] if "C" not in axes else list(array)
-    return {
-        "version": "0.5",
-        "multiscales": [
-            {
-                "name": name,
-                "axes": [
-                    {
-                        "name": axis.lower(),
-                        **({"type": "channel"} if axis == "C" else space),
-                    }
-                    for axis in axes
-                ],
-                "datasets": [
-                    {
-                        "path": "0",
-                        "coordinateTransformations": [
-                            {
-                                "type": "scale",
-                                "scale": [sizes.get(axis, 1.0) for axis in axes],
-                            }
-                        ],
-                    }
-                ],
-            }
-        ],
-        "omero": {
-            "channels": [
-                {"label": label, "color": "FFFFFF", "active": True, "window": window}
-                for label, window in zip(
-                    image.channel_names, map(_window, channels), strict=True
-                )
-            ]
-        },
-    }
-
-
-def _window(channel: NDArray[Any]) -> dict[str, float]:
-    """Return the range of intensities that viewers are to show."""
-    low, high = float(channel.min()), float(channel.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        low, high = 0.0, 1.0
-    return {"min": low, "start": low, "end": high, "max": high}
-
-
-@contextmanager
-def _replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` that takes its name when the block ends.
-
-    What was there is moved aside first and removed last, and only if it is Zarr.
-    """
-    if path.exists() and not any(
-        (path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")
-    ):
-        raise UserError(f"{path}: exists and is no Zarr folder; choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unique = uuid.uuid4().hex
-    temporary = path.with_name(f".{path.stem}.{unique}{path.suffix}")
-    old = path.with_name(f".{path.stem}.{unique}.old{path.suffix}")
-    try:
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

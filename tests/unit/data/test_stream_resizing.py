@@ -1,0 +1,145 @@
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from continual_repmode.data.resampling import ResizeMethod, resize
+from continual_repmode.data.stream_resizing import least_resize_bytes, resize_stream
+from continual_repmode.errors import UserError
+
+Shape3 = tuple[int, int, int]
+SHAPES = {
+    "all shrink": ((24, 60, 61), (11, 22, 23)),
+    "all grow": ((11, 22, 23), (24, 60, 61)),
+    "z grows, the others shrink": ((20, 60, 61), (33, 22, 23)),
+    "z shrinks, the others grow": ((33, 22, 23), (20, 60, 61)),
+    "y grows, x shrinks": ((12, 20, 70), (15, 50, 30)),
+    "y shrinks, x grows": ((12, 70, 20), (10, 30, 50)),
+    "z stays": ((40, 30, 31), (40, 12, 11)),
+    "only z changes": ((70, 12, 13), (41, 12, 13)),
+    "only x changes": ((5, 12, 13), (5, 12, 31)),
+    "one plane": ((1, 30, 31), (1, 12, 50)),
+    "one plane becomes many": ((1, 9, 8), (40, 9, 8)),
+    "many become one voxel": ((40, 9, 8), (1, 1, 1)),
+    "one voxel becomes many": ((1, 1, 1), (35, 4, 3)),
+    "more planes than are held": ((150, 9, 8), (110, 12, 5)),
+}
+
+
+@dataclass
+class Planes:
+    """A volume in memory that remembers which planes were read."""
+
+    volume: np.ndarray
+    asked: list[slice] = field(default_factory=list)
+
+    @property
+    def shape(self) -> Shape3:
+        z, y, x = self.volume.shape
+        return z, y, x
+
+    def read(self, planes: slice) -> np.ndarray:
+        self.asked.append(planes)
+        return self.volume[planes]
+
+
+def noise(shape: Shape3) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+@contextmanager
+def peak_of_memory() -> Iterator[list[int]]:
+    peak: list[int] = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", ["paper", "fast"])
+@pytest.mark.parametrize("case", SHAPES)
+def test_the_result_is_that_of_the_whole_volume(
+    case: str, method: ResizeMethod
+) -> None:
+    old, new = SHAPES[case]
+    volume = noise(old)
+    expected = resize(volume, new, method)
+    least = least_resize_bytes(old, new, method)
+
+    for memory_bytes in (10**9, 2 * least, least):
+        target = np.full(new, np.nan, np.float32)
+        resize_stream(Planes(volume), target, method, memory_bytes=memory_bytes)
+        np.testing.assert_allclose(target, expected, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [((50, 200, 210), (40, 75, 80)), ((40, 75, 80), (50, 200, 210))]
+)
+def test_memory_stays_within_its_bound(old: Shape3, new: Shape3) -> None:
+    least = least_resize_bytes(old, new, "paper")
+    assert least < 4 * max(np.prod(old), np.prod(new)) / 2, "nothing would be shown"
+
+    for memory_bytes in (least, 3 * least):
+        source, target = Planes(noise(old)), np.empty(new, np.float32)
+        with peak_of_memory() as peak:
+            resize_stream(source, target, "paper", memory_bytes=memory_bytes)
+        assert peak[0] <= memory_bytes
+
+
+def test_with_memory_enough_every_plane_is_read_once() -> None:
+    source = Planes(noise((90, 12, 13)))
+
+    resize_stream(source, np.empty((70, 9, 9), np.float32), "paper")
+
+    read = [plane for part in source.asked for plane in range(part.start, part.stop)]
+    assert read == list(range(90))
+    assert max(part.stop - part.start for part in source.asked) <= 32
+
+
+def test_with_little_memory_planes_are_read_again_for_other_rows() -> None:
+    old, new = (80, 64, 64), (60, 64, 64)
+    source, target = Planes(noise(old)), np.empty(new, np.float32)
+
+    least = least_resize_bytes(old, new, "paper")
+    resize_stream(source, target, "paper", memory_bytes=least)
+
+    assert sum(part.stop - part.start for part in source.asked) > 80
+    np.testing.assert_allclose(
+        target, resize(source.volume, new, "paper"), atol=5e-6, rtol=0
+    )
+
+
+def test_a_volume_of_the_same_shape_is_copied_bit_by_bit() -> None:
+    source = Planes(noise((40, 7, 8)))
+    target = np.empty((40, 7, 8), np.float32)
+
+    resize_stream(source, target, "paper")
+
+    np.testing.assert_array_equal(target, source.volume)
+
+
+def test_the_target_may_be_a_map_of_a_file_in_half_precision(tmp_path: Path) -> None:
+    shape = (9, 10, 11)
+    target = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.float16, shape)
+    volume = noise((20, 21, 22))
+
+    resize_stream(Planes(volume), target, "fast")
+
+    expected = resize(volume, shape, "fast").astype(np.float16)
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), expected, atol=2e-3)
+
+
+def test_too_little_memory_is_refused_before_anything_is_read() -> None:
+    source, target = Planes(noise((20, 60, 61))), np.zeros((11, 22, 23), np.float32)
+    least = least_resize_bytes((20, 60, 61), (11, 22, 23), "paper")
+
+    with pytest.raises(UserError, match=r"60 x 61 to 22 x 23 needs at least .* kB"):
+        resize_stream(source, target, "paper", memory_bytes=least - 1)
+
+    assert source.asked == []
