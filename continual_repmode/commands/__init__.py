@@ -1,6 +1,12 @@
 """The verbs of the console command: one short module each, with ``main(arguments)``."""
 
 VERBS = {
+    "predict": "predict structures in images of yours with a trained model",
+    "extend": "add a structure of yours to a trained model, leaving the others as is",
+    "merge": "put extensions of the same model into one",
+    "export": "one task of a model as ONNX, PyTorch program or bioimage.io package",
+    "info": "tell what is in a model file",
+    "report": "show runs in one HTML file",
     "run": "learn a stream of tasks, testing after each experience",
     "tables": "run what a table of the paper needs, or of ours, and write it",
     "check": "look at every volume of a manifest before training on it",

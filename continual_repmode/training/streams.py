@@ -45,6 +45,7 @@ def build_benchmark(
     flip_axes: str = "ZYX",
     pad_small: bool = False,
     num_new: int | None = None,
+    known_tasks: Sequence[str] = (),
 ) -> CLScenario:
     """Build an Avalanche benchmark with train, valid and test streams.
 
@@ -70,6 +71,9 @@ def build_benchmark(
         Training images of each task that arrives after the first experience: the first
         ones of the collection. They take turns, so that an epoch has as many patches as
         with all images.
+    known_tasks : sequence of str
+        What the network has learned elsewhere: these tasks have the first labels, in
+        this order, but no data here. Then every task of the scenario arrives later.
 
     Returns
     -------
@@ -81,15 +85,19 @@ def build_benchmark(
     Raises
     ------
     UserError
-        If the collection lacks a task of the scenario, a split is empty, or a task has
-        fewer images than ``num_new``.
+        If the collection lacks a task of the scenario, a task is known already, a
+        split is empty, or a task has fewer images than ``num_new``.
     """
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
-    _check_tasks(scenario, data)
+    _check_tasks(scenario, data, known_tasks)
+    task_names = (*known_tasks, *scenario.task_names)
     pairs = {split: _pairs(scenario, data, split) for split in get_args(Split)}
     if num_new is not None:
-        pairs["train"][1:] = [_first_in_turn(p, num_new) for p in pairs["train"][1:]]
+        later = slice(0 if known_tasks else 1, None)
+        pairs["train"][later] = [
+            _first_in_turn(p, num_new) for p in pairs["train"][later]
+        ]
     patches: dict[str, Any] = {
         "patch_size": patch_size,
         "flip_axes": flip_axes,
@@ -98,25 +106,27 @@ def build_benchmark(
     benchmark = with_task_labels(
         benchmark_from_datasets(
             train=[
-                _experience(scenario, exp, partial(PatchDataset, **patches))
+                _experience(task_names, exp, partial(PatchDataset, **patches))
                 for exp in pairs["train"]
             ],
-            valid=[_experience(scenario, exp, VolumeDataset) for exp in pairs["valid"]],
-            test=[_experience(scenario, exp, VolumeDataset) for exp in pairs["test"]],
+            valid=[
+                _experience(task_names, exp, VolumeDataset) for exp in pairs["valid"]
+            ],
+            test=[_experience(task_names, exp, VolumeDataset) for exp in pairs["test"]],
         )
     )
     for stream in benchmark.streams.values():
         for experience in stream:
             index = experience.current_experience
             experience.context = ExperienceContext(
-                stream_tasks=scenario.task_names,
+                stream_tasks=task_names,
                 num_experiences=len(scenario.stream),
                 pairs=pairs[stream.name][index],
                 validation=benchmark.valid_stream[index].dataset,
             )
     benchmark.scenario = scenario
-    benchmark.base_tasks = scenario.base_tasks
-    benchmark.task_names = scenario.task_names
+    benchmark.base_tasks = tuple(known_tasks) or scenario.base_tasks
+    benchmark.task_names = task_names
     benchmark.pairs = pairs
     return benchmark
 
@@ -128,7 +138,7 @@ class ExperienceContext:
     Attributes
     ----------
     stream_tasks : tuple of str
-        Names of all tasks of the stream; the position is the task label.
+        Names of all tasks, those learned elsewhere first; the position is the label.
     num_experiences : int
         How many experiences the stream has.
     pairs : list of Pair
@@ -166,7 +176,15 @@ def task_names_of(experience: CLExperience) -> tuple[str, ...]:
     return tuple(names[label] for label in sorted(experience.task_labels))
 
 
-def _check_tasks(scenario: Scenario, data: Collection) -> None:
+def _check_tasks(
+    scenario: Scenario, data: Collection, known_tasks: Sequence[str]
+) -> None:
+    known = [task for task in scenario.task_names if task in known_tasks]
+    if known:
+        raise UserError(
+            f"scenario {scenario.name!r}: the network knows {', '.join(known)} "
+            "already; a task is learned once"
+        )
     missing = [task for task in scenario.task_names if task not in data.tasks]
     if missing:
         raise UserError(
@@ -205,11 +223,13 @@ def _first_in_turn(pairs: list[Pair], num_new: int) -> list[Pair]:
     return chosen
 
 
-def _experience(scenario: Scenario, pairs: Sequence[Pair], make: Any) -> TaskDataset:
+def _experience(
+    task_names: Sequence[str], pairs: Sequence[Pair], make: Any
+) -> TaskDataset:
     """Join one labelled dataset per task."""
-    tasks = sorted({pair.task for pair in pairs}, key=scenario.task_names.index)
+    tasks = sorted({pair.task for pair in pairs}, key=task_names.index)
     parts = [
-        _labelled(make([p for p in pairs if p.task == t]), scenario.task_names.index(t))
+        _labelled(make([p for p in pairs if p.task == t]), task_names.index(t))
         for t in tasks
     ]
     joined = parts[0]

@@ -11,10 +11,12 @@ from continual_repmode.models import RepModeUNet, reparameterize
 from continual_repmode.models.methods.multihead import MultiHeadUNet
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.methods.pipofan import PipoFan
+from continual_repmode.scenario import Scenario
 from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.metric_plugins import regression_metrics
 from continual_repmode.training.plugins.unchanged_tasks import ForgettingError
 from continual_repmode.training.strategy import Individual, Naive, RepMode
+from continual_repmode.training.streams import build_benchmark
 
 
 def learn(strategy, benchmark, upto):
@@ -286,3 +288,26 @@ def test_packnet_of_avalanche_does_not_carry_over(benchmark):
     up = torch.nn.Sequential(torch.nn.ConvTranspose3d(1, 1, 2, stride=2))
     with pytest.raises(RuntimeError, match="conv_transpose2d"):
         PackNetModel(up)(torch.zeros(1, 1, 2, 4, 4), torch.zeros(1, dtype=torch.long))
+
+
+def test_a_network_learned_elsewhere_gains_a_task_without_the_old_data(
+    make_strategy, benchmark, tiny_collection
+):
+    net = learn(make_strategy(RepMode), benchmark, 1).net
+    old = {task: net.task_state(task) for task in net.task_names}
+    extension = build_benchmark(
+        Scenario(name="new", experiences=[["nucleolus"]]),
+        data=tiny_collection,
+        patch_size=(4, 8, 8),
+        known_tasks=net.task_names,
+    )
+    strategy = RepMode(model=net, train_mb_size=4, train_epochs=2, window=(8, 16, 16))
+    strategy.train(extension.train_stream[0])
+    assert [proof.task for proof in strategy.proof.proofs] == list(old)
+    assert all(proof.unchanged for proof in strategy.proof.proofs)
+    assert net.task_names == ("dna", "nuclear_envelope", "nucleolus")
+    for task, state in old.items():
+        new = net.task_state(task)
+        assert all(torch.equal(new[name], value) for name, value in state.items())
+    rows = strategy.eval(extension.test_stream)
+    assert "r2/test_stream/nucleolus" in rows

@@ -141,3 +141,32 @@ def test_a_task_without_data_is_refused_by_name(tiny_collection):
 def test_a_foreign_experience_is_refused():
     with pytest.raises(UserError, match="build_benchmark"):
         context_of(object())
+
+
+def test_tasks_learned_elsewhere_have_the_first_labels_and_no_data(tiny_collection):
+    new = Scenario(name="new", experiences=[["nucleolus"]])
+    benchmark = build_benchmark(
+        new,
+        data=tiny_collection,
+        patch_size=(4, 8, 8),
+        known_tasks=("golgi_apparatus", "dna"),
+        num_new=2,
+    )
+    assert benchmark.base_tasks == ("golgi_apparatus", "dna")
+    assert benchmark.task_names == ("golgi_apparatus", "dna", "nucleolus")
+    (experience,) = benchmark.train_stream
+    assert experience.task_labels == [2]
+    assert task_names_of(experience) == ("nucleolus",)
+    assert experience.dataset[0][2] == 2
+    pairs = context_of(experience).pairs
+    assert [pair.name for pair in pairs] == [
+        *("nucleolus-train-0", "nucleolus-train-1"),
+        *("nucleolus-train-0", "nucleolus-train-1"),
+    ]
+    assert [sorted(exp.task_labels) for exp in benchmark.test_stream] == [[2]]
+
+
+def test_a_task_that_is_known_cannot_arrive(tiny_collection):
+    new = Scenario(name="new", experiences=[["nucleolus"]])
+    with pytest.raises(UserError, match="knows nucleolus already"):
+        build_benchmark(new, data=tiny_collection, known_tasks=("dna", "nucleolus"))

@@ -1,0 +1,28 @@
+"""Packages that only some formats need."""
+
+from importlib.util import find_spec
+
+from continual_repmode.errors import UserError
+
+
+def require(modules: tuple[str, ...], extra: str, purpose: str) -> None:
+    """Make sure that packages are installed; none is imported.
+
+    Raises
+    ------
+    UserError
+        With the command that installs them.
+    """
+    missing = [name for name in modules if not _is_installed(name)]
+    if missing:
+        raise UserError(
+            f"{purpose} lacks {', '.join(missing)}; install with: "
+            f'pip install "continual-repmode[{extra}]"'
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the package that a module belongs to
+        return False

@@ -1,0 +1,60 @@
+"""What an exported file says about itself."""
+
+import json
+from typing import Any
+
+from continual_repmode.exporting.source import Source
+from continual_repmode.runtime import versions
+
+INPUT, OUTPUT = "signal", "prediction"
+
+
+def facts_of(source: Source, task: str, *, any_batch: bool) -> dict[str, Any]:
+    """Return what a user of an exported task has to know, as plain JSON values.
+
+    Parameters
+    ----------
+    source : Source
+    task : str
+    any_batch : bool
+        Whether the export takes several volumes at once.
+
+    Returns
+    -------
+    dict
+        ``task``; ``voxel_size_um`` (z, y, x); ``normalization`` of the input, and
+        ``target_mean`` and ``target_std`` that undo that of the prediction, each None
+        where it is not known; ``axes``, ``sizes`` and ``batch``; ``network``,
+        ``program``, ``program_version``, ``model_file`` and ``model_sha256``.
+    """
+    card = source.card
+    known = card.task(task)
+    voxel_size_um = card.voxel_size_um
+    multiples = " x ".join(map(str, source.net.divisor))
+    return {
+        "task": task,
+        "voxel_size_um": None if voxel_size_um is None else list(voxel_size_um),
+        "normalization": card.normalization,
+        "target_mean": known.target_mean,
+        "target_std": known.target_std,
+        "axes": "batch, channel, z, y, x",
+        "sizes": f"z, y and x of any size; fastest are multiples of {multiples}",
+        "batch": "any" if any_batch else "1",
+        "network": type(source.net).__name__,
+        "program": "continual_repmode",
+        "program_version": versions()["continual-repmode"],
+        "model_file": source.name,
+        "model_sha256": source.sha256,
+    }
+
+
+def as_text(facts: dict[str, Any]) -> dict[str, str]:
+    """Return facts for a format that keeps text only.
+
+    Text stays as it is, other values become JSON, and those not known are left out.
+    """
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in facts.items()
+        if value is not None
+    }

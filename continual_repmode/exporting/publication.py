@@ -1,0 +1,19 @@
+"""What only the person who publishes a model can say."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Publication:
+    """Who publishes a package and how others may use it.
+
+    Attributes
+    ----------
+    license : str
+        SPDX identifier, such as ``CC-BY-4.0``.
+    authors : tuple of str
+        Their names, at least one.
+    """
+
+    license: str
+    authors: tuple[str, ...]

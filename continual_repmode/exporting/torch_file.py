@@ -1,0 +1,39 @@
+"""A task as a PyTorch program that runs without this package."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from continual_repmode.exporting.program import TracedTask
+
+FACTS_FILE = "metadata.json"
+
+
+def write_torch(traced: TracedTask, path: Path, facts: dict[str, Any]) -> None:
+    """Write a program that ``torch.export.load`` reads.
+
+    Parameters
+    ----------
+    traced : TracedTask
+    path : Path
+        Ending in ``.pt2``.
+    facts : dict of JSON values
+        Written into it as the extra file ``metadata.json``.
+    """
+    text = json.dumps(facts, indent=2)
+    torch.export.save(traced.program, path, extra_files={FACTS_FILE: text})
+
+
+class TorchFile:
+    """A program read back from its file: maps a signal to a prediction."""
+
+    def __init__(self, path: Path) -> None:
+        self._module: nn.Module = torch.export.load(path).module()
+
+    def __call__(self, signal: Tensor) -> Tensor:
+        """Map (B, C_in, Z, Y, X) to (B, C_out, Z, Y, X)."""
+        prediction: Tensor = self._module(signal)
+        return prediction

@@ -1,0 +1,212 @@
+"""The whole of an extension: check, learn, prove, compare, write."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from continual_repmode.analysis.continual import publish
+from continual_repmode.analysis.plots import (
+    plot_learning_curves,
+    plot_samples,
+    save_figure,
+)
+from continual_repmode.extending.base_network import BaseNetwork, open_base
+from continual_repmode.extending.image_curve import CurvePoint, curve_sizes, verdict
+from continual_repmode.extending.image_figure import plot_images
+from continual_repmode.extending.lab_volumes import LabVolumes, open_lab_volumes
+from continual_repmode.extending.learning import base_of, learn, scenario_name
+from continual_repmode.extending.recipe import (
+    RECIPE,
+    check_folder,
+    claim_folder,
+    make_recipe,
+)
+from continual_repmode.extending.settings import ExtensionSettings
+from continual_repmode.files import replacing
+from continual_repmode.results import ExperienceRecord, RunFolder, write_json
+from continual_repmode.runtime import resolve_device, versions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extension:
+    """A structure that was added.
+
+    Attributes
+    ----------
+    folder : Path
+        A run folder (:mod:`continual_repmode.results`) with, besides,
+        ``extension.json`` (what decides the result), ``model.safetensors``,
+        ``images.json`` and ``images/<number>/`` (learned from fewer images).
+    model : Path
+        The extended network.
+    task : str
+    num_images : dict of str to int
+        Split -> images.
+    record : ExperienceRecord
+        How it was learned, what it reaches on the test images, and the proofs that the
+        earlier tasks are unchanged.
+    points : tuple of CurvePoint
+        Validation error over the number of training images; only all of them if no
+        curve was wanted.
+    verdict : str or None
+        Whether more images would probably help; None without a curve.
+    """
+
+    folder: Path
+    model: Path
+    task: str
+    num_images: dict[str, int]
+    record: ExperienceRecord
+    points: tuple[CurvePoint, ...]
+    verdict: str | None
+
+
+def extend_model(
+    model: str | Path,
+    manifest: str | Path,
+    task: str,
+    *,
+    folder: str | Path | None = None,
+    settings: ExtensionSettings | None = None,
+) -> Extension:
+    """Add a structure to a trained network from a lab's own pairs.
+
+    The data of the earlier tasks are not needed, and these tasks stay the same to the
+    bit, which is proved. Called again, it goes on where it was interrupted.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model file with a RepMode network; it is only read.
+    manifest : str or Path
+        Lists the pairs, as for
+        :class:`continual_repmode.data.manifest.ManifestCollection`. Rows of other tasks
+        are left alone.
+    task : str
+        The structure, as the manifest calls it.
+    folder : str or Path, optional
+        Where the results go; by default that of :func:`default_folder`.
+    settings : ExtensionSettings, optional
+
+    Returns
+    -------
+    Extension
+
+    Raises
+    ------
+    UserError
+        Before anything is learned, if the model, the data or the folder do not allow
+        it; later, if training diverges.
+    ForgettingError
+        If an earlier task changed.
+    """
+    settings = settings or ExtensionSettings()
+    model, manifest = Path(model), Path(manifest)
+    device = resolve_device(settings.device)
+    base = open_base(model, task, settings)
+    target = RunFolder(default_folder(model, task) if folder is None else folder)
+    check_folder(target, task, base)
+    volumes = open_lab_volumes(manifest, task, base, settings)
+    num_train = len(volumes.collection.pairs(task, "train"))
+    sizes = curve_sizes(settings.image_curve, num_train)
+    recipe = make_recipe(task, base, volumes, settings)
+    claim_folder(target, recipe)
+    command = _command(model, manifest, task, target.path, settings)
+    header = _header(command, base, volumes, recipe, str(device))
+    write_json(target.header, header)
+    _say(f"{target.path}: learning {task} from all {num_train} images")
+    record = learn(base, volumes, recipe, target, device=str(device))
+    extended = _publish(target, volumes)
+    points = []
+    for size in sizes:
+        _say(f"{target.path}: learning {task} from {size} of {num_train} images")
+        fewer = RunFolder(target.path / "images" / str(size))
+        found = learn(base, volumes, recipe, fewer, device=str(device), num_images=size)
+        fewer.checkpoint(0).unlink(missing_ok=True)  # its record is what counts
+        points.append(CurvePoint(size, found.best_valid_mse))
+    points.append(CurvePoint(num_train, record.best_valid_mse))
+    return Extension(
+        folder=target.path,
+        model=extended,
+        task=task,
+        num_images={split: len(names) for split, names in recipe["images"].items()},
+        record=record,
+        points=tuple(points),
+        verdict=_publish_curve(target, task, points),
+    )
+
+
+def default_folder(model: Path, task: str) -> Path:
+    """Return ``<model>+<task>`` in the current folder.
+
+    The model of an earlier extension is called after its folder, so that names tell
+    what was added.
+    """
+    extended = (model.parent / RECIPE).is_file()
+    return Path(f"{model.resolve().parent.name if extended else model.stem}+{task}")
+
+
+def _command(
+    model: Path, manifest: Path, task: str, folder: Path, settings: ExtensionSettings
+) -> str:
+    words = ["extend", str(model), str(manifest), "--task", task, "--out", str(folder)]
+    return shlex.join(["continual-repmode", *words, *settings.command_line()])
+
+
+def _header(
+    command: str,
+    base: BaseNetwork,
+    volumes: LabVolumes,
+    recipe: dict[str, Any],
+    device: str,
+) -> dict[str, Any]:
+    """Return what ``results.json`` says besides the results."""
+    return {
+        "command": command,
+        "schema": "continual_repmode.results",
+        "schema_version": 1,
+        "scenario": scenario_name(recipe["task"]),
+        "strategy": "repmode",
+        "base_model": base_of(base),
+        "seed": recipe["seed"],
+        "device": device,
+        "voxel_size_um": list(volumes.collection.voxel_size_um),
+        "versions": versions(),
+    }
+
+
+def _publish(folder: RunFolder, volumes: LabVolumes) -> Path:
+    """Write the model, tables and figures of what was learned from all images."""
+    publish(folder)
+    figures = {
+        "learning_curves": plot_learning_curves(folder.records()),
+        "samples": plot_samples(folder, volumes.collection.voxel_size_um),
+    }
+    for name, figure in figures.items():
+        save_figure(figure, folder.figures / f"{name}.png")
+    model = folder.path / "model.safetensors"
+    if not model.is_file():
+        with replacing(model) as temporary:
+            shutil.copyfile(folder.checkpoint(0), temporary)
+    return model
+
+
+def _publish_curve(
+    folder: RunFolder, task: str, points: Sequence[CurvePoint]
+) -> str | None:
+    """Write the table and the figure of the image curve; return the verdict."""
+    if len(points) < 2:
+        return None
+    said = verdict(points)
+    content = {"points": [asdict(point) for point in points], "verdict": said}
+    write_json(folder.path / "images.json", content)
+    save_figure(plot_images(points, task), folder.figures / "images.png")
+    return said
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

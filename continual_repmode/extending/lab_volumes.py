@@ -1,0 +1,155 @@
+"""A lab's own pairs of one structure: found, checked and prepared."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from continual_repmode.data.check import check_manifest, sound_collection
+from continual_repmode.data.faults import Faults
+from continual_repmode.data.manifest import ManifestCollection
+from continual_repmode.data.manifest_rows import read_rows
+from continual_repmode.data.splits import MIN_SOURCES
+from continual_repmode.errors import UserError
+from continual_repmode.extending.base_network import BaseNetwork
+from continual_repmode.extending.settings import (
+    DEFAULT_PATCH,
+    DEFAULT_VOXEL_SIZE_UM,
+    ExtensionSettings,
+)
+from continual_repmode.models.spatial import Size3
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LabVolumes:
+    """Sound pairs of one task, prepared on the model grid.
+
+    Attributes
+    ----------
+    collection : ManifestCollection
+    patch_size : tuple of int
+        Training patch (Z, Y, X) that fits into every training image.
+    resize, order : str
+        How the volumes came onto the model grid: as those of the earlier tasks did.
+    """
+
+    collection: ManifestCollection
+    patch_size: Size3
+    resize: str
+    order: str
+
+
+def open_lab_volumes(
+    manifest: Path, task: str, base: BaseNetwork, settings: ExtensionSettings
+) -> LabVolumes:
+    """Check the rows of one task, as a run does, and prepare their volumes.
+
+    Warnings and notes are logged.
+
+    Raises
+    ------
+    UserError
+        If the manifest cannot be read, has no such task or too few images of it, if
+        anything is wrong with its volumes, or if the patch does not fit.
+    """
+    _check_rows(manifest, task, settings)
+    resize, order = base.card.resize or "paper", base.card.order or "zscore_first"
+    chosen: dict[str, Any] = {
+        "tasks": (task,),
+        "num_processes": settings.num_processes,
+        "root": settings.root,
+        "voxel_size_um": (
+            base.card.voxel_size_um or settings.voxel_size_um or DEFAULT_VOXEL_SIZE_UM
+        ),
+        "source_voxel_size_um": settings.source_voxel_size_um,
+        "seed": settings.seed,
+        "resize": resize,
+        "order": order,
+        "cache_dir": settings.cache_dir,
+    }
+    divisor = base.net.divisor
+    headers = check_manifest(manifest, patch_size=divisor, voxels="none", **chosen)
+    shapes = [pair.grid_shape for pair in headers.pairs if pair.split == "train"]
+    patch_size = choose_patch(
+        settings.patch_size, base.card.window or DEFAULT_PATCH, shapes, divisor
+    )
+    check = sound_collection(manifest, patch_size=patch_size, **chosen)
+    for finding in check.findings:
+        _log.warning("%s: %s", finding.severity, finding.line())
+    return LabVolumes(check.collection, patch_size, resize, order)
+
+
+def choose_patch(
+    asked: Size3 | None, window: Size3, shapes: list[Size3], divisor: Size3
+) -> Size3:
+    """Return the training patch (Z, Y, X) in voxels.
+
+    Parameters
+    ----------
+    asked : tuple of int or None
+        What the user wants.
+    window : tuple of int
+        What is good if the images are large enough.
+    shapes : list of tuple of int
+        Of the training images on the model grid.
+    divisor : tuple of int
+        What its sides must be multiples of.
+
+    Returns
+    -------
+    tuple of int
+        ``asked``, or ``window`` with its sides cut to the largest multiples that fit
+        all images, though not below one.
+
+    Raises
+    ------
+    UserError
+        If ``asked`` is no multiple, or larger than an image.
+    """
+    smallest = [min(sides) for sides in zip(*shapes, strict=True)] or list(window)
+    if asked is None:
+        z, y, x = (
+            max(min(side, room) // part, 1) * part
+            for side, room, part in zip(window, smallest, divisor, strict=True)
+        )
+        return z, y, x
+    for axis, side, room, part in zip("ZYX", asked, smallest, divisor, strict=True):
+        if side % part:
+            raise UserError(
+                f"patch size {_times(asked)}: the {axis} side {side} is no multiple of "
+                f"{part}, as this network needs it"
+            )
+        if side > room:
+            raise UserError(
+                f"patch size {_times(asked)}: the {axis} side {side} is larger than "
+                f"that of the smallest training image, {room} voxels on the model "
+                "grid; choose a smaller patch"
+            )
+    return asked
+
+
+def _check_rows(manifest: Path, task: str, settings: ExtensionSettings) -> None:
+    """Say what a manifest lacks of one task; looks at no files."""
+    root = None if settings.root is None else Path(settings.root)
+    rows = read_rows(manifest, root, tasks=(), faults=Faults())
+    images = {str(row.signal_path) for row in rows if row.task == task}
+    if not images:
+        present = ", ".join(dict.fromkeys(row.task for row in rows)) or "no usable row"
+        raise UserError(
+            f"{manifest}: has no row of task {task!r}; it has {present}: add rows with "
+            "this task, or choose another"
+        )
+    if len(images) < MIN_SOURCES and any(row.split is None for row in rows):
+        raise UserError(
+            f"{manifest}: {len(images)} image(s) of {task} cannot be divided into "
+            f"training, validation and test images: add images until there are "
+            f"{MIN_SOURCES}, or cut them into parts that do not overlap, one row each "
+            "(columns z0, z1, y0, y1, x0, x1), and say train, valid or test in the "
+            "column split"
+        )
+
+
+def _times(shape: Size3) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,147 @@
+"""How a lab wants its structure to be learned, checked where it is written down."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from continual_repmode.errors import UserError
+
+DEFAULT_PATCH = (16, 32, 32)
+"""Training patch (z, y, x) for a model that does not tell its window, in voxels."""
+DEFAULT_VOXEL_SIZE_UM = (0.29, 0.29, 0.29)
+"""Model grid (z, y, x) of a model that does not tell its own, as in the paper."""
+DEFAULT_STEPS = 600
+"""Steps of the optimizer where no epochs are given, whatever the number of images."""
+NUM_VALIDATIONS = 10
+"""How often, at least, the network is validated and its state saved: whole volumes take
+longer than the steps between."""
+
+_OPTIONS = {
+    "epochs": "--epochs",
+    "patch_size": "--patch-size",
+    "batch_size": "--batch-size",
+    "learning_rate": "--learning-rate",
+    "schedule": "--schedule",
+    "expert": "--expert",
+    "private_bn": "--private-bn",
+    "use_extensions": "--use-extensions",
+    "precision": "--precision",
+    "seed": "--seed",
+    "image_curve": "--image-curve",
+    "voxel_size_um": "--voxel-size",
+    "source_voxel_size_um": "--source-voxel-size",
+    "root": "--root",
+}
+"""Settings that decide the results -> what the command calls them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExtensionSettings:
+    """Everything about an extension besides model, manifest and task.
+
+    Attributes
+    ----------
+    epochs : int or None
+        An epoch is one random patch of every training image; None: as many as make
+        :data:`DEFAULT_STEPS` steps.
+    patch_size : tuple of int or None
+        Training patch (Z, Y, X) in voxels of the model grid; None: the model's window,
+        cut to what fits into the images.
+    batch_size : int
+        Patches in a batch.
+    learning_rate : float
+        Of Adam.
+    schedule : {"one_cycle", "constant"}
+        See :func:`continual_repmode.training.plugins.learning_rate.one_cycle`.
+    expert, private_bn, use_extensions
+        See :meth:`continual_repmode.models.RepModeUNet.add_task`.
+    precision : {"float32", "bfloat16"}
+        Of training and testing; bfloat16 is for GPUs.
+    seed : int
+        Of training, and of the random split of a manifest without the column split.
+    image_curve : tuple of int or None
+        Numbers of training images to learn from besides all of them; None: a half, a
+        quarter and an eighth; empty: none.
+    voxel_size_um : tuple of float or None
+        Model grid (z, y, x) in micrometres, for a model that does not tell its own.
+    source_voxel_size_um : tuple of float or None
+        Voxel size (z, y, x) in micrometres of files that do not tell theirs.
+    root : str, Path or None
+        What relative paths in the manifest are relative to; None: its folder.
+    cache_dir : str, Path or None
+        Where prepared volumes are kept; None: the user's cache folder.
+    num_processes : int
+        Processes that check and prepare volumes; a script that asks for more than one
+        needs the usual ``if __name__ == "__main__"`` guard.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    epochs: int | None = None
+    patch_size: tuple[int, int, int] | None = None
+    batch_size: int = 4
+    learning_rate: float = 0.005
+    schedule: str = "one_cycle"
+    expert: str | None = "conv3"
+    private_bn: bool = False
+    use_extensions: bool = False
+    precision: str = "float32"
+    seed: int = 0
+    image_curve: tuple[int, ...] | None = None
+    voxel_size_um: tuple[float, float, float] | None = None
+    source_voxel_size_um: tuple[float, float, float] | None = None
+    root: str | Path | None = None
+    cache_dir: str | Path | None = None
+    num_processes: int = 1
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check ranges and choices.
+
+        Raises
+        ------
+        UserError
+            For the first value that cannot be.
+        """
+        for name in ("epochs", "batch_size", "num_processes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name}={value}: use 1 or more")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate={self.learning_rate}: use more than 0")
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed}: use 0 or more")
+        for sides in (self.patch_size, self.image_curve):
+            if sides is not None and any(side < 1 for side in sides):
+                name = "patch_size" if sides is self.patch_size else "image_curve"
+                raise UserError(f"{name}={sides}: use whole numbers from 1")
+        if self.schedule not in ("one_cycle", "constant"):
+            raise UserError(f"schedule={self.schedule!r}: use one_cycle or constant")
+        if self.precision not in ("float32", "bfloat16"):
+            raise UserError(f"precision={self.precision!r}: use float32 or bfloat16")
+
+    def command_line(self) -> list[str]:
+        """Return the settings that differ from the defaults as words of the command."""
+        words: list[str] = []
+        for name, option in _OPTIONS.items():
+            value = getattr(self, name)
+            if value == getattr(ExtensionSettings(), name):
+                continue
+            match value:
+                case True:
+                    words += [option]
+                case None | ():
+                    words += [option, "none"]
+                case tuple() if name == "image_curve":
+                    words += [option, ",".join(map(str, value))]
+                case tuple():
+                    words += [option, *map(str, value)]
+                case _:
+                    words += [option, str(value)]
+        return words
+
+    def num_epochs(self, num_images: int) -> int:
+        """Return how many epochs to learn from so many images."""
+        if self.epochs is not None:
+            return self.epochs
+        steps_per_epoch = -(-num_images // self.batch_size)
+        return -(-DEFAULT_STEPS // steps_per_epoch)

@@ -1,0 +1,67 @@
+"""What a lab reads on the terminal when its structure has been added."""
+
+from continual_repmode.extending.extension import Extension
+from continual_repmode.metrics.regression import METRICS
+
+_WIDTH = 10
+
+
+def format_extension(extension: Extension) -> str:
+    """Return the scores, the proof, the image curve and where everything is."""
+    record, images = extension.record, extension.num_images
+    unchanged = sum(proof["unchanged"] for proof in record.proofs)
+    lines = [
+        f"{extension.task}: learned from {_images(images['train'])}, best after "
+        f"{record.best_epoch} of {len(record.curve)} epochs (MSE "
+        f"{record.best_valid_mse:.4f} on {_images(images['valid'])} for validation)",
+        "",
+        *_test_table(extension),
+        "",
+        f"{unchanged} of {len(record.proofs)} earlier structures unchanged (SHA-256)",
+    ]
+    if extension.verdict is not None:
+        lines += ["", *_curve_table(extension), extension.verdict]
+    places = {
+        "model": extension.model,
+        "figures": extension.folder / "figures",
+        "everything": extension.folder,
+    }
+    return "\n".join([*lines, "", *(f"{n + ':':<12}{p}" for n, p in places.items())])
+
+
+def _test_table(extension: Extension) -> list[str]:
+    rows = extension.record.rows
+    names = [*(row["image"] for row in rows), "mean"]
+    width = max(map(len, [*names, "test image"]))
+    means = {m: _mean([row[m] for row in rows]) for m in METRICS}
+    head = "".join(metric.label.rjust(_WIDTH + 1) for metric in METRICS.values())
+    body = [
+        name.ljust(width) + "".join(_number(row[m]).rjust(_WIDTH + 1) for m in METRICS)
+        for name, row in zip(names, [*rows, means], strict=True)
+    ]
+    head = "test image".ljust(width) + head
+    return [head, "-" * len(head), *body]
+
+
+def _curve_table(extension: Extension) -> list[str]:
+    return [
+        "training images  validation MSE",
+        "-------------------------------",
+        *(
+            f"{point.num_images:>15}  {point.valid_mse:>14.4f}"
+            for point in extension.points
+        ),
+    ]
+
+
+def _images(number: int) -> str:
+    return f"{number} image" if number == 1 else f"{number} images"
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

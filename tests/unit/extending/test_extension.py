@@ -1,0 +1,291 @@
+"""What an extension promises: the old tasks to the bit, and a new one learned."""
+
+import json
+import shutil
+
+import pytest
+import tifffile
+import torch
+
+from continual_repmode.errors import UserError
+from continual_repmode.extending import ExtensionSettings, extend_model
+from continual_repmode.extending.extension import default_folder
+from continual_repmode.models import (
+    ModelCard,
+    fingerprint,
+    load_model,
+    read_card,
+    save_model,
+)
+from continual_repmode.models.methods.multinet import MultiNet
+from continual_repmode.results import RunFolder
+
+
+@pytest.fixture(scope="module")
+def first(lab, tmp_path_factory):
+    """The model extended by lysosomes, with the image curve."""
+    folder = tmp_path_factory.mktemp("first") / "base+lysosome"
+    settings = ExtensionSettings(epochs=60, device="cpu", learning_rate=0.02)
+    return extend_model(
+        lab.model, lab.manifest, "lysosome", folder=folder, settings=settings
+    )
+
+
+def assert_same_tasks(before_path, after_path):
+    before, after = load_model(before_path), load_model(after_path)
+    assert after.task_names[: len(before.task_names)] == before.task_names
+    signal = torch.randn(1, 1, 8, 24, 24, generator=torch.Generator().manual_seed(3))
+    for task in before.task_names:
+        assert fingerprint(after, task) == fingerprint(before, task)
+        label = before.task_label(task)
+        with torch.no_grad():
+            expected = before(signal, label)
+            assert expected.std() > 0.01  # a network that says something
+            assert torch.equal(after(signal, label), expected)
+
+
+def test_earlier_tasks_predict_exactly_as_before_and_the_new_one_is_learned(lab, first):
+    assert_same_tasks(lab.model, first.model)
+    net = load_model(first.model)
+    assert net.task_names == ("dna", "nuclear_envelope", "lysosome")
+    assert first.record.best_valid_mse < 0.9  # 1 is predicting the mean
+    assert [row["task"] for row in first.record.rows] == ["lysosome"]
+    for proof in first.record.proofs:
+        assert proof["before"] == proof["after"]
+    assert [p["task"] for p in first.record.proofs] == ["dna", "nuclear_envelope"]
+
+
+def test_the_card_gains_a_task_and_keeps_the_others(lab, first):
+    before, after = read_card(lab.model), read_card(first.model)
+    assert {t: after.tasks[t] for t in before.tasks} == before.tasks
+    card = after.tasks["lysosome"]
+    assert card.num_images == {"train": 4, "valid": 1, "test": 1}
+    assert card.target_mean == pytest.approx(1000, abs=2)
+    assert card.metrics["mse"] == first.record.rows[0]["mse"]
+    assert (after.window, after.resize) == (before.window, before.resize)
+    assert after.run["base_model"]["path"] == str(lab.model)
+    assert len(after.run["base_model"]["sha256"]) == 64
+
+
+def test_each_size_of_the_curve_is_validated_alike_and_the_full_set_is_the_model(first):
+    assert [point.num_images for point in first.points] == [1, 2, 4]
+    assert first.points[-1].valid_mse == first.record.best_valid_mse
+    fewer = RunFolder(first.folder / "images" / "2").records()[0]
+    assert first.points[1].valid_mse == fewer.best_valid_mse
+    assert fewer.train_iterations == first.record.train_iterations
+    assert first.verdict.startswith("from 2 to 4 images the validation error ")
+    written = json.loads((first.folder / "images.json").read_text())
+    assert written["verdict"] == first.verdict
+
+
+def test_tables_figures_and_a_sample_are_written(first):
+    figures = {path.name for path in (first.folder / "figures").iterdir()}
+    assert figures == {"learning_curves.png", "samples.png", "images.png"}
+    assert (first.folder / "samples" / "lysosome.npz").is_file()
+    assert (
+        "lysosome,lysosome_lysosome5"
+        in (first.folder / "image_metrics.csv").read_text()
+    )
+    results = RunFolder(first.folder).read_results()
+    assert results["old_tasks_unchanged"] is True
+    assert results["command"].startswith("continual-repmode extend ")
+    assert "--epochs 60 --learning-rate 0.02" in results["command"]
+
+
+@pytest.mark.parametrize("use_extensions", [False, True])
+def test_an_extended_model_is_extended_again(
+    lab, first, tmp_path, settings, use_extensions
+):
+    second = extend_model(
+        first.model,
+        lab.manifest,
+        "peroxisome",
+        folder=tmp_path / "second",
+        settings=settings(use_extensions=use_extensions, private_bn=True),
+    )
+    assert_same_tasks(first.model, second.model)
+    net = load_model(second.model)
+    assert net.task_names[2:] == ("lysosome", "peroxisome")
+    gate = next(table for table in net.gating_weights() if table.task == "peroxisome")
+    assert ("extension_lysosome" in gate.experts) is use_extensions
+    assert set(read_card(second.model).tasks) == set(net.task_names)
+
+
+def test_the_same_seed_gives_the_same_file_and_another_seed_another(
+    lab, tmp_path, settings
+):
+    contents = [
+        extend_model(
+            lab.model,
+            lab.manifest,
+            "lysosome",
+            folder=tmp_path / name,
+            settings=settings(seed=seed),
+        ).model.read_bytes()
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert contents[0] == contents[1]
+    assert contents[0] != contents[2]
+
+
+def test_called_again_it_learns_nothing_anew(first, lab, settings):
+    before = first.model.read_bytes()
+    again = extend_model(
+        lab.model,
+        lab.manifest,
+        "lysosome",
+        folder=first.folder,
+        settings=settings(epochs=60, learning_rate=0.02, image_curve=None),
+    )
+    assert again == first
+    assert first.model.read_bytes() == before
+
+
+def test_another_recipe_in_the_same_folder_is_refused(first, lab, settings):
+    with pytest.raises(UserError, match=r"with epochs 60, not 6; choose another"):
+        extend_model(
+            lab.model,
+            lab.manifest,
+            "lysosome",
+            folder=first.folder,
+            settings=settings(learning_rate=0.02),
+        )
+
+
+def test_other_images_in_the_same_folder_are_refused(first, lab, settings, tmp_path):
+    text = lab.manifest.read_text().replace("EGFP,valid", "EGFP,TEST")
+    text = text.replace("EGFP,test", "EGFP,valid").replace("TEST", "test")
+    (tmp_path / "swapped.csv").write_text(text)
+    with pytest.raises(UserError, match=r"an extension with other images or splits"):
+        extend_model(
+            lab.model,
+            tmp_path / "swapped.csv",
+            "lysosome",
+            folder=first.folder,
+            settings=settings(epochs=60, learning_rate=0.02, root=lab.manifest.parent),
+        )
+
+
+def test_another_base_model_in_the_same_folder_is_refused(
+    first, lab, settings, tmp_path
+):
+    save_model(load_model(lab.model), tmp_path / "base.safetensors", ModelCard())
+    with pytest.raises(UserError, match=r"an extension with another base model"):
+        extend_model(
+            tmp_path / "base.safetensors",
+            lab.manifest,
+            "lysosome",
+            folder=first.folder,
+            settings=settings(epochs=60, learning_rate=0.02),
+        )
+
+
+def test_another_task_in_the_same_folder_is_refused_early(first, lab, settings):
+    with pytest.raises(UserError, match=r"with task lysosome, not peroxisome"):
+        extend_model(
+            lab.model,
+            "nowhere.csv",
+            "peroxisome",
+            folder=first.folder,
+            settings=settings(),
+        )
+    with pytest.raises(UserError, match=r"with task lysosome, not peroxisome"):
+        extend_model(  # the folder that holds the model itself
+            first.model,
+            lab.manifest,
+            "peroxisome",
+            folder=first.folder,
+            settings=settings(),
+        )
+
+
+def test_a_folder_of_other_files_is_left_alone(lab, tmp_path, settings):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"holds files, but no extension"):
+        extend_model(
+            lab.model,
+            lab.manifest,
+            "lysosome",
+            folder=tmp_path,
+            settings=settings(),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("task", "chosen", "message"),
+    [
+        ("dna", {}, r"knows dna already, as one of dna, nuclear_envelope"),
+        ("golgi", {}, r"no row of task 'golgi'; it has lysosome, peroxisome"),
+        ("uniform", {}, r"task name 'uniform' is reserved"),
+        ("a b", {}, r"task name 'a b': use letters"),
+        ("lysosome", {"expert": "conv4"}, r"conv4"),
+        ("lysosome", {"patch_size": (4, 32, 16)}, r"the Y side 32 is larger .* 24"),
+        ("lysosome", {"patch_size": (4, 16, 15)}, r"the X side 15 is no multiple of 2"),
+        ("lysosome", {"image_curve": (2, 5)}, r"there are only 4 training images"),
+        ("lysosome", {"voxel_size_um": (1, 1, 1)}, r"trained on voxels of \[0.29"),
+        ("lysosome", {"device": "tpu"}, r"device='tpu'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    lab, tmp_path, settings, task, chosen, message
+):
+    with pytest.raises(UserError, match=message):
+        extend_model(
+            lab.model,
+            lab.manifest,
+            task,
+            folder=tmp_path / "out",
+            settings=settings(**chosen),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_repmode_networks_are_extended(lab, tmp_path, settings):
+    path = tmp_path / "multinet.safetensors"
+    save_model(MultiNet(("dna",), width=2, depth=1), path, ModelCard())
+    with pytest.raises(UserError, match=r"holds a MultiNet; only RepMode"):
+        extend_model(path, lab.manifest, "lysosome", settings=settings())
+
+
+def test_a_damaged_model_is_refused(lab, tmp_path, settings):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(lab.model.read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"cut\.safetensors"):
+        extend_model(path, lab.manifest, "lysosome", settings=settings())
+
+
+def test_a_volume_that_cannot_be_learned_from_stops_it_first(lab, tmp_path, settings):
+    for file in lab.manifest.parent.iterdir():
+        shutil.copy(file, tmp_path)
+    with tifffile.TiffFile(tmp_path / "lysosome2.ome.tif") as file:
+        volume, description = file.asarray(), file.pages[0].description
+    volume[1] = 7
+    tifffile.imwrite(
+        tmp_path / "lysosome2.ome.tif",
+        volume,
+        description=description.encode(),
+        metadata=None,
+    )
+    with pytest.raises(UserError, match=r"row 4, lysosome2.*every voxel is 7"):
+        extend_model(
+            lab.model,
+            tmp_path / "lab.csv",
+            "lysosome",
+            folder=tmp_path / "out",
+            settings=settings(),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_are_called_after_what_was_added(first, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(default_folder(first.folder / "x.safetensors", "dna")) == (
+        "base+lysosome+dna"
+    )
+    assert str(default_folder(tmp_path / "deep" / "base.safetensors", "dna")) == (
+        "base+dna"
+    )
+    monkeypatch.chdir(first.folder)
+    model = first.model.relative_to(first.folder)
+    assert str(default_folder(model, "dna")) == "base+lysosome+dna"
