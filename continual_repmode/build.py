@@ -3,9 +3,8 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,7 +27,13 @@ from continual_repmode.data.collection import Collection
 from continual_repmode.data.synthetic import SyntheticCells
 from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import parse_bytes
-from continual_repmode.models import RepModeUNet, TaskNetwork, load_model
+from continual_repmode.models import (
+    ModelCard,
+    RepModeUNet,
+    TaskNetwork,
+    load_model,
+    read_card,
+)
 from continual_repmode.models.methods.condnet import CondNet
 from continual_repmode.models.methods.dodnet import DoDNet
 from continual_repmode.models.methods.multihead import MultiHeadUNet
@@ -68,16 +73,16 @@ class Run:
 
     Attributes
     ----------
-    metadata : dict
-        Goes into every model file: among others ``scenario``, ``strategy`` (the names
-        of the options), ``seed``, ``versions`` and, where the run starts from one,
-        ``base_model`` (``path`` and ``sha256`` of the file).
+    card : ModelCard
+        Goes into every model file. Its ``run`` has ``scenario``, ``strategy`` (the
+        names of the options), ``seed`` and, where the run starts from one,
+        ``base_model`` (``path`` and ``sha256`` of the file), whose tasks it has too.
     """
 
     benchmark: CLScenario
     strategy: DenseStrategy
     state: TrainingStatePlugin
-    metadata: dict[str, Any]
+    card: ModelCard
 
 
 def build_run(config: RunConfig, folder: RunFolder) -> Run:
@@ -94,8 +99,10 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
     _check_patch(config, net)
     check_growth(config, net)
     base = _base_model(config, folder)
+    card = _model_card(config, base)
     if base and not folder.records():
         net = load_base(base["path"], net, may_be_frozen=_may_be_frozen(config))
+        card = replace(card, tasks=read_card(base["path"]).tasks)
     collection = build_collection(config, config.stream().task_names)
     benchmark = build_benchmark(
         config.stream(),
@@ -110,15 +117,7 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         benchmark=benchmark,
         strategy=build_strategy(config, net, device, folder, state),
         state=state,
-        metadata={
-            "scenario": config.scenario.name,
-            "strategy": option_name("strategy", config.strategy),
-            "seed": config.seed,
-            "normalization": "z-score of each channel of each image",
-            "voxel_size_um": list(collection.voxel_size_um),
-            "versions": versions(),
-            **({"base_model": base} if base else {}),
-        },
+        card=replace(card, voxel_size_um=collection.voxel_size_um),
     )
 
 
@@ -237,6 +236,23 @@ def _base_model(config: RunConfig, folder: RunFolder) -> dict[str, str] | None:
     if not Path(path).is_file():
         raise UserError(f"base_model={path}: no such file; give that of a saved model")
     return {"path": path, "sha256": sha256_of(path)}
+
+
+def _model_card(config: RunConfig, base: dict[str, str] | None) -> ModelCard:
+    """Return what the settings tell about the network."""
+    volumes = config.data if isinstance(config.data, ManifestConfig) else None
+    return ModelCard(
+        resize=None if volumes is None else volumes.resize,
+        order=None if volumes is None else volumes.order,
+        window=config.data.window_size(),
+        versions=versions(),
+        run={
+            "scenario": config.scenario.name,
+            "strategy": option_name("strategy", config.strategy),
+            "seed": config.seed,
+            **({"base_model": base} if base else {}),
+        },
+    )
 
 
 def _may_be_frozen(config: RunConfig) -> bool:

@@ -136,17 +136,17 @@ def resume(path: Path) -> int:
 
 def describe(config: "RunConfig", run: "Run") -> dict[str, Any]:
     """Return what ``results.json`` says about the run besides its results."""
-    base = run.metadata.get("base_model")
+    base = run.card.run.get("base_model")
     return {
         "schema": "continual_repmode.results",
         "schema_version": 1,
         "scenario": config.scenario.name,
-        "strategy": run.metadata["strategy"],
+        "strategy": run.card.run["strategy"],
         **({"base_model": base} if base else {}),
         "seed": config.seed,
         "device": str(run.strategy.device),
-        "voxel_size_um": run.metadata["voxel_size_um"],
-        "versions": run.metadata["versions"],
+        "voxel_size_um": run.card.voxel_size_um,
+        "versions": run.card.versions,
     }
 
 
@@ -176,9 +176,9 @@ def _carry_out(
                 run.benchmark,
                 folder,
                 state=run.state,
-                metadata=run.metadata,
+                card=run.card,
                 after_experience=lambda: publish(folder, reference),
-                adopt_first="base_model" in run.metadata,
+                adopt_first="base_model" in run.card.run,
             )
     except KeyboardInterrupt:
         print(

@@ -11,8 +11,10 @@ from continual_repmode.models.experts import EXPERTS
 from continual_repmode.models.fingerprint import TaskFingerprint, fingerprint
 from continual_repmode.models.gating import GatingTable
 from continual_repmode.models.mode_conv import MoDEBlock, MoDEConv
+from continual_repmode.models.model_card import ModelCard, TaskCard
 from continual_repmode.models.model_file import (
     load_model,
+    read_card,
     read_model_header,
     save_model,
 )
@@ -30,7 +32,9 @@ __all__ = [
     "MergedTasks",
     "MoDEBlock",
     "MoDEConv",
+    "ModelCard",
     "RepModeUNet",
+    "TaskCard",
     "TaskFingerprint",
     "TaskGroups",
     "TaskNetwork",
@@ -43,6 +47,7 @@ __all__ = [
     "group_by_task",
     "load_model",
     "plain_unit",
+    "read_card",
     "read_model_header",
     "reparameterize",
     "save_model",

@@ -59,7 +59,9 @@ def fingerprint(
     like = next(net.parameters())
     probe = torch.randn(1, net.in_channels, *probe_shape, generator=generator)
     prediction = _predict(net, probe.to(like), label)
-    return TaskFingerprint(_sha256(state), _sha256({"prediction": prediction}))
+    return TaskFingerprint(
+        sha256_of_tensors(state), sha256_of_tensors({"prediction": prediction})
+    )
 
 
 def _predict(net: TaskNetwork, probe: Tensor, label: int) -> Tensor:
@@ -79,12 +81,13 @@ def _predict(net: TaskNetwork, probe: Tensor, label: int) -> Tensor:
             prediction: Tensor = net(probe, label)
             return prediction
     finally:
+        net.train()  # forgets the kernels that were merged for the probe
         for module, mode in modes:
             module.training = mode
 
 
-def _sha256(tensors: dict[str, Tensor]) -> str:
-    """Digest names, dtypes, shapes and bytes, in the order of the names."""
+def sha256_of_tensors(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of names, dtypes, shapes and bytes, in the order of names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

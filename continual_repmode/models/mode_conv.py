@@ -91,14 +91,18 @@ class MoDEConv(nn.Module):
         return {name: e for name, e in used.items() if isinstance(e, ConvExpert)}
 
     def add_task(
-        self, task: str, expert: str | None, use_extensions: bool, gate_init: str
+        self,
+        task: str,
+        expert: str | None,
+        use_extensions: Sequence[str],
+        gate_init: str,
     ) -> None:
         """Add a gate for a new task and, unless None, an expert of the given kind.
 
         The expert is called ``extension_<task>``. The task uses the base experts, those
-        of earlier extensions if ``use_extensions``, and its own.
+        added for the tasks in ``use_extensions``, and its own, in this order.
         """
-        used = list(self.experts if use_extensions else self.base_experts)
+        used = [*self.base_experts, *map(extension_name, use_extensions)]
         if expert is not None:
             extension = build_expert(
                 expert, self.in_channels, self.out_channels, self.axes

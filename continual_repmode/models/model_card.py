@@ -95,3 +95,53 @@ def card_from_json(content: Mapping[str, Any]) -> ModelCard:
         return ModelCard(tasks=tasks, **entries)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"metadata: missing or unknown entry ({error})") from None
+
+
+def card_of_version_1(metadata: Any) -> ModelCard:
+    """Return the card of a file of format version 1, whose metadata were any JSON.
+
+    Runs wrote ``normalization``, ``voxel_size_um``, ``versions`` and, per task,
+    ``target_intensity``; whatever else there is, or is not as they wrote it, goes into
+    ``run``.
+    """
+    rest = dict(metadata) if isinstance(metadata, Mapping) else {}
+    readers = {
+        "normalization": _text,
+        "voxel_size_um": _three_numbers,
+        "versions": _texts,
+        "target_intensity": _task_cards,
+    }
+    read = {key: readers[key](rest[key]) for key in readers.keys() & rest.keys()}
+    known: dict[str, Any] = {k: v for k, v in read.items() if v is not None}
+    run = {key: value for key, value in rest.items() if key not in known}
+    return ModelCard(tasks=known.pop("target_intensity", {}), run=run, **known)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> dict[str, str] | None:
+    if not isinstance(value, dict):
+        return None
+    return value if all(isinstance(v, str) for v in value.values()) else None
+
+
+def _three_numbers(value: Any) -> tuple[float, float, float] | None:
+    match value:
+        case [float() | int() as z, float() | int() as y, float() | int() as x]:
+            return float(z), float(y), float(x)
+    return None
+
+
+def _task_cards(value: Any) -> dict[str, TaskCard] | None:
+    if not isinstance(value, dict):
+        return None
+    cards: dict[str, TaskCard] = {}
+    for task, intensity in value.items():
+        match intensity:
+            case {"mean": float() | int() as mean, "std": float() | int() as std}:
+                cards[task] = TaskCard(target_mean=float(mean), target_std=float(std))
+            case _:
+                return None
+    return cards

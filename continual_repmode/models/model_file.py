@@ -7,6 +7,11 @@ import torch
 
 from continual_repmode.checkpoints import read_header, read_tensors, write_tensors
 from continual_repmode.errors import UserError
+from continual_repmode.models.model_card import (
+    ModelCard,
+    card_from_json,
+    card_of_version_1,
+)
 from continual_repmode.models.networks import rebuild
 from continual_repmode.models.task_network import TaskNetwork
 
@@ -14,7 +19,7 @@ _KIND = "model"
 
 
 def save_model(
-    net: TaskNetwork, path: str | Path, metadata: dict[str, Any] | None = None
+    net: TaskNetwork, path: str | Path, card: ModelCard | None = None
 ) -> None:
     """Write a network to a safetensors file, all at once or not at all.
 
@@ -22,14 +27,14 @@ def save_model(
     ----------
     net : TaskNetwork
     path : str or Path
-    metadata : dict of JSON values, optional
-        Whatever a reader should know, such as normalization and voxel size. Kept in the
+    card : ModelCard, optional
+        What a reader should know, such as normalization and voxel size. Kept in the
         header under ``metadata``.
     """
     header = {
         "kind": _KIND,
         "architecture": net.architecture(),
-        "metadata": metadata or {},
+        "metadata": (card or ModelCard()).to_json(),
     }
     write_tensors(path, net.state_dict(), header)
 
@@ -43,21 +48,49 @@ def load_model(path: str | Path) -> TaskNetwork:
         If the file is missing, broken, or does not hold a network.
     """
     tensors, header = read_tensors(path)
-    _check_kind(header, path)
+    net = _structure(header, path)
     try:
-        with torch.device("meta"):
-            net = rebuild(header["architecture"])
         net.load_state_dict(tensors, assign=True)
-    except (KeyError, RuntimeError, UserError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: the tensors or the architecture do not fit ({reason[:200]})"
-        ) from None
+    except RuntimeError as error:
+        raise _misfit(path, "tensors", error) from None
     return net.to(memory_format=torch.channels_last_3d).eval()
+
+
+def read_structure(path: str | Path) -> TaskNetwork:
+    """Read a network without its tensors, to count and to look at: on device ``meta``.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, broken, or does not hold a network.
+    """
+    return _structure(read_header(path), path)
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """Read what a model file says about its network, without the tensors.
+
+    Files of format version 1 said less, and users could add entries of their own: what
+    has no place in a card is found in its ``run``.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, broken, or does not hold a network.
+    """
+    header = read_model_header(path)
+    if header["version"] == 1:
+        return card_of_version_1(header.get("metadata"))
+    try:
+        return card_from_json(header.get("metadata", {}))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def read_model_header(path: str | Path) -> dict[str, Any]:
     """Read the header of a model file: ``architecture``, ``metadata``, ``version``.
+
+    Everything is as it was written; see :func:`read_card` for the metadata.
 
     Raises
     ------
@@ -67,6 +100,20 @@ def read_model_header(path: str | Path) -> dict[str, Any]:
     header = read_header(path)
     _check_kind(header, path)
     return header
+
+
+def _structure(header: dict[str, Any], path: str | Path) -> TaskNetwork:
+    _check_kind(header, path)
+    try:
+        with torch.device("meta"):
+            return rebuild(header["architecture"])
+    except (AttributeError, LookupError, RuntimeError, TypeError, UserError) as error:
+        raise _misfit(path, "architecture", error) from None
+
+
+def _misfit(path: str | Path, what: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"{path}: its {what} cannot be used ({reason[:200]})")
 
 
 def _check_kind(header: dict[str, Any], path: str | Path) -> None:

@@ -109,7 +109,7 @@ class RepModeUNet(TaskNetwork):
         *,
         expert: str | None = "conv3",
         private_bn: bool = False,
-        use_extensions: bool = False,
+        use_extensions: bool | Sequence[str] = False,
         gate_init: str = "mean",
         freeze: bool = True,
     ) -> int:
@@ -129,8 +129,10 @@ class RepModeUNet(TaskNetwork):
         private_bn : bool
             Give the task its own copy of every batch normalization, trainable and with
             its own running statistics.
-        use_extensions : bool
-            Let the task use the experts of earlier extensions too, as they are.
+        use_extensions : bool or sequence of str
+            Names of earlier extensions whose experts the task uses too, as they are;
+            True: of all that have one. :meth:`architecture` gives the names, so that
+            extensions from elsewhere can join without changing what was meant.
         gate_init : str
             ``"mean"`` starts from what the known tasks agree on, ``"uniform"`` from
             equal weights, the name of a known task from its weights; see
@@ -153,6 +155,7 @@ class RepModeUNet(TaskNetwork):
             )
         if expert is not None:
             check_expert(expert)
+        used = self._used_extensions(use_extensions)
         if gate_init not in (*GATE_INITS, *self._task_names):
             raise UserError(
                 f"gate_init {gate_init!r}: use 'mean', 'uniform' or a known task "
@@ -164,7 +167,7 @@ class RepModeUNet(TaskNetwork):
             name,
             expert=expert,
             private_bn=private_bn,
-            use_extensions=use_extensions,
+            use_extensions=used,
             gate_init=gate_init,
         )
 
@@ -264,7 +267,8 @@ class RepModeUNet(TaskNetwork):
                 if len(net.task_names) == num_frozen_tasks:
                     net.freeze()
                 net.add_task(**extension, freeze=False)
-            if net.architecture()["extensions"] != extensions:
+            rebuilt = net.architecture()["extensions"]
+            if [e.keys() for e in rebuilt] != [e.keys() for e in extensions]:
                 raise KeyError("an option of an extension")
         except (KeyError, TypeError) as error:
             raise UserError(
@@ -285,7 +289,7 @@ class RepModeUNet(TaskNetwork):
         *,
         expert: str | None,
         private_bn: bool,
-        use_extensions: bool,
+        use_extensions: list[str],
         gate_init: str,
     ) -> None:
         for block in self.blocks().values():
@@ -293,6 +297,20 @@ class RepModeUNet(TaskNetwork):
         if private_bn:
             for norm in self._shared_norms():
                 norm.add_private(name, training=self.training)
+
+    def _used_extensions(self, wanted: bool | Sequence[str]) -> list[str]:
+        """Return the names of the extensions whose experts a new task uses."""
+        having = [e["name"] for e in self._extensions if e["expert"] is not None]
+        if isinstance(wanted, bool):
+            return having if wanted else []
+        used = [wanted] if isinstance(wanted, str) else list(wanted)
+        for name in used:
+            if name not in having or used.count(name) > 1:
+                raise UserError(
+                    f"use_extensions {name!r}: name earlier extensions that have an "
+                    f"expert, each once ({', '.join(having) or 'there is none'})"
+                )
+        return used
 
     def _units(self) -> Iterator[tuple[str, MoDEBlock | FeatureGatedBlock | ConvUnit]]:
         for name, unit in self.unet.units():

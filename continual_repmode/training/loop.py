@@ -1,17 +1,18 @@
 """Trains and tests a strategy on a whole stream, and records what it did."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, get_args
 
-import numpy as np
-
-from continual_repmode.data.collection import Pair
-from continual_repmode.models import save_model
-from continual_repmode.results import ExperienceRecord, RunFolder
+from continual_repmode.data.collection import Pair, Split
+from continual_repmode.metrics.regression import METRICS
+from continual_repmode.models import ModelCard, TaskCard, read_card, save_model
+from continual_repmode.results import ExperienceRecord, RunFolder, finite
 from continual_repmode.training._avalanche import CLExperience, CLScenario
+from continual_repmode.training.data_hash import hash_of_pairs
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.metric_plugins import ImageRow, regression_metrics
 from continual_repmode.training.plugins.finite_guard import NonFiniteError
@@ -25,7 +26,7 @@ def run_stream(
     folder: RunFolder,
     *,
     state: TrainingStatePlugin,
-    metadata: dict[str, Any],
+    card: ModelCard,
     after_experience: Callable[[], None],
     adopt_first: bool = False,
 ) -> None:
@@ -42,8 +43,9 @@ def run_stream(
         Receives a checkpoint and a record per experience.
     state : TrainingStatePlugin
         Cleared when an experience has its record.
-    metadata : dict
-        Goes into the header of every checkpoint.
+    card : ModelCard
+        Goes into every checkpoint, with what is known about the tasks by then. Tasks in
+        it that the run does not test stay as they are.
     after_experience : callable
         Called when an experience has its record.
     adopt_first : bool
@@ -60,6 +62,7 @@ def run_stream(
     done = len(folder.records())
     experiences = benchmark.train_stream[done:]
     if done and experiences:
+        card = replace(card, tasks=read_card(folder.checkpoint(done - 1)).tasks)
         strategy.clock.train_iterations = folder.records()[-1].train_iterations
         strategy.clock.train_exp_counter = done
         state.recall_memory(strategy, done - 1)
@@ -75,7 +78,10 @@ def run_stream(
                 f"{error}; last good model: {_last_checkpoint(folder)}; lower the "
                 "learning rate (train.learning_rate) or look at that image"
             ) from error
-        record = _test(strategy, benchmark, experience, folder, state, metadata)
+        record = _test(strategy, benchmark, experience, state)
+        learned = () if record.adopted else record.tasks
+        card = _with_tasks(card, benchmark, index, learned, record.rows)
+        save_model(strategy.net, folder.checkpoint(index), card)
         state.keep_memory(strategy, index)
         folder.write_record(record)
         state.clear(keep_memory_of=index)
@@ -87,25 +93,14 @@ def _test(
     strategy: DenseStrategy,
     benchmark: CLScenario,
     experience: CLExperience,
-    folder: RunFolder,
     state: TrainingStatePlugin,
-    metadata: dict[str, Any],
 ) -> ExperienceRecord:
-    """Test all tasks so far, save the network, and put down what was done."""
+    """Test all tasks so far and put down what was done."""
     index = experience.current_experience
     started = time.perf_counter()
     strategy.eval(benchmark.test_stream[: index + 1])
     eval_time_s = time.perf_counter() - started
     rows = [_flat(row) for row in regression_metrics(strategy.evaluator).rows]
-    intensities = {
-        name: intensity(benchmark.pairs["train"], name)
-        for name in strategy.net.task_names
-    }
-    save_model(
-        strategy.net,
-        folder.checkpoint(index),
-        metadata={**metadata, "experience": index, "target_intensity": intensities},
-    )
     validation, adopted = strategy.validation, not strategy.validation.curve
     moved = [p for group in strategy.optimizer.param_groups for p in group["params"]]
     return ExperienceRecord(
@@ -126,19 +121,73 @@ def _test(
     )
 
 
-def intensity(pairs: list[list[Pair]], task: str) -> dict[str, float]:
-    """Return the mean of the raw target's mean and standard deviation over images.
+def _with_tasks(
+    card: ModelCard,
+    benchmark: CLScenario,
+    index: int,
+    learned: Collection[str],
+    rows: list[dict[str, Any]],
+) -> ModelCard:
+    """Return the card of the network as experience ``index`` has left it.
 
-    Undoes the z-score of a prediction on average: ``value * std + mean`` (camera
-    counts).
+    Parameters
+    ----------
+    card : ModelCard
+        Of the network as the experience found it.
+    benchmark : CLScenario
+    index : int
+    learned : collection of str
+        Tasks that the network has learned in this experience.
+    rows : list of dict
+        Metrics of the test images of all tasks so far.
     """
-    of_task = [
-        p.load().target_intensity for exp in pairs for p in exp if p.task == task
-    ]
-    return {
-        "mean": float(np.mean([i.mean for i in of_task])),
-        "std": float(np.mean([i.std for i in of_task])),
-    }
+    tasks = dict(card.tasks)
+    for task in dict.fromkeys(row["task"] for row in rows):
+        known = card.task(task)
+        if task in learned:
+            known = _training_card(benchmark, task)
+        elif known.target_mean is None:
+            known = _with_intensity(known, _images_of(task, benchmark.pairs["train"]))
+        own_rows = [row for row in rows if row["task"] == task]
+        tasks[task] = replace(
+            known,
+            num_images={**(known.num_images or {}), "test": len(own_rows)},
+            metrics=_mean_metrics(own_rows),
+        )
+    return replace(card, tasks=tasks, run={**card.run, "experience": index})
+
+
+def _training_card(benchmark: CLScenario, task: str) -> TaskCard:
+    """Describe the images that a task was learned from."""
+    images = {s: _images_of(task, benchmark.pairs[s]) for s in get_args(Split)}
+    card = TaskCard(
+        num_images={split: len(pairs) for split, pairs in images.items()},
+        data_sha256=hash_of_pairs(images["train"]),
+    )
+    return _with_intensity(card, images["train"])
+
+
+def _with_intensity(card: TaskCard, train: list[Pair]) -> TaskCard:
+    """Return the card with what undoes the z-score of a prediction on average."""
+    intensities = [pair.load().target_intensity for pair in train]
+    return replace(
+        card,
+        target_mean=fmean(intensity.mean for intensity in intensities),
+        target_std=fmean(intensity.std for intensity in intensities),
+    )
+
+
+def _images_of(task: str, pairs: list[list[Pair]]) -> list[Pair]:
+    """Return the pairs of a task in all experiences, each once."""
+    own = {p.name: p for experience in pairs for p in experience if p.task == task}
+    return list(own.values())
+
+
+def _mean_metrics(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Return the mean of each metric over images, None where it is not a number."""
+    means = {metric: fmean(row[metric] for row in rows) for metric in METRICS}
+    found: dict[str, float | None] = finite(means)
+    return found
 
 
 def _flat(row: ImageRow) -> dict[str, Any]:

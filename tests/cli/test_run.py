@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from continual_repmode.models import load_model, read_model_header
+from continual_repmode.models import load_model, read_card
 from continual_repmode.results import RunFolder
 
 METRICS = ("mse", "mae", "r2", "pearson_r")
@@ -86,9 +86,26 @@ def test_checkpoints_hold_the_network_after_each_experience(finished):
     extended = load_model(folder.checkpoint(1))
     assert base.task_names == ("dna", "nuclear_envelope")
     assert extended.task_names == ("dna", "nuclear_envelope", "nucleolus")
-    metadata = read_model_header(folder.checkpoint(1))["metadata"]
-    assert metadata["voxel_size_um"] == [0.29, 0.29, 0.29]
-    assert set(metadata["target_intensity"]) == set(extended.task_names)
+
+
+def test_checkpoints_say_what_is_known_about_the_network(finished, results):
+    first, second = (read_card(finished[1].checkpoint(index)) for index in (0, 1))
+    assert second.voxel_size_um == (0.29, 0.29, 0.29)
+    assert second.window == (16, 32, 32)
+    assert second.versions == results["versions"]
+    assert second.run["strategy"] == "repmode"
+    assert (first.run["experience"], second.run["experience"]) == (0, 1)
+    assert list(first.tasks) == ["dna", "nuclear_envelope"]
+    assert list(second.tasks) == results["tasks"]
+    assert second.tasks["dna"] == first.tasks["dna"]
+    for column, (task, known) in enumerate(second.tasks.items()):
+        assert known.num_images == {"train": 4, "valid": 1, "test": 1}, task
+        assert len(known.data_sha256) == 64
+        assert known.target_std > 0
+        assert set(known.metrics) == set(METRICS)
+        for metric, value in known.metrics.items():
+            matrix = results["metrics"][metric]["result_matrix"]
+            assert value == pytest.approx(matrix[1][column])
 
 
 def test_parameters_per_task_are_counted(finished, results):

@@ -5,7 +5,12 @@ import torch
 from safetensors.torch import save_file
 
 from continual_repmode import checkpoints
-from continual_repmode.checkpoints import read_header, read_tensors, write_tensors
+from continual_repmode.checkpoints import (
+    VERSION,
+    read_header,
+    read_tensors,
+    write_tensors,
+)
 from continual_repmode.errors import UserError
 
 
@@ -33,7 +38,7 @@ def test_tensors_and_header_come_back_exactly(path):
         assert read[name].dtype == tensor.dtype
         assert read[name].shape == tensor.shape
         assert torch.equal(as_bytes(read[name]), as_bytes(tensor))
-    expected = {"format": "continual_repmode", "version": 1}
+    expected = {"format": "continual_repmode", "version": VERSION}
     assert header == {**expected, "epoch": 3, "names": ["a", "ü"]}
     assert read_header(path) == header
 
@@ -132,7 +137,7 @@ def foreign_header(path):
 
 def newer(path):
     path.parent.mkdir()
-    header = json.dumps({"format": "continual_repmode", "version": 2})
+    header = json.dumps({"format": "continual_repmode", "version": VERSION + 1})
     metadata = {"continual_repmode_header": header}
     save_file({"a": torch.ones(1)}, path, metadata=metadata)
 
@@ -148,7 +153,7 @@ def newer(path):
         (break_by_absence, "no such file"),
         (foreign, "not a file of this program"),
         (foreign_header, "not a file of this program"),
-        (newer, "version 2.*up to 1"),
+        (newer, f"version {VERSION + 1}.*up to {VERSION}"),
     ],
 )
 def test_unreadable_files_are_named_in_one_line(path, spoil, message, read):

@@ -69,9 +69,9 @@ def carry_out(tiny_collection, tmp_path, monkeypatch):
             run.benchmark,
             folder,
             state=run.state,
-            metadata=run.metadata,
+            card=run.card,
             after_experience=lambda: None,
-            adopt_first="base_model" in run.metadata,
+            adopt_first="base_model" in run.card.run,
         )
         return run, folder
 
@@ -94,7 +94,7 @@ def test_every_pair_runs_or_says_why_not(carry_out, model, strategy):
         return
     run, folder = carry_out(config)
     records = folder.records()
-    assert run.metadata["strategy"] == strategy
+    assert run.card.run["strategy"] == strategy
     assert sum(len(record.tasks) for record in records) == 3
     assert len(records) == (1 if strategy == "joint" else 2)
     assert len(records[-1].rows) == 6  # two test images of each task
@@ -167,7 +167,7 @@ class TestBaseModel:
         assert first.num_trained_parameters == first.train_iterations == 0
         assert len(first.rows) == 4
         assert second.curve
-        assert len(run.metadata["base_model"]["sha256"]) == 64
+        assert len(run.card.run["base_model"]["sha256"]) == 64
         start = load_model(base)
         kept = load_model(folder.checkpoint(0))
         signal = torch.ones(1, 1, 4, 8, 8)

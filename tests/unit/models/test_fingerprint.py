@@ -61,3 +61,12 @@ def test_modes_are_restored_after_an_error(make_net):
     with pytest.raises(ValueError, match="signal"):
         fingerprint(net, "red", probe_shape=(0, 4, 4))
     assert all(module.training for module in net.modules())
+
+
+def test_no_merged_kernels_stay_behind(make_net):
+    net = make_net()
+    fingerprint(net, "red")
+    assert not any(len(block.conv._cache) for block in net.blocks().values())
+    with torch.no_grad():
+        net(torch.zeros(1, 1, 4, 4, 4, dtype=torch.float64), 0)
+    assert all(len(block.conv._cache) for block in net.blocks().values())

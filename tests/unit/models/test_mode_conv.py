@@ -20,7 +20,7 @@ def conv(request):
 def test_each_sample_gets_the_experts_and_gates_of_its_task(
     conv, branch, extension, training
 ):
-    conv.add_task("blue", extension, use_extensions=False, gate_init="mean")
+    conv.add_task("blue", extension, use_extensions=(), gate_init="mean")
     conv.train(training)
     labels = [0, 0, 1, 2]
     features = torch.randn(4, 2, 3, 6, 5, dtype=torch.float64)
@@ -37,24 +37,24 @@ def test_each_sample_gets_the_experts_and_gates_of_its_task(
         torch.testing.assert_close(result[row][None], expected)
 
 
-def test_use_extensions_brings_in_the_experts_of_earlier_tasks(conv):
-    conv.add_task("blue", "conv3", use_extensions=False, gate_init="mean")
-    conv.add_task("gold", "conv1", use_extensions=True, gate_init="mean")
-    conv.add_task("pink", None, use_extensions=True, gate_init="mean")
-    conv.add_task("cyan", "conv3", use_extensions=False, gate_init="mean")
+def test_use_extensions_brings_in_the_experts_of_those_tasks_in_that_order(conv):
+    conv.add_task("blue", "conv3", use_extensions=(), gate_init="mean")
+    conv.add_task("gold", "conv1", use_extensions=["blue"], gate_init="mean")
+    conv.add_task("pink", None, use_extensions=["gold", "blue"], gate_init="mean")
+    conv.add_task("cyan", "conv3", use_extensions=(), gate_init="mean")
     own = {task: tuple(conv.experts_of(task))[5:] for task in conv.gate.experts}
     assert own == {
         "red": (),
         "green": (),
         "blue": ("extension_blue",),
         "gold": ("extension_blue", "extension_gold"),
-        "pink": ("extension_blue", "extension_gold"),
+        "pink": ("extension_gold", "extension_blue"),
         "cyan": ("extension_cyan",),
     }
 
 
 def test_a_new_expert_takes_the_dtype_and_mode_of_the_block(conv):
-    conv.eval().add_task("blue", "conv3", use_extensions=False, gate_init="mean")
+    conv.eval().add_task("blue", "conv3", use_extensions=(), gate_init="mean")
     expert = conv.experts["extension_blue"]
     assert expert.weight.dtype == torch.float64
     assert not expert.training

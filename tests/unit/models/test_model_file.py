@@ -1,9 +1,29 @@
+import json
+import pickle
+from pathlib import Path
+
 import pytest
 import torch
 
+from continual_repmode import checkpoints
 from continual_repmode.checkpoints import write_tensors
 from continual_repmode.errors import UserError
-from continual_repmode.models import load_model, read_model_header, save_model
+from continual_repmode.models import (
+    ModelCard,
+    TaskCard,
+    fingerprint,
+    load_model,
+    read_card,
+    read_model_header,
+    save_model,
+)
+from continual_repmode.models.model_file import read_structure
+
+STORED = Path(__file__).parents[2] / "data"
+"""Model files as each version wrote them, and what their tasks are to predict."""
+
+VERSIONS = ("model_v1.safetensors", "model_v2.safetensors")
+READERS = (load_model, read_card, read_model_header, read_structure)
 
 
 @pytest.fixture
@@ -55,15 +75,141 @@ def test_a_loaded_network_can_be_saved_again_and_trained(make_net, make_signal, 
     assert again.architecture() == net.architecture()
 
 
-def test_header_carries_metadata_without_the_tensors(make_net, path):
+def test_card_and_architecture_are_read_without_the_tensors(
+    make_net, path, monkeypatch
+):
     net = make_net()
-    save_model(net, path, metadata={"voxel_size_um": [0.29, 0.29, 0.29]})
-    header = read_model_header(path)
-    assert header["metadata"] == {"voxel_size_um": [0.29, 0.29, 0.29]}
-    assert header["architecture"] == net.architecture()
+    card = ModelCard(voxel_size_um=(0.29, 0.1, 0.1), tasks={"red": TaskCard()})
+    save_model(net, path, card)
+    monkeypatch.setattr("continual_repmode.models.model_file.read_tensors", None)
+    assert read_card(path) == card
+    assert read_model_header(path)["architecture"] == net.architecture()
+    structure = read_structure(path)
+    assert structure.architecture() == net.architecture()
+    assert {p.device.type for p in structure.parameters()} == {"meta"}
+    for task in net.task_names:
+        assert structure.num_task_parameters(task) == net.num_task_parameters(task)
 
 
-@pytest.mark.parametrize("read", [load_model, read_model_header])
+def test_without_a_card_nothing_is_known(make_net, path):
+    save_model(make_net(), path)
+    assert read_card(path) == ModelCard()
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_files_of_every_version_predict_what_they_did(name):
+    net = load_model(STORED / name)
+    tasks = json.loads((STORED / "model_tasks.json").read_text())
+    assert list(tasks) == list(net.task_names)
+    assert net.is_frozen
+    probe = torch.linspace(-1, 1, 32).reshape(1, 1, 2, 4, 4).sin()
+    for task, expected in tasks.items():
+        assert fingerprint(net, task).state_sha256 == expected["state_sha256"]
+        prediction = net(probe, net.task_label(task))[0, 0, 0].flatten()
+        torch.testing.assert_close(
+            prediction, torch.tensor(expected["output"]), rtol=1e-4, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_files_of_every_version_say_what_their_runs_put_down(name):
+    card = read_card(STORED / name)
+    assert card.voxel_size_um == (0.29, 0.29, 0.29)
+    assert card.normalization == "z-score of each channel of each image"
+    assert card.versions["torch"] == "2.15.0"
+    assert card.run == {
+        "scenario": "lysosome_later",
+        "strategy": "repmode",
+        "seed": 3,
+        "base_model": {"path": "base.safetensors", "sha256": "0" * 64},
+        "experience": 2,
+    }
+    assert list(card.tasks) == list(load_model(STORED / name).task_names)
+    assert (card.tasks["lysosome"].target_mean, card.tasks["lysosome"].target_std) == (
+        103.0,
+        8.0,
+    )
+
+
+def test_version_2_says_more():
+    card = read_card(STORED / "model_v2.safetensors")
+    assert (card.resize, card.order) == ("paper", "zscore_first")
+    assert card.window == (32, 128, 128)
+    assert card.task("dna") == TaskCard(
+        target_mean=100.0,
+        target_std=5.0,
+        num_images={"train": 54, "valid": 6, "test": 20},
+        data_sha256="1" * 64,
+        metrics={"mse": 0.49, "mae": 0.4, "r2": 0.51, "pearson_r": 0.7},
+    )
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"voxel_size_um": "unknown", "target_intensity": {"dna": 3}, "mine": [1]},
+        {"versions": ["1"], "normalization": None, "tasks": {}, "run": {}},
+    ],
+)
+def test_whatever_users_put_into_files_of_version_1_is_kept(
+    make_net, path, monkeypatch, metadata
+):
+    net = make_net()
+    header = {"kind": "model", "architecture": net.architecture()}
+    monkeypatch.setattr(checkpoints, "VERSION", 1)
+    write_tensors(path, net.state_dict(), {**header, "metadata": metadata})
+    assert read_card(path) == ModelCard(run=metadata)
+    assert load_model(path).task_names == net.task_names
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("name", VERSIONS)
+@pytest.mark.parametrize("kept", [0, 7, 500, 5000, -1])
+def test_truncated_files_are_refused_in_one_line(path, name, kept, read):
+    path.write_bytes((STORED / name).read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"net.safetensors: .*truncated") as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    "content",
+    [pickle.dumps({"weights": [1.0]}), b"PK\x03\x04" + bytes(100), b"\x89HDF\r\n"],
+    ids=["pickle", "zip", "hdf5"],
+)
+def test_files_of_other_programs_are_refused_in_one_line(path, content, read):
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"net.safetensors: .*no safetensors") as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_newer_files_are_refused_in_one_line(make_net, path, monkeypatch, read):
+    with monkeypatch.context() as newer:
+        newer.setattr(checkpoints, "VERSION", 99)
+        save_model(make_net(), path)
+    with pytest.raises(UserError, match=r"version 99.*update continual_repmode"):
+        read(path)
+
+
+def test_a_card_with_unknown_entries_is_refused(path):
+    write_tensors(path, {}, {"kind": "model", "metadata": {"mine": 1}})
+    with pytest.raises(UserError, match=r"net.safetensors: metadata: .*unknown"):
+        read_card(path)
+
+
+@pytest.mark.parametrize("architecture", [None, [], {"network": "Other"}])
+@pytest.mark.parametrize("read", [load_model, read_structure])
+def test_unknown_architectures_are_refused(path, architecture, read):
+    write_tensors(path, {}, {"kind": "model", "architecture": architecture})
+    with pytest.raises(UserError, match=r"net.safetensors: its architecture"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", READERS)
 def test_files_that_hold_something_else_are_refused(path, read):
     write_tensors(path, {}, {"kind": "training"})
     with pytest.raises(UserError, match=r"net.safetensors: holds 'training'"):
@@ -74,7 +220,7 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line(make_net, path):
     net = make_net()
     header = {"kind": "model", "architecture": net.architecture()}
     write_tensors(path, {"unet.x": torch.zeros(1)}, header)
-    with pytest.raises(UserError, match=r"net.safetensors: .*do not fit") as error:
+    with pytest.raises(UserError, match=r"net.safetensors: its tensors") as error:
         load_model(path)
     assert "\n" not in str(error.value)
     write_tensors(path, {}, {"kind": "model"})

@@ -213,6 +213,68 @@ def test_gating_tables_name_the_experts_of_each_task(make_net):
     assert {t.weights.shape[0] for t in tables.values()} == {2, 3, 4}
 
 
+def test_use_extensions_is_true_for_all_that_have_an_expert_or_names_some(make_net):
+    net = make_net(experts=("conv3", "conv1"))
+    net.add_task("gold")
+    net.add_task("grey", expert=None)
+    net.add_task("pink", expert="conv1")
+    net.add_task("cyan", use_extensions=True)
+    net.add_task("lime", use_extensions=["pink"])
+    net.add_task("plum", expert=None, use_extensions=["cyan", "gold"])
+    said = {e["name"]: e["use_extensions"] for e in net.architecture()["extensions"]}
+    assert said == {
+        "gold": [],
+        "grey": [],
+        "pink": [],
+        "cyan": ["gold", "pink"],
+        "lime": ["pink"],
+        "plum": ["cyan", "gold"],
+    }
+    experts = {t.task: t.experts[2:] for t in net.gating_weights()}
+    assert experts["cyan"] == ("extension_gold", "extension_pink", "extension_cyan")
+    assert experts["lime"] == ("extension_pink", "extension_lime")
+    assert experts["plum"] == ("extension_cyan", "extension_gold")
+
+
+def test_experts_of_a_named_extension_enter_the_sum_and_others_do_not(make_net):
+    """The task's kernel against the gated sum of what it should be made of."""
+    net = make_net(experts=("conv3", "conv1"))
+    net.add_task("gold")
+    net.add_task("pink", expert="conv1")
+    net.add_task("lime", expert="conv5", use_extensions=["pink"])
+    conv = net.blocks()["encoder1.conv2"].conv
+    names = ["conv3", "conv1", "extension_pink", "extension_lime"]
+    expected = torch.zeros(2, 2, 5, 5, 5, dtype=torch.float64)
+    for name, gate in zip(names, conv.gate("lime"), strict=True):
+        kernel = conv.experts[name].kernel()
+        low = (5 - kernel.shape[-1]) // 2
+        middle = slice(low, 5 - low)
+        expected[:, :, middle, middle, middle] += gate.view(-1, 1, 1, 1, 1) * kernel
+    torch.testing.assert_close(conv.merged_kernel("lime"), expected)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_older_architectures_said_use_extensions_by_yes_or_no(make_net, said):
+    net = make_net()
+    net.add_task("gold")
+    net.add_task("pink", use_extensions=said)
+    older = net.architecture()
+    older["extensions"] = [dict(extension) for extension in older["extensions"]]
+    older["extensions"][0]["use_extensions"] = False
+    older["extensions"][1]["use_extensions"] = said
+    assert RepModeUNet.from_architecture(older).architecture() == net.architecture()
+
+
+@pytest.mark.parametrize("wanted", [["grey"], ["gold", "gold"], ["pink"], "blue"])
+def test_extensions_that_cannot_be_used_are_refused(make_net, wanted):
+    net = make_net()
+    net.add_task("gold")
+    net.add_task("grey", expert=None)
+    with pytest.raises(UserError, match=r"use_extensions '\w+': .*each once \(gold\)"):
+        net.add_task("pink", use_extensions=wanted)
+    assert net.task_names[-1] == "grey"
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -223,6 +285,7 @@ def test_gating_tables_name_the_experts_of_each_task(make_net):
         ("gold", {"expert": "conv4"}, "expert 'conv4'"),
         ("gold", {"gate_init": "pink"}, "gate_init 'pink'.*red, green, blue"),
         ("gold", {"gate_init": "gold"}, "gate_init 'gold'"),
+        ("gold", {"use_extensions": ["red"]}, "use_extensions 'red'.*there is none"),
     ],
 )
 def test_a_refused_task_leaves_the_network_alone(make_net, name, options, message):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.models import load_model
+from continual_repmode.models import ModelCard, load_model
 from continual_repmode.results import RunFolder
 from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.loop import run_stream
@@ -78,7 +78,7 @@ def go(fine_tuning, benchmark, tmp_path):
             benchmark,
             folder,
             state=state,
-            metadata={},
+            card=ModelCard(),
             after_experience=lambda: None,
         )
         return folder

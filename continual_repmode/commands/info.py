@@ -1,0 +1,48 @@
+"""``continual-repmode info``: what a model file says about itself."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from continual_repmode.commands._manifest_arguments import Parser, parse
+
+_ABOUT = """\
+Tell what is in a model file: the network, its tasks, how images must be prepared, what
+it was trained on, and how well it did. Reads the header alone, but for --hash."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what a model file holds; return the exit status.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or holds no model.
+    """
+    parser = Parser(
+        prog="continual-repmode info",
+        description=_ABOUT,
+        epilog="example: continual-repmode info model.safetensors",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a model file")
+    add("--json", action="store_true", help="print everything as JSON")
+    add(
+        "--hash",
+        action="store_true",
+        help="read all of the file for its SHA-256 and that of the base, by which "
+        "models that can be merged are known",
+    )
+    chosen = parse(parser, arguments)
+    if chosen is None:
+        return 0
+
+    from continual_repmode.commands._model_facts import format_facts, model_facts
+
+    facts = model_facts(chosen.model, with_hashes=chosen.hash)
+    print(json.dumps(facts, indent=1) if chosen.json else format_facts(facts))
+    sys.stdout.flush()
+    return 0
