@@ -1,0 +1,76 @@
+"""How much memory is left, of what a caller allows."""
+
+import torch
+
+from continual_repmode.data.disk import format_bytes
+from continual_repmode.data.volumes import memory_bytes
+from continual_repmode.errors import UserError
+from continual_repmode.inference.windows import Size3
+from continual_repmode.measuring import resident_bytes
+
+_RESERVE_BYTES = 60_000_000
+"""For what comes and goes unseen: compressed chunks, buffers of files, holes."""
+
+_LEAST_BYTES = 20_000_000
+_PROCESS_BYTES = 800_000_000
+"""Taken for what the process has where the system does not tell: mostly PyTorch."""
+
+_RESIZING_BYTES = 512_000_000
+"""More does not make resizing faster."""
+
+_BLOCK_BYTES = 64_000_000
+"""Read at a time by :func:`continual_repmode.data.streamed.channel_statistics`."""
+
+_DEVICE_SHARE = 0.9
+
+
+def default_memory() -> int:
+    """Return half of the memory of this machine."""
+    return memory_bytes() // 2
+
+
+def memory_in_use() -> int:
+    """Return the bytes that this process has now, as far as the system tells."""
+    return resident_bytes("VmRSS") or _PROCESS_BYTES
+
+
+def memory_left(allowed: int) -> int:
+    """Return how many bytes this process may take beyond what it has.
+
+    Raises
+    ------
+    UserError
+        If it has more already, or next to nothing is left.
+    """
+    in_use = memory_in_use()
+    left = allowed - in_use - _RESERVE_BYTES
+    if left < _LEAST_BYTES:
+        least = in_use + _RESERVE_BYTES + _LEAST_BYTES
+        raise UserError(
+            f"memory={format_bytes(allowed)}: the program itself takes "
+            f"{format_bytes(in_use)}; allow {format_bytes(least)} or more"
+        )
+    return left
+
+
+def resizing_memory(allowed: int) -> int:
+    """Return how many bytes resizing may take."""
+    return min(memory_left(allowed), _RESIZING_BYTES)
+
+
+def statistics_bytes(shape: Size3) -> int:
+    """Return about what measuring a channel of 16 bits takes, block by block.
+
+    A block is held as the file is read and on its own; of one plane there are float64
+    copies.
+    """
+    z, y, x = shape
+    return 2 * max(min(_BLOCK_BYTES, 2 * z * y * x), 2 * y * x) + 20 * y * x
+
+
+def window_memory(allowed: int, device: torch.device) -> int:
+    """Return how many bytes predicting windows may take where it happens."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * _DEVICE_SHARE)
+    return memory_left(allowed)

@@ -1,0 +1,120 @@
+"""Which images files, folders and patterns mean, and what their outputs are called."""
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from continual_repmode.errors import UserError
+
+READABLE = (".tif", ".tiff", ".ome", ".tf2", ".tf8", ".btf", ".czi", ".npy")
+"""Suffixes of image files that are looked for in folders."""
+
+_ZARR_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+_ENDING = re.compile(
+    r"(\.companion)?(\.ome)?\.(tiff?|ome|tf2|tf8|btf|czi|npy|zarr)$", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An image file, or the folder of an OME-Zarr.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+        Of its output, without suffix; with the folders below the one that was given.
+    """
+
+    path: Path
+    name: str
+
+
+def find_files(
+    inputs: Sequence[str | Path], leave_out: Path
+) -> tuple[list[Found], list[Path]]:
+    """Return the image files and the manifests that some inputs mean.
+
+    Parameters
+    ----------
+    inputs : sequence of str or Path
+        Files, OME-Zarr folders, folders of images, manifests (``.csv``), or patterns
+        with ``*``, ``?``, ``[...]`` and ``**``.
+    leave_out : Path
+        A folder in which nothing is looked for.
+
+    Raises
+    ------
+    UserError
+        If an input means nothing.
+    """
+    images: list[Found] = []
+    manifests: list[Path] = []
+    for given in inputs:
+        for path in _matching(given):
+            if is_zarr(path):
+                images.append(Found(path, plain_stem(path)))
+            elif path.is_dir():
+                images += _images_below(path, leave_out)
+            elif path.suffix.lower() == ".csv":
+                manifests.append(path)
+            else:
+                images.append(Found(path, plain_stem(path)))
+    return images, manifests
+
+
+def plain_stem(path: Path) -> str:
+    """Return the name of an image file without what tells its format."""
+    return _ENDING.sub("", path.name) or path.name
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a folder is one image rather than a folder of images."""
+    return path.is_dir() and (
+        path.suffix.lower() == ".zarr"
+        or any((path / name).is_file() for name in _ZARR_METADATA)
+    )
+
+
+def _matching(given: str | Path) -> list[Path]:
+    """Return the path itself, or what it matches as a pattern."""
+    if Path(given).exists():
+        return [Path(given)]
+    pattern = str(given)  # may be absolute, which Path.glob refuses
+    matches = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
+    if not matches:
+        raise UserError(f"{given}: no such file or folder, and nothing matches it")
+    return matches
+
+
+def _images_below(folder: Path, leave_out: Path) -> list[Found]:
+    """Return all images below a folder, sorted; raises if there is none."""
+    found = []
+    for path in _walk(folder, leave_out):
+        parent = path.parent.relative_to(folder)
+        found.append(Found(path, (parent / plain_stem(path)).as_posix()))
+    if not found:
+        raise UserError(
+            f"{folder}: holds no images; looked for OME-Zarr and {', '.join(READABLE)}"
+        )
+    return found
+
+
+def _walk(folder: Path, leave_out: Path) -> Iterator[Path]:
+    hidden_from = leave_out.resolve()
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        inside = [here / name for name in sorted(folders) if not name.startswith(".")]
+        zarrs = [path for path in inside if is_zarr(path)]
+        yield from zarrs
+        folders[:] = [
+            path.name
+            for path in inside
+            if path not in zarrs and path.resolve() != hidden_from
+        ]
+        for name in sorted(files):
+            if not name.startswith(".") and name.lower().endswith(READABLE):
+                yield here / name

@@ -1,0 +1,190 @@
+"""The images to predict from: their channel, their grid and, where known, targets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from continual_repmode.data.channel_names import channel_role
+from continual_repmode.data.opening import open_volume
+from continual_repmode.data.preparation import VoxelSizeUm, is_voxel_length
+from continual_repmode.data.source_channels import Box, SourceChannel
+from continual_repmode.data.volumes import (
+    Choices,
+    VolumeReader,
+    channel_index,
+    index_from,
+    volume_shape,
+)
+from continual_repmode.errors import UserError
+from continual_repmode.inference.windows import Size3
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image to predict from.
+
+    Attributes
+    ----------
+    name : str
+        Of its output, without suffix.
+    signal : SourceChannel
+        What is read; of an OME-Zarr, the coarsest level that is fine enough.
+    signal_um : tuple of float
+        Voxel size (z, y, x) of the signal.
+    shape, voxel_size_um : tuple
+        The grid (z, y, x) to write on: that of the image's finest level.
+    targets : mapping of str to SourceChannel
+        Task -> its fluorescence, of the shape of the signal, where known.
+    splits : mapping of str to str
+        Task -> train, valid or test, where a manifest says so.
+    """
+
+    name: str
+    signal: SourceChannel
+    signal_um: VoxelSizeUm
+    shape: Size3
+    voxel_size_um: VoxelSizeUm
+    targets: Mapping[str, SourceChannel] = field(default_factory=dict)
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_image(
+    path: Path,
+    name: str,
+    *,
+    channel: int | str | None,
+    choices: Choices,
+    source_um: VoxelSizeUm | None,
+    model_um: VoxelSizeUm,
+) -> Image:
+    """Open an image file and find its transmitted light.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the output.
+    channel : int, str or None
+        Index or name of the transmitted light; None to find it.
+    choices : mapping of str to str
+        Scene, time point and so on; see
+        :func:`continual_repmode.data.opening.open_volume`.
+    source_um : tuple of float or None
+        Voxel size (z, y, x) where the file does not tell it.
+    model_um : tuple of float
+        Voxel size (z, y, x) of the model grid.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged, does not tell its voxel size, or its channel is open.
+    """
+    volume = open_volume(path, choices, model_um)
+    finest = finest_level(volume, choices)
+    return Image(
+        name=name,
+        signal=SourceChannel(volume, light_channel(volume, channel), whole(volume)),
+        signal_um=_voxel_size_um(volume, source_um),
+        shape=volume_shape(finest),
+        voxel_size_um=_voxel_size_um(finest, source_um),
+    )
+
+
+def with_target(image: Image, task: str, target: int | str | VolumeReader) -> Image:
+    """Return the image with a target: one of its channels, or another file.
+
+    Raises
+    ------
+    UserError
+        If there is no such channel, or the file has another shape.
+    """
+    volume, signal = image.signal.volume, image.signal
+    if isinstance(target, int | str):
+        found = SourceChannel(volume, channel_index(volume, target), whole(volume))
+    elif len(target.channel_names) != 1:
+        raise UserError(
+            f"{target.path}: a target of {len(target.channel_names)} channels; list "
+            "image and target in a manifest, with a column channel_target"
+        )
+    else:
+        found = SourceChannel(target, 0, whole(target))
+    if found.shape != signal.shape:
+        raise UserError(
+            f"{found.label}: shape (z, y, x) {found.shape} for a signal of "
+            f"{signal.shape}; give the target of the same field"
+        )
+    if (found.volume.path, found.channel) == (volume.path, signal.channel):
+        raise UserError(f"{found.label}: is the signal; give another channel as target")
+    return replace(image, targets={task: found})
+
+
+def finest_level(volume: VolumeReader, choices: Choices) -> VolumeReader:
+    """Return the full resolution of an image of which a coarser level was opened."""
+    if "level" in choices or "level" not in dict(volume.chosen):
+        return volume
+    return open_volume(volume.path, choices)
+
+
+def light_channel(volume: VolumeReader, wanted: int | str | None) -> int:
+    """Return the index of the transmitted light.
+
+    Parameters
+    ----------
+    volume : VolumeReader
+    wanted : int, str or None
+        Index or name. None: the only channel, or the only one whose name means
+        transmitted light.
+
+    Raises
+    ------
+    UserError
+        If it is not there or not clear; lists the channels.
+    """
+    names = volume.channel_names
+    if wanted is not None:
+        index = index_from(wanted) if isinstance(wanted, str) else wanted
+        return channel_index(volume, str(wanted) if index is None else index)
+    if len(names) == 1:
+        return 0
+    light = [index for index, name in enumerate(names) if channel_role(name) == "light"]
+    if len(light) == 1:
+        return light[0]
+    listed = ", ".join(
+        f"{i} {name!r}" if name else str(i) for i, name in enumerate(names)
+    )
+    problem = "several channels look like" if light else "no channel is named like"
+    raise UserError(
+        f"{volume.path}: {problem} transmitted light; choose one of {listed} with "
+        "--channel"
+    )
+
+
+def whole(volume: VolumeReader) -> Box:
+    """Return the box that is the whole volume."""
+    z, y, x = volume_shape(volume)
+    return slice(0, z), slice(0, y), slice(0, x)
+
+
+def _voxel_size_um(volume: VolumeReader, source_um: VoxelSizeUm | None) -> VoxelSizeUm:
+    """Return the voxel size of a file, or along axes it does not tell, the other."""
+    sizes = []
+    for axis, told in enumerate(volume.voxel_size_um):
+        size_um = told or (source_um[axis] if source_um else None)
+        if size_um is None:
+            raise missing_voxel_size(str(volume.path), axis)
+        if not is_voxel_length(size_um):
+            raise UserError(
+                f"{volume.path}: says {size_um:g} um along {'zyx'[axis]}, which is no "
+                "voxel; save it with the right voxel size"
+            )
+        sizes.append(size_um)
+    z, y, x = sizes
+    return z, y, x
+
+
+def missing_voxel_size(where: str, axis: int) -> UserError:
+    """Return the error for a voxel size that nothing tells."""
+    return UserError(
+        f"{where}: does not tell its voxel size along {'zyx'[axis]}; give it in "
+        "micrometres with --voxel-size Z Y X"
+    )

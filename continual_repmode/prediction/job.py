@@ -1,0 +1,246 @@
+"""One image: prepared, predicted, brought back onto its own grid, and written.
+
+What is done of it, in the folder of its work::
+
+    signal.npy                the light, z-scored, on the model grid
+    for each task             that the output has not got yet
+        prediction.npy        on the model grid
+        target.npy            likewise, where a target is known: measured
+        output                the prediction resized to the grid of the image
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from tqdm import tqdm
+
+from continual_repmode.data.collection import Intensity
+from continual_repmode.data.formats.stream_writing import open_writer
+from continual_repmode.data.source_channels import SourceChannel
+from continual_repmode.data.stream_resizing import resize_stream
+from continual_repmode.errors import UserError
+from continual_repmode.inference.memory import plan_within
+from continual_repmode.inference.streaming import predict_stream
+from continual_repmode.inference.windows import Size3, WindowGrid
+from continual_repmode.prediction.agreement import add_metrics, compare, metrics_row
+from continual_repmode.prediction.bounds import resizing_memory, window_memory
+from continual_repmode.prediction.estimate import Estimate, Estimator
+from continual_repmode.prediction.images import Image
+from continual_repmode.prediction.model import TaskPredictor, format_um
+from continual_repmode.prediction.preparing import prepare_channel
+from continual_repmode.prediction.recipe import attributes_of
+from continual_repmode.prediction.setup import Setup
+from continual_repmode.prediction.volume_file import (
+    FileSink,
+    FileSource,
+    ScaledPlanes,
+    VolumeFile,
+)
+from continual_repmode.prediction.work_folder import WorkFolder
+
+_ZSCORE = Intensity(0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An image to predict, and the file to write.
+
+    Attributes
+    ----------
+    image : Image
+    output : Path
+    root : Path
+        The folder of all outputs.
+    recipe : mapping
+        Of the output.
+    setup : Setup
+    """
+
+    image: Image
+    output: Path
+    root: Path
+    recipe: Mapping[str, Any]
+    setup: Setup
+
+    @property
+    def grid_shape(self) -> Size3:
+        """Shape (z, y, x) on the model grid."""
+        signal = self.image.signal
+        return self.setup.preparation.grid_shape(signal.shape, self.image.signal_um)
+
+    @property
+    def work(self) -> WorkFolder:
+        """Where it is made."""
+        return WorkFolder(self.output, self.root)
+
+    @property
+    def unfinished(self) -> Path:
+        """Where the output is while it lacks tasks."""
+        return self.work.path / "output"
+
+    def describe(self) -> str:
+        """Return in words which grids it goes through."""
+        image, grid = self.image, self.setup.preparation
+        shape = " x ".join(map(str, image.shape))
+        on_grid = " x ".join(map(str, self.grid_shape))
+        return (
+            f"{shape} voxels of {format_um(image.voxel_size_um)} um, predicted as "
+            f"{on_grid} of {format_um(grid.voxel_size_um)} um"
+        )
+
+    def estimate(self, estimator: Estimator) -> Estimate:
+        """Return what it will take, were it not begun."""
+        return estimator.estimate(
+            self.image.signal.shape,
+            self.grid_shape,
+            self.image.shape,
+            len(self.setup.tasks),
+        )
+
+    def run(self, title: str = "") -> None:
+        """Predict all tasks that are missing and write the file.
+
+        Parameters
+        ----------
+        title : str
+            What stands before the bars.
+
+        Raises
+        ------
+        UserError
+            If the image is damaged or constant, or something cannot be written. What
+            was done stays, and the next call goes on with it; so it does after any
+            other end.
+        """
+        setup, image = self.setup, self.image
+        try:
+            with self.work.held(self.recipe):
+                signal = self._signal()
+                with open_writer(
+                    self.output,
+                    shape_czyx=(len(setup.tasks), *image.shape),
+                    dtype="float32",
+                    voxel_size_um=image.voxel_size_um,
+                    channel_names=setup.tasks,
+                    attributes=attributes_of(self.recipe, setup),
+                    overwrite=setup.overwrite,
+                    work_path=self.unfinished,
+                ) as writer:
+                    for index, task in enumerate(setup.tasks):
+                        if not writer.missing(index):
+                            continue
+                        prediction = self._prediction(signal, task, title)
+                        self._measure(prediction, task)
+                        resize_stream(
+                            ScaledPlanes(
+                                prediction, setup.intensities.get(task, _ZSCORE)
+                            ),
+                            writer.channel(index),
+                            setup.preparation.resize,
+                            memory_bytes=resizing_memory(setup.memory),
+                            progress=setup.progress,
+                        )
+                    self._publish_metrics()
+                self.work.remove()
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or self.output}: {error.strerror or error}"
+            ) from error
+
+    def _volume(self, name: str) -> VolumeFile:
+        """Return a volume on the model grid in the folder of the work."""
+        return VolumeFile(self.work.path / f"{name}.npy", self.grid_shape)
+
+    def _signal(self) -> VolumeFile:
+        """Return the prepared light; made, unless it is there."""
+        signal = self._volume("signal")
+        if self.work.note("signal") is None:
+            try:
+                intensity = self._prepare(self.image.signal, signal)
+            except UserError:
+                self.work.remove()  # there is nothing to go on with
+                raise
+            self.work.write_note("signal", asdict(intensity))
+        return signal
+
+    def _prepare(self, channel: SourceChannel, volume: VolumeFile) -> Intensity:
+        """Bring a channel onto the model grid."""
+        return prepare_channel(
+            channel,
+            volume,
+            self.setup.preparation,
+            memory_bytes=resizing_memory(self.setup.memory),
+            progress=self.setup.progress,
+        )
+
+    def _prediction(self, signal: VolumeFile, task: str, title: str) -> VolumeFile:
+        """Return the prediction of a task as a z-score; made, unless it is there."""
+        prediction = self._volume("prediction")
+        if self.work.note("prediction") == {"task": task}:
+            return prediction
+        self.work.write_note("prediction", {"task": None})
+        prediction.create()
+        setup = self.setup
+        predictor = setup.predictor(task)
+        memory = window_memory(setup.memory, setup.device)
+        grid = WindowGrid.over(signal.shape, setup.window, setup.overlap)
+        plan = plan_within(
+            memory, predictor, grid, batch_size=setup.batch_size, device=setup.device
+        )
+        with tqdm(
+            desc=f"{title}{task}",
+            total=plan.cutting.num_windows,
+            unit="window",
+            disable=None if setup.progress else True,
+        ) as bar:
+            predict_stream(
+                _Counted(predictor, bar),
+                FileSource(signal),
+                FileSink(prediction),
+                window=setup.window,
+                overlap=setup.overlap,
+                batch_size=setup.batch_size,
+                memory=memory,
+                device=setup.device,
+            )
+        prediction.settle()
+        self.work.write_note("prediction", {"task": task})
+        return prediction
+
+    def _measure(self, prediction: VolumeFile, task: str) -> None:
+        """Note how well a prediction agrees with its target, where there is one."""
+        channel, note = self.image.targets.get(task), f"metrics-{task}"
+        if channel is None or self.work.note(note) is not None:
+            return
+        target = self._volume("target")
+        self._prepare(channel, target)
+        self.work.write_note(note, asdict(compare(prediction, target)))
+        target.path.unlink()
+
+    def _publish_metrics(self) -> None:
+        """Put the metrics of all tasks into the table beside the outputs."""
+        rows = []
+        for task in self.setup.tasks:
+            metrics = self.work.note(f"metrics-{task}")
+            if metrics is not None:
+                split = self.image.splits.get(task)
+                rows.append(metrics_row(self.image.name, task, split, metrics))
+        if rows:
+            add_metrics(self.root, rows)
+
+
+class _Counted:
+    """A predictor that counts its windows on a bar, but for those of estimates."""
+
+    def __init__(self, predictor: TaskPredictor, bar: "tqdm[NoReturn]") -> None:
+        self._predictor, self._bar = predictor, bar
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        predicted = self._predictor(windows)
+        if not isinstance(windows, FakeTensor):
+            self._bar.update(len(windows))
+        return predicted

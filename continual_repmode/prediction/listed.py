@@ -1,0 +1,125 @@
+"""The images of a manifest, each once, with the targets that its rows name."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from continual_repmode.data.faults import Faults
+from continual_repmode.data.manifest_rows import ManifestRow, read_rows
+from continual_repmode.data.opening import open_volume
+from continual_repmode.data.preparation import VoxelSizeUm
+from continual_repmode.data.source_channels import (
+    row_voxel_size_um,
+    source_channels,
+)
+from continual_repmode.data.volumes import VolumeReader, volume_shape
+from continual_repmode.errors import UserError
+from continual_repmode.prediction.finding import plain_stem
+from continual_repmode.prediction.images import Image, finest_level, missing_voxel_size
+
+
+def listed_images(
+    manifest: Path,
+    *,
+    source_um: VoxelSizeUm | None,
+    model_um: VoxelSizeUm,
+    faults: Faults,
+) -> list[Image]:
+    """Open the images of a manifest.
+
+    Rows that name the same light, for several tasks, are one image.
+
+    Parameters
+    ----------
+    manifest : Path
+        See :class:`continual_repmode.data.manifest.ManifestCollection`.
+    source_um : tuple of float or None
+        Voxel size (z, y, x) where neither the row nor its files tell it.
+    model_um : tuple of float
+        Voxel size (z, y, x) of the model grid.
+    faults : Faults
+        Where to collect what is wrong with single rows; these are left out.
+
+    Raises
+    ------
+    UserError
+        If the manifest itself cannot be read.
+    """
+    images: dict[object, Image] = {}
+    for row in read_rows(manifest, faults=faults):
+        with faults:
+            image = _row_image(row, source_um, model_um)
+            signal = image.signal
+            key = (row.signal_path, row.choices, signal.channel, str(signal.box))
+            known = images.get(key)
+            if known is None:
+                taken = {other.name for other in images.values()}
+                name = f"{image.name}_row{row.number}"
+                images[key] = (
+                    replace(image, name=name) if image.name in taken else image
+                )
+            else:
+                images[key] = _joined(known, image, row)
+    return list(images.values())
+
+
+def _row_image(
+    row: ManifestRow, source_um: VoxelSizeUm | None, model_um: VoxelSizeUm
+) -> Image:
+    """Open the files of a row; a crop or voxel size of it is of the finest level."""
+    full = any(value is not None for value in (*row.voxel_size_um, *row.crop))
+    choices, wanted_um = dict(row.choices), None if full else model_um
+    try:
+        light = open_volume(row.signal_path, choices, wanted_um)
+        target = open_volume(row.target_path, choices, wanted_um)
+        finest = finest_level(light, choices)
+    except UserError as error:
+        raise UserError(f"{row.where}: {error}") from error
+    signal_channel, target_channel = source_channels(row, light, target)
+    signal_um = _voxel_size_um(row, light, target, source_um)
+    shape, voxel_size_um = signal_channel.shape, signal_um
+    if not full and finest is not light:
+        shape = volume_shape(finest)
+        voxel_size_um = _voxel_size_um(row, finest, finest, source_um)
+    return Image(
+        name=plain_stem(row.signal_path),
+        signal=signal_channel,
+        signal_um=signal_um,
+        shape=shape,
+        voxel_size_um=voxel_size_um,
+        targets={row.task: target_channel},
+        splits={row.task: row.split} if row.split else {},
+    )
+
+
+def _voxel_size_um(
+    row: ManifestRow,
+    light: VolumeReader,
+    target: VolumeReader,
+    source_um: VoxelSizeUm | None,
+) -> VoxelSizeUm:
+    for axis in range(3):
+        told: Sequence[float | None] = (
+            row.voxel_size_um[axis],
+            light.voxel_size_um[axis],
+            target.voxel_size_um[axis],
+            source_um[axis] if source_um else None,
+        )
+        if not any(told):
+            where = f"{row.where}: {row.signal_path.name}"
+            raise missing_voxel_size(where, axis)
+    return row_voxel_size_um(row, light, target, source_um)
+
+
+def _joined(known: Image, image: Image, row: ManifestRow) -> Image:
+    """Return an image with the target of one more row."""
+    if row.task in known.targets:
+        raise UserError(
+            f"{row.where}: another row has the same image and task {row.task!r}; "
+            "remove one"
+        )
+    return replace(
+        known,
+        targets={**known.targets, **image.targets},
+        splits={**known.splits, **image.splits},
+    )

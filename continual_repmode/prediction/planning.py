@@ -1,0 +1,271 @@
+"""What is to be predicted, what is done already, and what cannot be."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from continual_repmode.data.disk import check_free
+from continual_repmode.data.faults import Faults
+from continual_repmode.data.formats.stream_writing import check_writable
+from continual_repmode.data.opening import open_volume
+from continual_repmode.data.volumes import VolumeReader, index_from
+from continual_repmode.errors import UserError
+from continual_repmode.prediction.agreement import read_metrics
+from continual_repmode.prediction.attributes import read_attributes
+from continual_repmode.prediction.finding import Found, find_files
+from continual_repmode.prediction.images import Image, open_image, with_target
+from continual_repmode.prediction.job import Job
+from continual_repmode.prediction.listed import listed_images
+from continual_repmode.prediction.model import TrainedModel
+from continual_repmode.prediction.options import PredictOptions
+from continual_repmode.prediction.recipe import differences, recipe_of
+from continual_repmode.prediction.setup import Setup
+
+Format = Literal["zarr", "tiff"]
+
+SUFFIXES: Mapping[Format, str] = {"zarr": ".ome.zarr", "tiff": ".ome.tif"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work of a call.
+
+    Attributes
+    ----------
+    setup : Setup
+    jobs : list of Job
+        What is to be done.
+    done : list of Job
+        Of the same recipe, and complete.
+    failures : list of UserError
+        One for each image that cannot be predicted.
+    """
+
+    setup: Setup
+    jobs: list[Job]
+    done: list[Job]
+    failures: list[UserError]
+
+
+def plan_predictions(
+    model: TrainedModel,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    options: PredictOptions,
+    format_: Format = "zarr",
+) -> Plan:
+    """Find images, open their headers, and see what is there already.
+
+    Parameters
+    ----------
+    model : TrainedModel
+    inputs : sequence of str or Path
+        Image files, folders, patterns and manifests.
+    out : str or Path
+        Folder of the outputs.
+    options : PredictOptions
+    format_ : {"zarr", "tiff"}
+        Of the outputs, OME-Zarr or OME-TIFF.
+
+    Raises
+    ------
+    UserError
+        If the options do not fit the model or each other, an input means nothing, two
+        images would have one output, or an output was made otherwise and is not to be
+        overwritten. Faults of single images are collected instead.
+    """
+    setup, out, faults = Setup.of(model, options), Path(out), Faults()
+    images = find_images(inputs, out, setup, options, faults)
+    outputs = [(image, out / f"{image.name}{SUFFIXES[format_]}") for image in images]
+    return plan_outputs(outputs, out, setup, faults)
+
+
+def plan_outputs(
+    outputs: Sequence[tuple[Image, Path]], root: Path, setup: Setup, faults: Faults
+) -> Plan:
+    """Separate what is to be done from what is done; refuse what is in the way.
+
+    Raises
+    ------
+    UserError
+        As for :func:`plan_predictions`.
+    """
+    _check_distinct(outputs)
+    known, jobs, done = read_metrics(root), [], []
+    for image, output in outputs:
+        job = Job(image, output, root, recipe_of(image, setup), setup)
+        measured = {(image.name, task) for task in job.recipe["targets"]}
+        if _is_done(job) and measured <= known.keys():
+            done.append(job)
+            continue
+        if not setup.overwrite:
+            _refuse_other(job)
+        jobs.append(job)
+    _check_disk(root, jobs)
+    sound = []
+    for job in jobs:
+        with faults:
+            check_writable(
+                job.output,
+                shape_czyx=(len(setup.tasks), *job.image.shape),
+                dtype="float32",
+                voxel_size_um=job.image.voxel_size_um,
+                channel_names=setup.tasks,
+                overwrite=setup.overwrite,
+                work_path=job.unfinished,
+            )
+            sound.append(job)
+    return Plan(setup, sound, done, faults.found)
+
+
+def find_images(
+    inputs: Sequence[str | Path],
+    out: Path,
+    setup: Setup,
+    options: PredictOptions,
+    faults: Faults,
+) -> list[Image]:
+    """Open the images that some inputs mean; those that are damaged go to ``faults``.
+
+    Raises
+    ------
+    UserError
+        If an input means nothing, or a manifest cannot be read.
+    """
+    found, manifests = find_files(inputs, out)
+    model_um = setup.preparation.voxel_size_um
+    target = _target(options, setup, len(found) + len(manifests))
+    images: list[Image] = []
+    seen: set[object] = set()
+    for file in found:
+        with faults:
+            image = open_image(
+                file.path,
+                _named(file, options.choices),
+                channel=options.channel,
+                choices=options.choices,
+                source_um=options.voxel_size_um,
+                model_um=model_um,
+            )
+            volume = image.signal.volume
+            parts = (volume.path.resolve(),) if volume.path.is_dir() else volume.files
+            if parts in seen:
+                continue  # one of the files of a stack that is spread over several
+            seen.add(parts)
+            if target is not None:
+                image = with_target(image, setup.tasks[0], target)
+            images.append(image)
+    for manifest in manifests:
+        images += listed_images(
+            manifest,
+            source_um=options.voxel_size_um,
+            model_um=model_um,
+            faults=faults,
+        )
+    return images
+
+
+def _target(
+    options: PredictOptions, setup: Setup, num_inputs: int
+) -> int | str | VolumeReader | None:
+    """Return the target as a channel or an opened file; refuse what is ambiguous."""
+    target = options.target
+    if target is None:
+        return None
+    if len(setup.tasks) != 1:
+        raise UserError(
+            f"--target {target}: is of one structure, but {len(setup.tasks)} are "
+            "predicted; name one with --tasks, or list the targets in a manifest"
+        )
+    if isinstance(target, int):
+        return target
+    if not Path(target).exists():
+        index = index_from(str(target))
+        return str(target) if index is None else index
+    if num_inputs != 1:
+        raise UserError(
+            f"--target {target}: is one file for {num_inputs} images; list images and "
+            "targets in a manifest"
+        )
+    return open_volume(target, None, setup.preparation.voxel_size_um)
+
+
+def _named(file: Found, choices: Mapping[str, str]) -> str:
+    """Return the name of an output, with what was chosen of the file."""
+    chosen = "".join(f"_{what}-{which}" for what, which in choices.items())
+    return file.name + re.sub(r"[^A-Za-z0-9._-]+", "-", chosen)
+
+
+def _check_distinct(outputs: Sequence[tuple[Image, Path]]) -> None:
+    """Raise if an output would replace another one, or an image that is read."""
+    read = {
+        channel.volume.path.resolve()
+        for image, _ in outputs
+        for channel in (image.signal, *image.targets.values())
+    }
+    taken: dict[Path, Image] = {}
+    for image, output in outputs:
+        if output.resolve() in read:
+            raise UserError(
+                f"{output}: would be replaced by a prediction, but is read for one; "
+                "choose another --out"
+            )
+        other = taken.setdefault(output, image)
+        if other is not image:
+            raise UserError(
+                f"{image.signal.volume.path} and {other.signal.volume.path} would both "
+                f"be written to {output}; predict one of them into another folder"
+            )
+
+
+def _is_done(job: Job) -> bool:
+    if not job.output.exists():
+        return False
+    return bool(read_attributes(job.output).get("recipe") == job.recipe)
+
+
+def _refuse_other(job: Job) -> None:
+    """Raise if the output, or work begun for it, was made otherwise."""
+    remedy = "--overwrite makes it anew, or choose another --out"
+    if job.output.exists():
+        recipe = read_attributes(job.output).get("recipe")
+        if not isinstance(recipe, dict):
+            raise UserError(
+                f"{job.output}: exists and is no prediction of this program; choose "
+                "another --out"
+            )
+        other = differences(recipe, job.recipe)
+        if not other:
+            raise UserError(
+                f"{job.output}: exists, but its metrics are not in the table beside "
+                f"it; {remedy}"
+            )
+        raise UserError(f"{job.output}: exists, made otherwise ({other}); {remedy}")
+    begun = job.work.recipe
+    if begun is not None and begun != job.recipe:
+        raise UserError(
+            f"{job.output}: was begun otherwise ({differences(begun, job.recipe)}); "
+            f"{remedy}"
+        )
+
+
+def _check_disk(root: Path, jobs: Sequence[Job]) -> None:
+    """Raise if the outputs, and the largest work for one, do not fit on the disk."""
+    if jobs:
+        needed = sum(map(_output_bytes, jobs)) + max(map(_work_bytes, jobs))
+        begun = sum(job.work.num_bytes for job in jobs)
+        what = f"predicting {len(jobs)} images"
+        check_free(root, needed - begun, what, "--out")
+
+
+def _output_bytes(job: Job) -> int:
+    z, y, x = job.image.shape
+    return 4 * len(job.setup.tasks) * z * y * x
+
+
+def _work_bytes(job: Job) -> int:
+    """Return what volumes on the model grid take: light, prediction and target."""
+    z, y, x = job.grid_shape
+    return 4 * (3 if job.image.targets else 2) * z * y * x

@@ -1,0 +1,84 @@
+"""Everything that decides the voxels of an output, as plain JSON values."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from continual_repmode.data.source_channels import SourceChannel
+from continual_repmode.prediction.images import Image
+from continual_repmode.prediction.setup import Setup
+from continual_repmode.runtime import package_versions
+
+_PROGRAM = "continual-repmode"
+_UNITS = {
+    "zscore": "z-score: mean 0 and standard deviation 1 over a whole image",
+    "target": "intensity of the training images on average: z-score * std + mean, with "
+    "the mean statistics of the training targets, not of this image",
+}
+
+
+def recipe_of(image: Image, setup: Setup) -> dict[str, Any]:
+    """Return the recipe of an output: two of the same recipe have the same voxels.
+
+    Memory, batches and the device are no part of it: they change the last bits at most.
+    """
+    grid, tasks = setup.preparation, setup.tasks
+    return {
+        "model": {"file": setup.model.name, "sha256": setup.model.sha256},
+        "tasks": list(tasks),
+        "intensity": setup.unit,
+        "input": {**_channel(image.signal), "voxel_size_um": list(image.signal_um)},
+        "model_grid": {
+            "voxel_size_um": list(grid.voxel_size_um),
+            "resize": grid.resize,
+            "order": grid.order,
+        },
+        "window": list(setup.window),
+        "overlap": list(setup.overlap),
+        "precision": setup.precision,
+        "targets": {t: _channel(c) for t, c in image.targets.items() if t in tasks},
+    }
+
+
+def attributes_of(recipe: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
+    """Return what an output file says about itself."""
+    attributes = {
+        "program": f"{_PROGRAM} {package_versions([_PROGRAM])[_PROGRAM]}",
+        "unit": _UNITS[setup.unit],
+        "recipe": dict(recipe),
+    }
+    if setup.intensities:
+        attributes["training_targets"] = {
+            task: asdict(intensity) for task, intensity in setup.intensities.items()
+        }
+    return attributes
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return in words what differs between two recipes."""
+    keys = [key for key in other if one.get(key) != other[key]]
+    return ", ".join(key.replace("_", " ") for key in keys)
+
+
+def _channel(channel: SourceChannel) -> dict[str, Any]:
+    volume = channel.volume
+    return {
+        "file": volume.path.name,
+        "content": _identity(channel),
+        "chosen": [list(choice) for choice in volume.chosen],
+        "channel": channel.channel,
+        "box": [[side.start, side.stop] for side in channel.box],
+    }
+
+
+def _identity(channel: SourceChannel) -> str:
+    """Return what changes with the names, sizes and times of the files."""
+    volume = channel.volume
+    digest = hashlib.sha256()
+    for path in volume.files:
+        stat = path.stat()
+        within = os.path.relpath(path, volume.path)
+        digest.update(os.fsencode(f"{within} {stat.st_size} {stat.st_mtime_ns}\n"))
+    return digest.hexdigest()

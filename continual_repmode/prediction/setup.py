@@ -1,0 +1,139 @@
+"""What all images of a call share, checked and complete."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from continual_repmode.data.collection import Intensity
+from continual_repmode.data.preparation import (
+    VOXEL_RANGE_UM,
+    Preparation,
+    VoxelSizeUm,
+    is_voxel_length,
+)
+from continual_repmode.errors import UserError
+from continual_repmode.inference.windows import (
+    DEFAULT_OVERLAP,
+    Overlap,
+    Size3,
+    WindowGrid,
+)
+from continual_repmode.prediction.bounds import default_memory, memory_left
+from continual_repmode.prediction.estimate import Estimator
+from continual_repmode.prediction.model import (
+    DEFAULT_WINDOW,
+    Precision,
+    TaskPredictor,
+    TrainedModel,
+    format_um,
+)
+from continual_repmode.prediction.options import PredictOptions, Unit
+from continual_repmode.runtime import resolve_device
+
+_GPU_BATCH_SIZE = 8
+"""More windows at once are hardly faster; a CPU is fastest with one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """Model and options; see :class:`PredictOptions`.
+
+    Attributes
+    ----------
+    intensities : mapping of str to Intensity
+        Task -> what undoes the z-score; empty where z-scores are written.
+    """
+
+    model: TrainedModel
+    preparation: Preparation
+    tasks: tuple[str, ...]
+    unit: Unit
+    intensities: Mapping[str, Intensity]
+    window: Size3
+    overlap: tuple[float, float, float]
+    batch_size: int
+    memory: int
+    device: torch.device
+    precision: Precision
+    overwrite: bool
+    progress: bool
+
+    @classmethod
+    def of(cls, model: TrainedModel, options: PredictOptions) -> "Setup":
+        """Check the options against the model.
+
+        Raises
+        ------
+        UserError
+            If a task is unknown, the model lacks what an option needs, or a value is
+            out of range.
+        """
+        net = model.net
+        if (net.in_channels, net.out_channels) != (1, 1):
+            raise UserError(
+                f"{model.name}: maps {net.in_channels} channels to {net.out_channels}; "
+                "only networks from one channel to one can predict files"
+            )
+        _check_voxel_size("--voxel-size", options.voxel_size_um)
+        _check_voxel_size("--model-voxel-size", options.model_voxel_size_um)
+        tasks = model.choose_tasks(options.tasks)
+        device = resolve_device(options.device)
+        window = options.window or model.card.window or DEFAULT_WINDOW
+        overlap = DEFAULT_OVERLAP if options.overlap is None else options.overlap
+        WindowGrid.over((1, 1, 1), window, overlap)  # refuses what is out of range
+        batch_size = options.batch_size
+        if batch_size is None:
+            batch_size = 1 if device.type == "cpu" else _GPU_BATCH_SIZE
+        elif batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: use 1 or more")
+        if options.memory is not None:
+            memory_left(options.memory)
+        to_target = options.intensity == "target"
+        return cls(
+            model=model,
+            preparation=model.preparation(options.model_voxel_size_um),
+            tasks=tasks,
+            unit=options.intensity,
+            intensities={t: model.target_intensity(t) for t in tasks if to_target},
+            window=window,
+            overlap=_per_axis(overlap),
+            batch_size=batch_size,
+            memory=options.memory or default_memory(),
+            device=device,
+            precision=options.precision,
+            overwrite=options.overwrite,
+            progress=options.progress,
+        )
+
+    def predictor(self, task: str) -> TaskPredictor:
+        """Return what predicts windows of a task."""
+        return self.model.predictor(task, self.precision, self.device)
+
+    def estimator(self) -> Estimator:
+        """Return what estimates images; it deploys the first task."""
+        return Estimator(
+            self.predictor(self.tasks[0]),
+            self.device,
+            memory=self.memory,
+            window=self.window,
+            overlap=self.overlap,
+            batch_size=self.batch_size,
+            resize=self.preparation.resize,
+        )
+
+
+def _per_axis(overlap: Overlap) -> tuple[float, float, float]:
+    if isinstance(overlap, int | float):
+        return overlap, overlap, overlap
+    z, y, x = overlap
+    return z, y, x
+
+
+def _check_voxel_size(option: str, size_um: VoxelSizeUm | None) -> None:
+    if size_um is not None and not all(map(is_voxel_length, size_um)):
+        shortest, longest = VOXEL_RANGE_UM
+        raise UserError(
+            f"{option} {format_um(size_um)}: use micrometres, from {shortest:g} to "
+            f"{longest:g}"
+        )

@@ -1,0 +1,94 @@
+"""The folder beside an output in which it is made, so that interrupted work goes on."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from continual_repmode.errors import UserError
+from continual_repmode.runtime import write_text_atomically
+
+FOLDER = ".predicting"
+"""Beside the outputs; it goes when the last of them is done."""
+
+
+class WorkFolder:
+    """Intermediate volumes of one output, and notes on which of them are whole.
+
+    Parameters
+    ----------
+    output : Path
+        What will be made.
+    root : Path
+        The folder of all outputs, at or above that of ``output``.
+    """
+
+    def __init__(self, output: Path, root: Path) -> None:
+        self._root = root / FOLDER
+        self.path = self._root / output.relative_to(root)
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """How the work in it was begun; None if there is none."""
+        return self.note("recipe")
+
+    @property
+    def num_bytes(self) -> int:
+        """The room that it takes on the disk."""
+        files = (path.stat() for path in self.path.rglob("*") if path.is_file())
+        return sum(512 * file.st_blocks for file in files)
+
+    @contextmanager
+    def held(self, recipe: Mapping[str, Any]) -> Iterator[None]:
+        """Hold the folder: empty, or as a call of the same recipe left it.
+
+        Raises
+        ------
+        UserError
+            If another process is at it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{self.path}: another process is at it; wait for it to end"
+            ) from None
+        with lock:
+            if self.recipe != recipe:
+                self._clear()
+                self.write_note("recipe", recipe)
+            yield
+
+    def note(self, name: str) -> dict[str, Any] | None:
+        """Return a note, or None if it is missing or damaged."""
+        try:
+            content = json.loads((self.path / f"{name}.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def write_note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a note, all at once."""
+        write_text_atomically(self.path / f"{name}.json", json.dumps(content))
+
+    def remove(self) -> None:
+        """Remove the folder, and those above it that hold nothing else."""
+        shutil.rmtree(self.path)
+        with suppress(OSError):
+            for folder in self.path.parents:
+                folder.rmdir()
+                if folder == self._root:
+                    break
+
+    def _clear(self) -> None:
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "lock":
+                path.unlink()

@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from continual_repmode.data.volumes import memory_bytes
+from continual_repmode.errors import UserError
+from continual_repmode.prediction import bounds
+
+
+def test_what_is_left_is_less_than_what_the_process_does_not_have():
+    in_use = bounds.memory_in_use()
+
+    left = bounds.memory_left(in_use + 500_000_000)
+
+    assert 300_000_000 < left < 500_000_000
+    assert bounds.window_memory(in_use + 500_000_000, torch.device("cpu")) <= left + 1e7
+
+
+def test_too_little_is_refused_with_what_would_do():
+    in_use = bounds.memory_in_use()
+
+    with pytest.raises(UserError, match=r"the program itself takes .*; allow .*"):
+        bounds.memory_left(in_use)
+
+
+def test_resizing_takes_no_more_than_it_is_faster_with():
+    assert bounds.resizing_memory(memory_bytes() * 2) == 512_000_000
+
+
+def test_the_default_leaves_half_of_the_machine():
+    assert bounds.default_memory() == memory_bytes() // 2

@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from continual_repmode.errors import UserError
+from continual_repmode.prediction.bounds import memory_in_use
+from continual_repmode.prediction.estimate import Estimator, format_seconds
+
+
+def estimator(model, memory: int) -> Estimator:
+    cpu = torch.device("cpu")
+    return Estimator(
+        model.predictor("dna", "float32", cpu),
+        cpu,
+        memory=memory,
+        window=(4, 8, 8),
+        overlap=0.5,
+        batch_size=1,
+        resize="paper",
+    )
+
+
+def test_windows_are_those_of_the_model_grid_for_each_task(model):
+    some = estimator(model, memory_in_use() + 10**9)
+
+    one = some.estimate((8, 24, 24), (8, 16, 16), (8, 24, 24), 1)
+    two = some.estimate((8, 24, 24), (8, 16, 16), (8, 24, 24), 2)
+
+    assert one.num_windows == 3 * 3 * 3
+    assert one.num_bands == 1
+    assert one.window == (4, 8, 8)
+    assert one.seconds < two.seconds <= 2 * one.seconds
+    assert memory_in_use() < one.memory_bytes < memory_in_use() + 10**8
+
+
+def test_windows_are_cut_down_to_flat_images(model):
+    some = estimator(model, memory_in_use() + 10**9)
+
+    assert some.estimate((1, 5, 9), (1, 5, 9), (1, 5, 9), 1).window == (1, 5, 8)
+
+
+def test_wide_volumes_are_cut_into_bands(model):
+    some = estimator(model, memory_in_use() + 400_000_000)
+    shape = (8, 3000, 3000)
+
+    found = some.estimate(shape, shape, shape, 1)
+
+    assert found.num_bands > 1
+    assert f"in {found.num_bands} bands" in str(found)
+
+
+def test_too_little_memory_is_told_before_work_starts(model):
+    shape, written = (400, 1500, 1500), (400, 16000, 16000)
+
+    with pytest.raises(UserError, match="memory"):
+        estimator(model, memory_in_use() + 85_000_000).estimate(
+            written, shape, written, 1
+        )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (75, "75 s"), (600, "10 min"), (4000, "1 h 7 min")],
+)
+def test_times_are_told_as_people_do(seconds, text):
+    assert format_seconds(seconds) == text

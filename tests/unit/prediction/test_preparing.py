@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from continual_repmode.data.formats.writing import save_volume
+from continual_repmode.data.opening import open_volume
+from continual_repmode.data.preparation import Preparation
+from continual_repmode.data.source_channels import SourceChannel
+from continual_repmode.errors import UserError
+from continual_repmode.prediction.images import whole
+from continual_repmode.prediction.preparing import CroppedVolume, prepare_channel
+from continual_repmode.prediction.volume_file import VolumeFile
+
+UM = (0.3, 0.1, 0.12)
+CROP = (slice(1, 6), slice(3, 20), slice(0, 11))
+
+
+@pytest.fixture
+def source(tmp_path, light) -> SourceChannel:
+    path = tmp_path / "light.ome.tif"
+    channels = np.stack([light[::-1], light])
+    save_volume(path, channels, axes="CZYX", voxel_size_um=UM)
+    volume = open_volume(path)
+    return SourceChannel(volume, 1, whole(volume))
+
+
+@pytest.mark.parametrize("order", ["zscore_first", "resize_first"])
+@pytest.mark.parametrize("resize", ["paper", "fast"])
+@pytest.mark.parametrize("box", [None, CROP])
+def test_it_equals_the_preparation_for_training(
+    tmp_path, source, light, order, resize, box
+):
+    box = box or source.box
+    preparation = Preparation((0.3, 0.3, 0.3), resize, order, "float32")
+    expected, intensity = preparation.apply(light[box], UM)
+    target = VolumeFile(tmp_path / "signal.npy", expected.shape)
+
+    found = prepare_channel(
+        SourceChannel(source.volume, 1, box), target, preparation,
+        memory_bytes=20_000_000,
+    )  # fmt: skip
+
+    np.testing.assert_allclose(np.load(target.path), expected, atol=2e-5)
+    assert found.mean == pytest.approx(intensity.mean, rel=1e-6)
+    assert found.std == pytest.approx(intensity.std, rel=1e-5)
+    assert [path.name for path in tmp_path.glob("*.npy")] == ["signal.npy"]
+
+
+def test_a_constant_channel_is_refused_by_its_name(tmp_path):
+    path = save_volume(
+        tmp_path / "flat.ome.tif", np.ones((3, 4, 5), np.uint8), axes="ZYX",
+        voxel_size_um=UM,
+    )  # fmt: skip
+    volume = open_volume(path)
+    target = VolumeFile(tmp_path / "signal.npy", (3, 1, 2))
+
+    with pytest.raises(UserError, match=r"flat\.ome\.tif.*constant"):
+        prepare_channel(
+            SourceChannel(volume, 0, whole(volume)), target, Preparation(),
+            memory_bytes=20_000_000,
+        )  # fmt: skip
+
+
+def test_a_cropped_volume_reads_as_the_crop_of_the_whole(source, light):
+    cropped = CroppedVolume(source.volume, CROP)
+
+    assert (cropped.axes, cropped.shape) == ("CZYX", (2, 5, 17, 11))
+    np.testing.assert_array_equal(cropped.read_channel(1), light[CROP])
+    np.testing.assert_array_equal(
+        cropped.read_channel(1, slice(1, 3)), light[CROP][1:3]
+    )
+    assert cropped.files == source.volume.files
