@@ -223,9 +223,7 @@ def measure_again(
             say(f"costs of {run.label}, seed {run.seed}")
             measure(record, folder).save(places.record(run))
         else:
-            say(
-                f"{run.label}, seed {run.seed}: {folder.path} is gone, nothing measured"
-            )
+            say(f"{run.label}, seed {run.seed}: its folder {folder.path} is gone")
 
 
 def _has_base(run: PlannedRun, places: Places) -> bool:
