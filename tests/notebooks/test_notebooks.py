@@ -1,4 +1,4 @@
-"""The notebooks run on a run folder and are kept without outputs."""
+"""The notebooks run, short or as they are, and are kept without outputs."""
 
 import ast
 from pathlib import Path
@@ -9,10 +9,12 @@ import torch
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from continual_repmode.models import RepModeUNet, save_model
+from continual_repmode import load_model, open_volume
+from continual_repmode.models import RepModeUNet, fingerprint, save_model
 from continual_repmode.results import ExperienceRecord, RunFolder
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def read(path: Path) -> NotebookNode:
@@ -20,14 +22,16 @@ def read(path: Path) -> NotebookNode:
     return notebook
 
 
-def execute(
-    path: Path, run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> NotebookNode:
-    monkeypatch.setenv("RUN_FOLDER", str(run.path))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    notebook = read(path)
-    resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=300, resources=resources).execute()
+def execute(name: str, parameters: str = "", last: str = "") -> NotebookNode:
+    """Execute a notebook, with code after its parameters and at its end."""
+    notebook = read(FOLDER / name)
+    cells = notebook["cells"]
+    tags = [cell["metadata"].get("tags", ()) for cell in cells]
+    place = tags.index(["parameters"]) + 1
+    cells.insert(place, nbformat.v4.new_code_cell(parameters))
+    cells.append(nbformat.v4.new_code_cell(last, id="last"))
+    resources = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(notebook, timeout=900, resources=resources).execute()
     return notebook
 
 
@@ -70,11 +74,15 @@ def outputs_of(notebook: NotebookNode, kind: str) -> dict[str, str]:
 
 def printed(notebook: NotebookNode, cell_id: str) -> str:
     (cell,) = (cell for cell in notebook["cells"] if cell["id"] == cell_id)
-    return "".join(output["text"] for output in cell["outputs"])
+    return "".join(output.get("text", "") for output in cell["outputs"])
 
 
 def test_there_are_notebooks() -> None:
-    assert "gating_weights.ipynb" in [path.name for path in NOTEBOOKS]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "extend_your_own",
+        "gating_weights",
+        "quickstart",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -98,10 +106,10 @@ def test_a_notebook_is_valid_thin_and_without_outputs(path: Path) -> None:
 def test_gating_weights_shows_its_figures_of_an_incremental_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (path,) = (path for path in NOTEBOOKS if path.name == "gating_weights.ipynb")
     run = make_run(tmp_path, "cell_membrane")
+    monkeypatch.setenv("RUN_FOLDER", str(run.path))
 
-    notebook = execute(path, run, monkeypatch)
+    notebook = execute("gating_weights.ipynb")
 
     figures = outputs_of(notebook, "image/png")
     assert list(figures) == ["per-layer", "all-layers", "scale", "parts", "new"]
@@ -115,9 +123,74 @@ def test_gating_weights_shows_its_figures_of_an_incremental_run(
 def test_gating_weights_of_a_run_without_later_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (path,) = (path for path in NOTEBOOKS if path.name == "gating_weights.ipynb")
+    monkeypatch.setenv("RUN_FOLDER", str(make_run(tmp_path).path))
 
-    notebook = execute(path, make_run(tmp_path), monkeypatch)
+    notebook = execute("gating_weights.ipynb")
 
     assert "new" in outputs_of(notebook, "image/png")
     assert printed(notebook, "nearest") == ""
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the folders are that notebooks make for themselves."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def quickstart(work: Path, shorter: str = "", last: str = "") -> NotebookNode:
+    notebook = execute("quickstart.ipynb", shorter, last)
+
+    assert list(outputs_of(notebook, "image/png")) == ["cells", "look"]
+    proof = outputs_of(notebook, "text/html")["proof"]
+    assert "False" not in proof
+    assert proof.count("True") == 6  # three comparisons of two structures
+    (model,) = work.glob("quickstart_*/model.safetensors")
+    assert load_model(model).task_names == ("dna", "cell_membrane", "nucleolus")
+    return notebook
+
+
+def test_quickstart_in_short(work: Path) -> None:
+    quickstart(work, "EPOCHS, NEW_EPOCHS = 1, 1")
+
+
+@pytest.mark.slow
+def test_quickstart_learns_something_of_every_structure(work: Path) -> None:
+    code = "print(*(results[f'r2/test_stream/{task}'] for task in cells.tasks))"
+    scores = printed(quickstart(work, last=code), "last").split()
+    assert all(float(r2) > 0.15 for r2 in scores)
+
+
+def extend_your_own(work: Path, shorter: str = "", last: str = "") -> NotebookNode:
+    notebook = execute("extend_your_own.ipynb", shorter, last)
+
+    assert list(outputs_of(notebook, "image/png")) == ["curve", "sample", "look"]
+    assert "error: " not in printed(notebook, "check")
+    mistake = printed(notebook, "mistake")
+    assert "no channel 'mCherry'; choose from 0 'Bright', 1 'EGFP'" in mistake
+    learned = printed(notebook, "extend")
+    assert "2 of 2 earlier structures unchanged (SHA-256)" in learned
+    assert printed(notebook, "merge").count("to the bit") == 6
+    (folder,) = work.glob("extend_your_own_*")
+    base, both = (load_model(folder / f"{n}.safetensors") for n in ("base", "both"))
+    assert both.task_names == (*base.task_names, "dna", "endoplasmic_reticulum")
+    for task in base.task_names:
+        assert fingerprint(both, task) == fingerprint(base, task)
+    predicted = open_volume(folder / "predicted.ome.zarr")
+    assert predicted.channel_names == both.task_names
+    assert predicted.shape == (4, 20, 74, 74)
+    assert predicted.voxel_size_um == pytest.approx((0.25, 0.25, 0.25))
+    return notebook
+
+
+def test_extend_your_own_in_short(work: Path) -> None:
+    extend_your_own(work, "BASE_EPOCHS, EPOCHS = 1, 2")
+
+
+@pytest.mark.slow
+def test_extend_your_own_learns_something_of_the_new_structure(work: Path) -> None:
+    code = "print(extension.record.rows[0]['r2'], extension.record.best_valid_mse)"
+    notebook = extend_your_own(work, last=code)
+    r2, valid_mse = map(float, printed(notebook, "last").split())
+    assert r2 > 0.1
+    assert valid_mse < 0.9
