@@ -6,11 +6,12 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
+
+from continual_repmode.processes import fresh_processes
 
 
 def cuda_in_use() -> bool:
@@ -54,7 +55,7 @@ def peak_memory(
     """
     if cuda_in_use():
         return _peak_on_device(prepare, arguments)
-    context = get_context("spawn")
+    context = fresh_processes()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_peak, args=(sender, prepare, arguments))
     process.start()

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing import get_context
 
 from continual_repmode.data.checks.facts import PairFacts
 from continual_repmode.data.disk import check_free
@@ -12,6 +11,7 @@ from continual_repmode.data.manifest_pairs import ManifestPair
 from continual_repmode.data.progress import byte_bar
 from continual_repmode.data.store import EntryBusyError
 from continual_repmode.errors import UserError
+from continual_repmode.processes import fresh_processes
 
 PAIRS_PER_PROCESS = 2
 """Fewer pairs than this are not worth starting another process for."""
@@ -126,8 +126,7 @@ def _outcomes(
         for position, call in enumerate(calls):
             yield position, _outcome(call)
         return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(num_processes, mp_context=fresh_processes()) as pool:
         futures = {pool.submit(_outcome, call): k for k, call in enumerate(calls)}
         try:
             for future in as_completed(futures):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +15,7 @@ from continual_repmode.data.synthetic.cache import PairCache, Recipe
 from continual_repmode.data.synthetic.field import VOXEL_SIZE_UM
 from continual_repmode.data.synthetic.structures import STRUCTURES
 from continual_repmode.errors import UserError
+from continual_repmode.processes import fresh_processes
 from continual_repmode.resources import cache_folder
 from continual_repmode.tasks import TASKS
 
@@ -209,7 +209,7 @@ def _store_all(
             store(recipe)
             on_stored()
         return
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_processes, mp_context=fresh_processes()) as pool:
         for _ in pool.map(store, recipes):
             on_stored()
 
