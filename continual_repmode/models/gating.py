@@ -158,6 +158,8 @@ class TaskGate(nn.Module):
         logits). The name of a known task takes that task's log gates, on the experts it
         shares with the new one, in the same way. Every other expert starts at -2.
         """
+        if self._is_structure:
+            return self._shape_only(experts)
         like = self(next(iter(self.experts)))
         if init == "uniform":
             return torch.zeros_like(like[:1]).repeat(len(experts), 1)
@@ -182,7 +184,12 @@ class TaskGate(nn.Module):
         for task in self.experts:
             if self._is_stored(task):
                 continue
-            self.register_buffer(f"weights_{task}", self(task).detach().clone())
+            weights = (
+                self._shape_only(self.experts[task])
+                if self._is_structure
+                else self(task).detach().clone()
+            )
+            self.register_buffer(f"weights_{task}", weights)
             if task not in self._columns:
                 delattr(self, f"logits_{task}")
         self.linear = self.hidden = self.embedding = None
@@ -211,6 +218,17 @@ class TaskGate(nn.Module):
         index = torch.tensor(rows, device=weights.device)
         table = weights.new_zeros(len(experts), self.out_channels)
         return table.index_copy(0, index, weights)
+
+    @property
+    def _is_structure(self) -> bool:
+        """Whether there are no numbers, as in a network whose file is yet to be read.
+
+        PyTorch computes without numbers too, but loads its compiler for it: seconds.
+        """
+        return any(part.is_meta for part in (*self.parameters(), *self.buffers()))
+
+    def _shape_only(self, experts: Sequence[str]) -> Tensor:
+        return torch.empty(len(experts), self.out_channels, device="meta")
 
     def _is_stored(self, task: str) -> bool:
         return f"weights_{task}" in self._buffers

@@ -1,5 +1,7 @@
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,15 @@ def test_card_and_architecture_are_read_without_the_tensors(
     assert {p.device.type for p in structure.parameters()} == {"meta"}
     for task in net.task_names:
         assert structure.num_task_parameters(task) == net.num_task_parameters(task)
+
+
+def test_reading_the_structure_does_not_load_the_compiler_of_pytorch():
+    code = (
+        "import sys; from continual_repmode.models.model_file import read_structure; "
+        f"read_structure({str(STORED / VERSIONS[-1])!r}); "
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_without_a_card_nothing_is_known(make_net, path):
