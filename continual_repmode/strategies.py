@@ -83,12 +83,20 @@ def check_combination(config: RunConfig) -> None:
                 "none can be added; use a scenario of one experience, such as "
                 "scenario=joint, or strategy=joint"
             )
-    elif isinstance(strategy, NaiveConfig) and strategy.expert != "conv3":
-        raise UserError(
-            f"{pair} and strategy.expert={strategy.expert}: only model=repmode has "
-            "experts; leave strategy.expert out"
-        )
+    elif isinstance(strategy, NaiveConfig):
+        _check_no_extension(pair, strategy)
     _check_base_model(config)
+
+
+def _check_no_extension(pair: str, strategy: NaiveConfig) -> None:
+    """Refuse what only blocks of RepMode can be given for a new task."""
+    for name, default in (("expert", "conv3"), ("private_bn", False)):
+        value = getattr(strategy, name)
+        if value != default:
+            raise UserError(
+                f"{pair} and strategy.{name}={value}: only model=repmode can add that "
+                f"to its blocks; leave strategy.{name} out"
+            )
 
 
 def check_growth(config: RunConfig, net: TaskNetwork) -> None:
@@ -155,7 +163,13 @@ def make_strategy(
             return Naive(model=net, plugins=plugins, **loop)
         case NaiveConfig():
             plugins = [*plugins, *_method_plugins(strategy)]
-            return Naive(model=net, expert=strategy.expert, plugins=plugins, **loop)
+            return Naive(
+                model=net,
+                expert=strategy.expert,
+                private_bn=strategy.private_bn,
+                plugins=plugins,
+                **loop,
+            )
     raise TypeError(f"no strategy for {type(strategy).__name__}")
 
 

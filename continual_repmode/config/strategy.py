@@ -40,6 +40,9 @@ class NaiveConfig(StrategyConfig):
 
     #: With model=repmode: the new expert of each block, or null for a gate only.
     expert: str | None = "conv3"
+    #: With model=repmode: give a new task batch-normalization layers of its own, so
+    #: that its images do not move the running statistics that old tasks rely on.
+    private_bn: bool = False
 
 
 @dataclass(kw_only=True, slots=True)

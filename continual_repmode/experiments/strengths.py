@@ -4,20 +4,19 @@ The cells are others than those of the other tables, so that what is chosen here
 chosen for the images it is judged by.
 """
 
+from collections.abc import Iterator
+
 from continual_repmode.experiments.table import Row, Table
 from continual_repmode.tasks import TASKS, display_name
 
 STRENGTHS = {
-    "lwf": ("LwF", {"strength": 1.0}),
-    "der": ("DER", {"alpha": 0.5, "beta": 0.5}),
-    "ewc": ("EWC", {"strength": 1000.0}),
-    "si": ("SI", {"strength": 10.0}),
-    "mas": ("MAS", {"strength": 10.0}),
+    "lwf": ("LwF", ("strength",), (0.1, 1.0, 10.0)),
+    "der": ("DER", ("alpha", "beta"), (0.05, 0.5, 5.0)),
+    "ewc": ("EWC", ("strength",), (100.0, 1000.0, 10_000.0)),
+    "si": ("SI", ("strength",), (1.0, 10.0, 100.0)),
+    "mas": ("MAS", ("strength",), (1.0, 10.0, 100.0)),
 }
-"""Strategy -> its name, and the settings that say how strongly it holds."""
-
-FACTORS = (0.1, 1.0, 10.0)
-"""Every strength is tried as often, in steps as large."""
+"""Strategy -> its name, the settings that say how strongly it holds, what is tried."""
 
 NEW_TASK = "nucleolus"
 OTHER_CELLS = "data.seed=100"
@@ -25,41 +24,60 @@ OTHER_CELLS = "data.seed=100"
 _KNOWN = [task for task in TASKS if task not in {NEW_TASK, "cell_membrane"}]
 _STREAM = f"[[{','.join(_KNOWN)}],[{NEW_TASK}]]"
 _BASE = ("scenario=base_tasks", "model=repmode", "strategy=naive", OTHER_CELLS)
+_NORMS = {
+    "shared normalization": (),
+    "own normalization": ("strategy.private_bn=true",),
+}
 
 
 def strengths_table() -> Table:
-    """Return a table whose rows are strategies at several strengths."""
-    tried = tuple(
-        _row(f"{name}_{number}", label, name, factor, settings)
-        for name, (label, settings) in STRENGTHS.items()
-        for number, factor in enumerate(FACTORS, start=1)
-    )
+    """Return a table whose rows are strategies at several strengths.
+
+    Each with batch normalization that all tasks share, and with one that a new task has
+    to itself.
+    """
     return Table(
         name="strengths",
         title="How strongly to hold on to old tasks",
-        about=f"Ten tasks are known; {display_name(NEW_TASK)} arrives. The cells are "
-        "not those of the other tables.",
-        rows=(_row("naive", "all fine-tuned", "naive", 1.0, {}), *tried),
+        about=f"Ten tasks are known; {display_name(NEW_TASK)} arrives, with the batch "
+        "normalization that all share or with its own. The cells are not those of the "
+        "other tables.",
+        rows=tuple(_rows()),
         reference="naive",
         layout="stream",
         picture="forgetting",
     )
 
 
+def _rows() -> Iterator[Row]:
+    for suffix, (group, settings) in zip(("", "_own"), _NORMS.items(), strict=True):
+        yield _row(f"naive{suffix}", "all fine-tuned", "naive", group, settings)
+        for name, (label, strengths, values) in STRENGTHS.items():
+            for number, value in enumerate(values, start=1):
+                told = ", ".join(f"{strength} {value:g}" for strength in strengths)
+                chosen = [f"strategy.{strength}={value:g}" for strength in strengths]
+                yield _row(
+                    f"{name}_{number}{suffix}",
+                    f"{label}, {told}",
+                    name,
+                    group,
+                    (*chosen, *settings),
+                )
+
+
 def _row(
-    name: str, label: str, strategy: str, factor: float, settings: dict[str, float]
+    name: str, label: str, strategy: str, group: str, settings: tuple[str, ...]
 ) -> Row:
-    chosen = {key: value * factor for key, value in settings.items()}
-    told = ", ".join(f"{key} {value:g}" for key, value in chosen.items())
     return Row(
         name=name,
-        label=f"{label}, {told}" if told else label,
+        label=label,
+        group=group,
         settings=(
             "scenario=incremental",
             f"scenario.experiences={_STREAM}",
             "model=repmode",
             f"strategy={strategy}",
-            *(f"strategy.{key}={value:g}" for key, value in chosen.items()),
+            *settings,
             OTHER_CELLS,
         ),
         base=None if strategy == "si" else _BASE,  # SI measures while it learns

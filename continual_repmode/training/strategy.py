@@ -83,6 +83,10 @@ class Naive(DenseStrategy):
         Made with ``task_names=benchmark.base_tasks``.
     expert : str or None
         The new expert of each block, where the network is a :class:`RepModeUNet`.
+    private_bn : bool
+        Give the new task batch-normalization layers of its own, in such a network. Else
+        its images move the running statistics that old tasks are predicted with, and
+        no penalty on weights can hold these.
     plugins, **loop
         Arguments of :class:`DenseStrategy`.
     """
@@ -92,10 +96,11 @@ class Naive(DenseStrategy):
         *,
         model: TaskNetwork,
         expert: str | None = "conv3",
+        private_bn: bool = False,
         plugins: Sequence[SupervisedPlugin] = (),
         **loop: Any,
     ) -> None:
-        repmode = {"expert": expert, "freeze": False}
+        repmode = {"expert": expert, "private_bn": private_bn, "freeze": False}
         options = repmode if isinstance(model, RepModeUNet) else {}
 
         def grow(net: TaskNetwork, name: str, experience: CLExperience) -> None:

@@ -111,7 +111,11 @@ def test_every_pair_runs_or_says_why_not(carry_out, model, strategy):
         ),
         (
             ["model=tsn", "strategy=replay", "strategy.expert=null"],
-            "only model=repmode has experts",
+            "strategy.expert=None: only model=repmode can add that to its blocks",
+        ),
+        (
+            ["model=tsn", "strategy=ewc", "strategy.private_bn=true"],
+            "strategy.private_bn=True: only model=repmode can add that to its blocks",
         ),
         (["base_model=x", "strategy=joint"], "this run has one experience"),
         (["base_model=x", "strategy=si"], "it must learn the first experience itself"),

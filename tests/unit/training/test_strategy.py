@@ -77,6 +77,22 @@ def test_naive_changes_old_tasks_and_says_so(make_strategy, benchmark):
     assert all(after[key] != before[key] for key in before)
 
 
+@pytest.mark.parametrize("private_bn", [False, True])
+def test_fine_tuning_moves_batch_statistics_unless_a_new_task_has_its_own(
+    make_strategy, benchmark, private_bn
+):
+    strategy = learn(make_strategy(Naive, private_bn=private_bn), benchmark, 1)
+    before = {
+        name: value.clone()
+        for name, value in strategy.net.state_dict().items()
+        if "running_" in name
+    }
+    strategy.train(benchmark.train_stream[1])
+    after = strategy.net.state_dict()
+    same = [torch.equal(after[name], value) for name, value in before.items()]
+    assert all(same) if private_bn else not any(same)
+
+
 def test_an_extension_moves_only_what_it_added(make_strategy, benchmark):
     strategy = learn(make_strategy(RepMode), benchmark, 1)
     old = {name: p.clone() for name, p in strategy.net.state_dict().items()}
