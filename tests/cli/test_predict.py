@@ -333,7 +333,9 @@ def save_large(path: Path, shape: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
-@pytest.mark.parametrize("format_", ["zarr", "tiff"])
+@pytest.mark.parametrize(
+    "format_", ["zarr", pytest.param("tiff", marks=pytest.mark.slow)]
+)
 def test_a_bound_holds_for_the_whole_process(folder, format_):
     """To z-score the volume at once would take 540 MB."""
     save_large(folder / "large.npy", (48, 900, 900))

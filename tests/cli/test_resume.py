@@ -89,7 +89,9 @@ def test_resume_takes_no_other_settings(command, tmp_path):
     assert "give it alone" in done.stderr
 
 
-@pytest.mark.parametrize("strategy", ["replay", "ewc"])
+@pytest.mark.parametrize(
+    "strategy", ["replay", pytest.param("ewc", marks=pytest.mark.slow)]
+)
 def test_a_strategy_with_a_memory_goes_on_to_the_same_results(
     tmp_path, run_tiny, spawn_tiny, command, strategy
 ):

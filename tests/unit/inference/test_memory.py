@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -65,9 +65,12 @@ def test_plans_stay_within_the_bound(
 
 @settings(deadline=None, max_examples=50)
 @given(st.tuples(st.integers(1, 64), st.integers(1, 1500), st.integers(1, 1500)))
+@example((1, 1, 97))  # as many windows as a batch
 def test_a_volume_that_fits_is_not_cut(shape: tuple[int, int, int]) -> None:
     grid = WindowGrid.over(shape, (16, 64, 64), 0.5)
-    needed = memory_needed(double, shape, window=(16, 64, 64), batch_size=3)
+    needed = memory_needed(
+        double, shape, window=(16, 64, 64), overlap=0.5, batch_size=3
+    )
 
     plan = plan_within(needed, double, grid, batch_size=3, device=CPU)
 
