@@ -10,13 +10,16 @@ from continual_repmode.experiments.table import Row, Table
 from continual_repmode.tasks import TASKS, display_name
 
 STRENGTHS = {
-    "lwf": ("LwF", ("strength",), (0.1, 1.0, 10.0)),
-    "der": ("DER", ("alpha", "beta"), (0.05, 0.5, 5.0)),
-    "ewc": ("EWC", ("strength",), (100.0, 1000.0, 10_000.0)),
-    "si": ("SI", ("strength",), (1.0, 10.0, 100.0)),
-    "mas": ("MAS", ("strength",), (1.0, 10.0, 100.0)),
+    "lwf": ("LwF", ("strength",), (0.01, 0.1, 1.0, 10.0)),
+    "der": ("DER", ("alpha", "beta"), (0.005, 0.05, 0.5, 5.0)),
+    "ewc": ("EWC", ("strength",), (100.0, 1000.0, 10_000.0, 100_000.0)),
+    "si": ("SI", ("strength",), (1.0, 10.0, 100.0, 1000.0)),
+    "mas": ("MAS", ("strength",), (1.0, 10.0, 100.0, 1000.0)),
 }
-"""Strategy -> its name, the settings that say how strongly it holds, what is tried."""
+"""Strategy -> its name, the settings that say how strongly it holds, what is tried.
+
+Three values around a first guess, and one beyond the better end of these.
+"""
 
 NEW_TASK = "nucleolus"
 OTHER_CELLS = "data.seed=100"
