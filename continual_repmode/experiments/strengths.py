@@ -21,6 +21,14 @@ STRENGTHS = {
 Three values around a first guess, and one beyond the better end of these.
 """
 
+WITHOUT_STRENGTH = {
+    "naive": "all fine-tuned",
+    "replay": "Replay",
+    "gem": "GEM",
+    "agem": "A-GEM",
+}
+"""Strategy -> its name; only the normalization is tried."""
+
 NEW_TASK = "nucleolus"
 OTHER_CELLS = "data.seed=100"
 
@@ -41,7 +49,7 @@ def strengths_table() -> Table:
     """
     return Table(
         name="strengths",
-        title="How strongly to hold on to old tasks",
+        title="How to hold on to old tasks: strength and normalization",
         about=f"Ten tasks are known; {display_name(NEW_TASK)} arrives, with the batch "
         "normalization that all share or with its own. The cells are not those of the "
         "other tables.",
@@ -54,7 +62,8 @@ def strengths_table() -> Table:
 
 def _rows() -> Iterator[Row]:
     for suffix, (group, settings) in zip(("", "_own"), _NORMS.items(), strict=True):
-        yield _row(f"naive{suffix}", "all fine-tuned", "naive", group, settings)
+        for name, label in WITHOUT_STRENGTH.items():
+            yield _row(f"{name}{suffix}", label, name, group, settings)
         for name, (label, strengths, values) in STRENGTHS.items():
             for number, value in enumerate(values, start=1):
                 told = ", ".join(f"{strength} {value:g}" for strength in strengths)
