@@ -70,7 +70,9 @@ def from_tiff(run_of) -> RunFolder:
     return run_of(".ome.tif")
 
 
-@pytest.mark.parametrize("suffix", [".czi", ".zarr"])
+@pytest.mark.parametrize(
+    "suffix", [pytest.param(".czi", marks=pytest.mark.slow), ".zarr"]
+)
 def test_every_format_gives_the_same_results(suffix: str, run_of, from_tiff):
     other = run_of(suffix)
 

@@ -89,9 +89,8 @@ def test_resume_takes_no_other_settings(command, tmp_path):
     assert "give it alone" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "strategy", ["replay", pytest.param("ewc", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["replay", "ewc"])
 def test_a_strategy_with_a_memory_goes_on_to_the_same_results(
     tmp_path, run_tiny, spawn_tiny, command, strategy
 ):
