@@ -1,6 +1,7 @@
 """The console command ``continual-repmode``, also ``python -m continual_repmode``."""
 
 import io
+import os
 import sys
 from importlib import import_module
 
@@ -13,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the verb that ``argv`` starts with; return the exit status.
 
     0: done. 1: a fault of the program. 2: a mistake that the message says how to mend.
-    130: interrupted.
+    130: interrupted. 141: nobody reads what is printed any more.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no Unicode
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -39,12 +40,18 @@ def call(verb: str, arguments: list[str]) -> int:
     module = import_module(f"continual_repmode.commands.{verb}")
     try:
         status: int = module.main(arguments)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # `continual-repmode info model.safetensors | head -1` stops reading early;
+        # what is still to be printed when Python ends goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return status
 
 

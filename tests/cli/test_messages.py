@@ -1,7 +1,10 @@
 """Help in under a second, and one clear line for every mistake."""
 
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +75,15 @@ def test_an_unknown_command_lists_the_known_ones(capsys):
     assert main(["trian"]) == 2
     error = capsys.readouterr().err
     assert "there is no command 'trian'; the commands are predict, extend" in error
+
+
+def test_it_ends_quietly_when_nobody_reads_any_more():
+    model = Path(__file__).parents[1] / "data" / "model_v2.safetensors"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "continual_repmode", "info", model],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (141, b"")
+    process.stderr.close()
