@@ -29,6 +29,9 @@ from continual_repmode.experiments.summary import (
 )
 from continual_repmode.tasks import display_name
 
+_LONGEST_BAR = 2.5
+"""In MSE of z-scores: 1 is as bad as predicting the mean, for each of two parts."""
+
 
 def draw(measured: Measured) -> Figure | None:
     """Return the figure of a table; None if nothing of it is measured yet."""
@@ -39,6 +42,8 @@ def draw(measured: Measured) -> Figure | None:
             return plot_overall(measured)
         case "forgetting":
             return plot_forgetting_against_error(measured)
+        case "losses":
+            return plot_losses(measured)
         case "parameters":
             return plot_quality_against_parameters(measured)
         case "images":
@@ -84,6 +89,24 @@ def plot_forgetting_against_error(measured: Measured) -> Figure:
     axes.set_ylabel("MSE of the new tasks", fontsize=SMALL + 0.5)
     set_title(axes, "Lower left is better")
     plain_frame(axes)
+    return figure
+
+
+def plot_losses(measured: Measured) -> Figure:
+    """Draw for every row what is not learned of new tasks plus what is lost of others.
+
+    One panel for each group of rows; longer bars than fit end in their number.
+    """
+    groups = list(dict.fromkeys(found.row.group for found in measured.rows))
+    in_groups = [[f for f in measured.rows if f.row.group == g] for g in groups]
+    figure = new_figure(9.5, 1.6 + 0.24 * max(map(len, in_groups)))
+    panels = figure.subplots(1, len(groups), squeeze=False, sharex=True)[0]
+    for axes, group, rows in zip(panels, groups, in_groups, strict=True):
+        _draw_losses(axes, rows, measured.tasks)
+        set_title(axes, group)
+        plain_frame(axes)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, **LEGEND)
     return figure
 
 
@@ -172,6 +195,33 @@ def _draw_matrix(
     axes.set_xlabel("new structure", fontsize=SMALL + 0.5)
     axes.set_ylabel("known structure", fontsize=SMALL + 0.5)
     set_title(axes, "Gain in R² over learning alone")
+
+
+def _draw_losses(axes: Axes, rows: Sequence[RowResults], tasks: Sequence[str]) -> None:
+    new = [found.mean_over("mse", tasks) for found in rows]
+    lost = [found.forgetting("mse") for found in rows]
+    errors = np.array([0.0 if value is None else value.mean for value in new])
+    losses = np.array([0.0 if value is None else value.mean for value in lost])
+    places = range(len(rows))
+    axes.barh(places, errors, color=BLUE, label="MSE of the new tasks")
+    axes.barh(
+        places, losses, left=errors, color=ORANGE, label="MSE that earlier tasks gained"
+    )
+    for place, total in enumerate(errors + losses):
+        if total:
+            beyond = total > _LONGEST_BAR
+            axes.text(
+                _LONGEST_BAR if beyond else total,
+                place,
+                f" {total:.2f} ",
+                ha="right" if beyond else "left",
+                va="center",
+                fontsize=SMALL,
+                color="white" if beyond else DARK,
+            )
+    axes.set_yticks(places, [found.row.label for found in rows], fontsize=SMALL)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, _LONGEST_BAR)
 
 
 def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:

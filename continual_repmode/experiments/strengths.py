@@ -56,7 +56,7 @@ def strengths_table() -> Table:
         rows=tuple(_rows()),
         reference="naive",
         layout="stream",
-        picture="forgetting",
+        picture="losses",
     )
 
 

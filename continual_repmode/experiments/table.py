@@ -7,7 +7,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.experiments.paper import PaperRow
 
 Layout = Literal["joint", "stream", "transfer"]
-Picture = Literal["bars", "forgetting", "parameters", "images", "transfer"]
+Picture = Literal["bars", "forgetting", "losses", "parameters", "images", "transfer"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

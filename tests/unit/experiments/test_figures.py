@@ -37,6 +37,7 @@ def test_joint_tables_draw_their_rows_beside_the_papers(
     ("picture", "names"),
     [
         ("forgetting", {"1", "2", "1  One", "2  Two"}),
+        ("losses", {"One", "Two", " 0.60 "}),
         ("parameters", {"1", "2", "1  One", "2  Two"}),
         ("images", {"One", "Two"}),
     ],
