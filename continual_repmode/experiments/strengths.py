@@ -18,7 +18,8 @@ STRENGTHS = {
 }
 """Strategy -> its name, the settings that say how strongly it holds, what is tried.
 
-Three values around a first guess, and one beyond the better end of these.
+Three values around a first guess, and one beyond the end that was better with the
+better of both normalizations.
 """
 
 WITHOUT_STRENGTH = {
