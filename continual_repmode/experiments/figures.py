@@ -19,8 +19,8 @@ from continual_repmode.analysis._figure import (
     plain_frame,
     set_title,
 )
+from continual_repmode.experiments.measured import Measured
 from continual_repmode.experiments.paper import LABEL
-from continual_repmode.experiments.rendering import Measured
 from continual_repmode.experiments.summary import (
     RowResults,
     Transfer,

@@ -3,7 +3,7 @@
 import pytest
 
 from continual_repmode.experiments.figures import draw
-from continual_repmode.experiments.rendering import Measured
+from continual_repmode.experiments.measured import Measured
 
 STREAM = [["dna"], ["nucleolus"]]
 IMAGES = {"dna": {"a": 0.3, "b": 0.4}, "nucleolus": {"c": 0.5}}

@@ -1,55 +1,23 @@
-"""Writes a table as Markdown and CSV, in the paper's layout."""
+"""Writes a table as Markdown, in the paper's layout."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from continual_repmode.experiments.measured import Measured
 from continual_repmode.experiments.paper import LABEL, METRICS
 from continual_repmode.experiments.summary import (
     Difference,
     RowResults,
     Value,
-    gain_percent,
     paired_difference,
     rank_correlation,
     transfers,
 )
-from continual_repmode.experiments.table import Table
 from continual_repmode.metrics.regression import METRICS as KNOWN_METRICS
 from continual_repmode.tasks import display_name
 
 NONE = "-"
 
 Cells = list[str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """A table with what was measured for it.
-
-    Attributes
-    ----------
-    table : Table
-    rows : tuple of RowResults
-        In the order of the table.
-    tasks : tuple of str
-        What its columns are about: all tasks, or those that arrive later.
-    """
-
-    table: Table
-    rows: tuple[RowResults, ...]
-    tasks: tuple[str, ...]
-
-    def reference_of(self, results: RowResults) -> RowResults:
-        """Return the results to compare with."""
-        name = self.table.reference_of(results.row).name
-        return next(found for found in self.rows if found.row.name == name)
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether it is about tasks that arrive later."""
-        return self.table.layout == "stream"
 
 
 def format_markdown(measured: Measured) -> str:
@@ -64,48 +32,10 @@ def format_markdown(measured: Measured) -> str:
         case "transfer":
             parts += _transfer_parts(measured)
     parts += ["## Differences", _difference_note(measured), _differences(measured)]
+    parts += ["## Costs", _costs(measured)]
     if missing := list(_missing(measured)):
         parts += ["## Missing", "\n".join(missing)]
     return "\n\n".join(parts) + "\n"
-
-
-def format_csv(measured: Measured) -> str:
-    """Return every number of the table, one per line."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    header = ("table", "group", "row", "label", "task", "quantity")
-    writer.writerow([*header, "mean", "spread", "num_seeds", LABEL])
-    for results in measured.rows:
-        row = results.row
-        for task, quantity, value, published in _quantities(measured, results):
-            names = (measured.table.name, row.group, row.name, row.label)
-            mean, spread = (value.mean, value.spread) if value else (None, None)
-            numbers = (mean, spread, len(results.records), published)
-            writer.writerow([*names, task, quantity, *numbers])
-    return text.getvalue()
-
-
-def _quantities(
-    measured: Measured, results: RowResults
-) -> Iterator[tuple[str, str, Value | None, float | None]]:
-    """Give task, quantity, what was measured and what the paper has."""
-    paper = results.row.paper
-    for metric in METRICS:
-        published = paper.per_task.get(metric, {}) if paper else {}
-        for task in measured.tasks:
-            yield task, metric, results.task(metric, task), published.get(task)
-        overall = paper.overall.get(metric) if paper else None
-        yield "all", metric, results.overall(metric), overall
-        gain = paper.gain_percent.get(metric) if paper else None
-        yield "all", f"{metric}_gain_percent", _gain(measured, results, metric), gain
-        yield "earlier", f"{metric}_forgetting", results.forgetting(metric), None
-    for name in ("step_s", "step_bytes", "volume_s"):
-        yield "", name, results.cost(name), None
-    for name, number in (
-        ("parameters", results.parameters()),
-        ("parameters_per_task", results.parameters_per_task()),
-    ):
-        yield "", name, None if number is None else Value(number, None), None
 
 
 def _origin(measured: Measured) -> str:
@@ -142,15 +72,15 @@ def _joint_overview(measured: Measured) -> str:
     header = [*_heading(measured), *labels]
     reference = measured.table.row(measured.table.reference).label
     header += [f"{label} gain over {reference} (%)" for label in labels]
-    header += [*_COST_HEADER, "seeds", *(f"{label}, {LABEL}" for label in labels)]
+    header += ["seeds", *(f"{label}, {LABEL}" for label in labels)]
     lines = []
     for found in measured.rows:
         paper = found.row.paper.overall if found.row.paper else {}
         lines.append(
             [*_names(measured, found)]
             + [_number(found.overall(metric)) for metric in METRICS]
-            + [_number(_gain(measured, found, metric), 2) for metric in METRICS]
-            + [*_cost_cells(found), str(len(found.records))]
+            + [_number(measured.gain_percent(found, metric), 2) for metric in METRICS]
+            + [str(len(found.records))]
             + [_published(paper.get(metric)) for metric in METRICS]
         )
     return _grid(header, lines)
@@ -180,31 +110,50 @@ def _per_task_of_paper(measured: Measured, metric: str) -> str:
 
 
 def _stream_parts(measured: Measured) -> list[str]:
-    columns = [(task, metric) for task in measured.tasks for metric in METRICS]
-    titles = [f"{display_name(t)} {KNOWN_METRICS[m].label}" for t, m in columns]
-    published = any(found.row.paper for found in measured.rows)
-    header = [*_heading(measured), *titles, "forgetting MSE", "forgetting R²"]
-    header += ["parameters per task", *_COST_HEADER, "seeds"]
-    header += [f"{title}, {LABEL}" for title in titles] if published else []
-    lines = []
-    for found in measured.rows:
-        paper = found.row.paper.per_task if found.row.paper else {}
-        line = [
-            *_names(measured, found),
-            *(_number(found.task(metric, task)) for task, metric in columns),
-            *(_number(found.forgetting(metric)) for metric in ("mse", "r2")),
-            _count(found.parameters_per_task()),
-            *_cost_cells(found),
-            str(len(found.records)),
-        ]
-        if published:
-            line += [_published(paper.get(m, {}).get(task)) for task, m in columns]
-        lines.append(line)
     note = (
         "Forgetting: mean over the tasks learned before the last one, their best "
-        "earlier score against the final one; positive is worse, 0 is exactly nothing."
+        "earlier score against the final one; positive is worse, 0 is exactly nothing. "
+        "“All tasks”: mean over the test images of all tasks at the end of the stream."
     )
-    return ["## New tasks, and what the earlier ones lost", note, _grid(header, lines)]
+    parts = ["## New tasks, and what the earlier ones lost", note]
+    parts.append(_stream_overview(measured))
+    if any(found.row.paper for found in measured.rows):
+        parts += [f"{LABEL[0].upper()}{LABEL[1:]}:", _stream_of_paper(measured)]
+    return parts
+
+
+def _stream_overview(measured: Measured) -> str:
+    columns = _stream_columns(measured)
+    header = [*_heading(measured), *columns, "forgetting MSE", "forgetting MAE"]
+    header += ["all tasks MSE", "seeds"]
+    lines = [
+        [*_names(measured, found)]
+        + [_number(found.task(metric, task)) for task, metric in columns.values()]
+        + [_number(found.forgetting(metric)) for metric in ("mse", "mae")]
+        + [_number(found.overall("mse")), str(len(found.records))]
+        for found in measured.rows
+    ]
+    return _grid(header, lines)
+
+
+def _stream_of_paper(measured: Measured) -> str:
+    columns = _stream_columns(measured)
+    lines = [
+        [*_names(measured, found)]
+        + [_published(paper.per_task[m].get(task)) for task, m in columns.values()]
+        for found in measured.rows
+        if (paper := found.row.paper)
+    ]
+    return _grid([*_heading(measured), *columns], lines)
+
+
+def _stream_columns(measured: Measured) -> dict[str, tuple[str, str]]:
+    """Return the title of each column with its task and metric."""
+    return {
+        f"{display_name(task)} {KNOWN_METRICS[metric].label}": (task, metric)
+        for task in measured.tasks
+        for metric in METRICS
+    }
 
 
 def _transfer_parts(measured: Measured) -> list[str]:
@@ -228,21 +177,21 @@ def _transfer_parts(measured: Measured) -> list[str]:
     return ["## Gain in R²", note, _grid(header, lines), relation]
 
 
-_COST_HEADER = ("parameters", "s per step", "MB per step", "s per volume")
-
-
-def _cost_cells(found: RowResults) -> Cells:
-    return [
-        _count(found.parameters()),
-        _number(found.cost("step_s"), 3),
-        _number(found.cost("step_bytes"), 0, scale=1e-6),
-        _number(found.cost("volume_s"), 3),
+def _costs(measured: Measured) -> str:
+    header = [*_heading(measured), "parameters", "parameters of the last task"]
+    header += ["s per step", "MB per step", "s per volume"]
+    lines = [
+        [
+            *_names(measured, found),
+            _count(found.parameters()),
+            _count(found.parameters_per_task()),
+            _number(found.cost("step_s"), 3),
+            _number(found.cost("step_bytes"), 0, scale=1e-6),
+            _number(found.cost("volume_s"), 3),
+        ]
+        for found in measured.rows
     ]
-
-
-def _gain(measured: Measured, found: RowResults, metric: str) -> Value | None:
-    better = 1 if KNOWN_METRICS[metric].higher_is_better else -1
-    return gain_percent(found, measured.reference_of(found), metric, better)
+    return _grid(header, lines)
 
 
 def _difference_note(measured: Measured) -> str:

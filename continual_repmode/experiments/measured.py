@@ -1,0 +1,40 @@
+"""A table with what was measured for it."""
+
+from dataclasses import dataclass
+
+from continual_repmode.experiments.summary import RowResults, Value, gain_percent
+from continual_repmode.experiments.table import Table
+from continual_repmode.metrics.regression import METRICS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A table with what was measured for it.
+
+    Attributes
+    ----------
+    table : Table
+    rows : tuple of RowResults
+        In the order of the table.
+    tasks : tuple of str
+        What its columns are about: all tasks, or those that arrive later.
+    """
+
+    table: Table
+    rows: tuple[RowResults, ...]
+    tasks: tuple[str, ...]
+
+    def reference_of(self, results: RowResults) -> RowResults:
+        """Return the results to compare with."""
+        name = self.table.reference_of(results.row).name
+        return next(found for found in self.rows if found.row.name == name)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is about tasks that arrive later."""
+        return self.table.layout == "stream"
+
+    def gain_percent(self, results: RowResults, metric: str) -> Value | None:
+        """Return the improvement over the row to compare with, in percent."""
+        better = 1 if METRICS[metric].higher_is_better else -1
+        return gain_percent(results, self.reference_of(results), metric, better)
