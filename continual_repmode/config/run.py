@@ -221,10 +221,14 @@ def load_run_config(text: str) -> RunConfig:
 
 def dump_run_config(config: RunConfig) -> str:
     """Return the settings as YAML; the chosen options are named in ``option``."""
-    content = OmegaConf.create(OmegaConf.structured(config))
-    plain = OmegaConf.to_container(content)
+    return OmegaConf.to_yaml(OmegaConf.create(plain_settings(config)))
+
+
+def plain_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the settings as plain values; the chosen options are in ``option``."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config))
     assert isinstance(plain, dict)
     for group in _OPTIONS:
         option = option_name(group, getattr(config, group))
         plain[group] = {"option": option, **plain[group]}
-    return OmegaConf.to_yaml(OmegaConf.create(plain))
+    return {str(name): value for name, value in plain.items()}

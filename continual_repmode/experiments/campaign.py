@@ -4,19 +4,19 @@ A run is known by the hash of its settings. Its record says that it is done, its
 how far it is, and ``error.txt`` in there why it failed.
 """
 
-import copy
 import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from continual_repmode.compose import compose_runs, launch_jobs, quoted
 from continual_repmode.config.run import RunConfig
 from continual_repmode.experiments.identity import (
+    default_settings,
     resolved_settings,
     run_key,
     same_settings,
@@ -137,32 +137,29 @@ def plan(
     """
     wanted = {settings for row in rows for settings in (row.settings, row.base or ())}
     settings_of = {settings: (*settings, *common) for settings in wanted if settings}
-    composed = dict(
-        zip(settings_of, compose_runs(list(settings_of.values())), strict=True)
-    )
+    configs = compose_runs(list(settings_of.values()))
+    resolved = dict(zip(settings_of, map(resolved_settings, configs), strict=True))
+    defaults = dict(zip(settings_of, map(default_settings, configs), strict=True))
 
     def planned(
-        row: Row, settings: tuple[str, ...], seed: int, base: PlannedRun | None
+        label: str, settings: tuple[str, ...], seed: int, base: PlannedRun | None
     ) -> PlannedRun:
-        config = copy.deepcopy(composed[settings])
-        config.seed = seed
+        values = {**resolved[settings], "seed": seed}
         return PlannedRun(
-            label=row.label,
+            label=label,
             seed=seed,
-            key=run_key(config, base.key if base else None),
-            settings=resolved_settings(config),
+            key=run_key(values, defaults[settings], base.key if base else None),
+            settings=values,
             overrides=(*settings_of[settings], f"seed={seed}"),
             base=base,
         )
 
-    def runs(row: Row) -> Iterator[PlannedRun]:
-        for seed in seeds:
-            base = planned(row, row.base, seed, None) if row.base else None
-            if base is not None:
-                base = replace(base, label=f"base of {row.label}")
-            yield planned(row, row.settings, seed, base)
+    def run(row: Row, seed: int) -> PlannedRun:
+        before = f"base of {row.label}"
+        base = planned(before, row.base, seed, None) if row.base else None
+        return planned(row.label, row.settings, seed, base)
 
-    return {row.name: list(runs(row)) for row in rows}
+    return {row.name: [run(row, seed) for seed in seeds] for row in rows}
 
 
 def run_missing(

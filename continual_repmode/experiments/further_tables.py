@@ -56,7 +56,9 @@ def extensions_table() -> Table:
         about="Ten tasks are known and stay as they are; nucleolus, then cell membrane "
         "arrive.",
         rows=tuple(
-            stream_row(name, label, "repmode", "repmode", *settings)
+            stream_row(
+                name, label, model="repmode", strategy="repmode", settings=settings
+            )
             for name, (label, settings) in EXTENSIONS.items()
         ),
         reference="conv3",
@@ -74,13 +76,18 @@ def label_efficiency_table() -> Table:
     )
     rows = tuple(
         replace(
-            stream_row(f"{name}_{count}", label, model, strategy, setting),
+            stream_row(
+                f"{name}_{count}",
+                label,
+                model=model,
+                strategy=strategy,
+                settings=[f"data.num_new={count}"],
+            ),
             group=f"{count} labelled image" + "s" * (count > 1),
             reference=f"extension_{count}",
             num_images=count,
         )
         for count in LABEL_COUNTS
-        for setting in (f"data.num_new={count}",)
         for name, label, model, strategy in ways
     )
     return Table(

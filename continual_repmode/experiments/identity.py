@@ -7,10 +7,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from continual_repmode.config.data import ManifestConfig
-from continual_repmode.config.run import RunConfig, dump_run_config
+from continual_repmode.config.run import RunConfig, plain_settings
 from continual_repmode.errors import UserError
 
 WITHOUT_EFFECT = frozenset(
@@ -47,15 +45,21 @@ def resolved_settings(config: RunConfig) -> dict[str, Any]:
     UserError
         If the manifest cannot be read.
     """
-    plain = yaml.safe_load(dump_run_config(config))
-    settings = _flat(plain)
+    settings = _flat(plain_settings(config))
     settings["scenario.experiences"] = config.stream().stream
     if isinstance(config.data, ManifestConfig):
         settings["data.manifest_sha256"] = _manifest_hash(Path(config.data.manifest))
     return {k: v for k, v in settings.items() if k not in WITHOUT_EFFECT}
 
 
-def run_key(config: RunConfig, base: str | None) -> str:
+def default_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the defaults of the chosen options, as ``group.name`` -> value."""
+    return _flat(_defaults(config))
+
+
+def run_key(
+    settings: Mapping[str, Any], defaults: Mapping[str, Any], base: str | None
+) -> str:
     """Return the hash of a run, the same on every machine.
 
     Settings at their default are left out, so that a new option, which by default
@@ -64,14 +68,14 @@ def run_key(config: RunConfig, base: str | None) -> str:
 
     Parameters
     ----------
-    config : RunConfig
+    settings, defaults : mapping
+        As returned by :func:`resolved_settings` and :func:`default_settings`.
     base : str or None
         Hash of the run whose network this one starts from.
     """
-    defaults = _flat(_defaults(config))
     content: dict[str, Any] = {
         name: value
-        for name, value in resolved_settings(config).items()
+        for name, value in settings.items()
         if name not in defaults or defaults[name] != value
     }
     content["base"] = base

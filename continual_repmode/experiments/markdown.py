@@ -179,12 +179,13 @@ def _transfer_parts(measured: Measured) -> list[str]:
 
 def _costs(measured: Measured) -> str:
     header = [*_heading(measured), "parameters", "parameters of the last task"]
-    header += ["s per step", "MB per step", "s per volume"]
+    header += ["steps", "s per step", "MB per step", "s per volume"]
     lines = [
         [
             *_names(measured, found),
             _count(found.parameters()),
             _count(found.parameters_per_task()),
+            _count(found.steps()),
             _number(found.cost("step_s"), 3),
             _number(found.cost("step_bytes"), 0, scale=1e-6),
             _number(found.cost("volume_s"), 3),

@@ -89,6 +89,11 @@ class RowResults:
             return int(per_task[record.tasks[-1]])
         return None
 
+    def steps(self) -> int | None:
+        """Return the training steps, without those of a run it starts from."""
+        value = self._value("steps")
+        return None if value is None else round(value.mean)
+
     def _value(self, *path: str) -> Value | None:
         return Value.of(_at(record, path) for record in self.records.values())
 

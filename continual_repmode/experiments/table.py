@@ -1,5 +1,6 @@
 """What a table of results consists of."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,7 +95,13 @@ class Table:
 
 
 def stream_row(
-    name: str, label: str, model: str, strategy: str, *more: str, group: str = ""
+    name: str,
+    label: str,
+    *,
+    model: str,
+    strategy: str,
+    settings: Iterable[str] = (),
+    group: str = "",
 ) -> Row:
     """Return a run of the incremental stream that starts from trained base tasks."""
     return Row(
@@ -104,7 +111,7 @@ def stream_row(
             "scenario=incremental",
             f"model={model}",
             f"strategy={strategy}",
-            *more,
+            *settings,
         ),
         base=("scenario=base_tasks", f"model={model}", "strategy=naive"),
         group=group,

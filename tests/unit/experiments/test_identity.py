@@ -4,6 +4,7 @@ import pytest
 
 from continual_repmode.compose import compose_runs
 from continual_repmode.experiments.identity import (
+    default_settings,
     resolved_settings,
     run_key,
     same_settings,
@@ -14,7 +15,7 @@ START = ("train=mini", "scenario=incremental", "seed=3")
 
 def key_of(*overrides, base=None):
     (config,) = compose_runs([(*START, *overrides)])
-    return run_key(config, base)
+    return run_key(resolved_settings(config), default_settings(config), base)
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,7 @@ def test_costs_are_parameters_time_and_memory(joint):
     _, ours, absent = grid_after(format_markdown(joint), "Costs")
     assert ours["parameters"] == "1,234,567"
     assert ours["parameters of the last task"] == "4,321"
+    assert ours["steps"] == "10"
     assert ours["s per step"] == "0.250 ± 0.000"
     assert ours["MB per step"].startswith("50")
     assert absent["parameters"] == absent["s per step"] == "-"
