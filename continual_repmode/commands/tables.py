@@ -66,6 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         plan,
         run_missing,
     )
+    from continual_repmode.experiments.grids import aligned, overview
     from continual_repmode.experiments.report import gather, write_table
 
     table, places = chosen.table, Places(chosen.results, Path("runs", "tables"))
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     finally:  # also if interrupted: what is done is shown
         measured = gather(table, planned, places)
         files = write_table(measured, chosen.results)
+        print(aligned(overview(measured)))
         print("written: " + ", ".join(map(str, files)))
     return 3 if any(found.missing for found in measured.rows) else 0
 
