@@ -107,6 +107,7 @@ def _strategies() -> tuple[Row, ...]:
     tried = [
         on_repmode(name, label, strategy=name, settings=strengths.chosen_settings(name))
         for name, label in strengths.names().items()
+        if name != "repmode"
     ]
     alone = {"si"}  # measures while it learns, so it learns the base tasks itself
     return (

@@ -23,6 +23,7 @@ Three values around a first guess; where the best of them was at an end, one bey
 """
 
 WITHOUT_STRENGTH = {
+    "repmode": "RepMode, experts frozen",
     "naive": "all fine-tuned",
     "replay": "Replay",
     "gem": "GEM",
@@ -31,6 +32,7 @@ WITHOUT_STRENGTH = {
 """Strategy -> its name; only the normalization is tried."""
 
 CHOSEN = {
+    "repmode": "repmode_own",
     "naive": "naive",
     "replay": "replay_own",
     "gem": "gem_own",
