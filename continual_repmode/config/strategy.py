@@ -148,7 +148,7 @@ class MASConfig(NaiveConfig):
     """Hold weights that the predictions of old tasks are sensitive to."""
 
     #: Weight of the penalty.
-    strength: float = 10.0
+    strength: float = 100.0
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -19,7 +19,15 @@ EXTENSIONS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
             ("strategy.expert=null", "strategy.private_bn=true"),
         ),
         "conv3_rank1": ("3x3x3 expert of rank 1", ("strategy.expert=conv3_rank1",)),
+        "conv3_rank1_private_bn": (
+            "3x3x3 expert of rank 1, own normalization",
+            ("strategy.expert=conv3_rank1", "strategy.private_bn=true"),
+        ),
         "conv3_rank4": ("3x3x3 expert of rank 4", ("strategy.expert=conv3_rank4",)),
+        "conv3_rank4_private_bn": (
+            "3x3x3 expert of rank 4, own normalization",
+            ("strategy.expert=conv3_rank4", "strategy.private_bn=true"),
+        ),
         "conv1": ("1x1x1 expert", ("strategy.expert=conv1",)),
         "conv1_private_bn": (
             "1x1x1 expert, own normalization",
