@@ -8,6 +8,8 @@ from continual_repmode.experiments.paper import LABEL, METRICS
 from continual_repmode.experiments.summary import rank_correlation, transfers
 from continual_repmode.metrics.regression import METRICS as KNOWN_METRICS
 
+_LABEL = f"{LABEL[0].upper()}{LABEL[1:]}"
+
 
 def format_markdown(measured: Measured) -> str:
     """Return the whole table as Markdown."""
@@ -43,7 +45,7 @@ def _origin(measured: Measured) -> str:
     return (
         f"{len(records)} runs, seeds {', '.join(map(str, seeds))}; {days}; "
         f"torch {', '.join(torch)}; {'; '.join(machines)}. Mean ± standard deviation "
-        f"over seeds. Columns “{LABEL}” are there for orientation only."
+        f"over seeds. What is under “{_LABEL}” is there for orientation only."
     )
 
 
@@ -102,7 +104,7 @@ def _missing(measured: Measured) -> Iterator[str]:
 
 def _of_paper(grid: grids.Grid) -> list[str]:
     _, *lines = grid
-    return [f"{LABEL[0].upper()}{LABEL[1:]}:", _grid(grid)] if lines else []
+    return [f"{_LABEL}:", _grid(grid)] if lines else []
 
 
 def _grid(grid: grids.Grid) -> str:
