@@ -32,6 +32,9 @@ from continual_repmode.tasks import display_name
 _LONGEST_BAR = 2.5
 """In MSE of z-scores: 1 is as bad as predicting the mean, for each of two parts."""
 
+_LINEAR_UP_TO = 0.1
+"""MSE beyond which forgetting is drawn on a logarithmic scale."""
+
 
 def draw(measured: Measured) -> Figure | None:
     """Return the figure of a table; None if nothing of it is measured yet."""
@@ -41,7 +44,7 @@ def draw(measured: Measured) -> Figure | None:
         case "bars":
             return plot_overall(measured)
         case "forgetting":
-            return plot_forgetting_against_error(measured)
+            return plot_new_and_lost(measured)
         case "losses":
             return plot_losses(measured)
         case "parameters":
@@ -55,40 +58,33 @@ def draw(measured: Measured) -> Figure | None:
 def plot_overall(measured: Measured) -> Figure:
     """Draw the MSE over all test images of every row, and the paper's beside it."""
     rows = measured.rows
-    figure = new_figure(9.5, 1.3 + 0.3 * len(rows))
-    ours, papers = figure.subplots(1, 2, sharey=True)
+    figure, (ours, papers) = _panels_of_rows(rows, ("measured here", LABEL))
     for y, found in enumerate(rows):
         if (value := found.overall("mse")) is not None:
             _mark(ours, value, y, BLUE)
         if found.row.paper and "mse" in found.row.paper.overall:
             _mark(papers, Value(found.row.paper.overall["mse"], None), y, GREY)
-    ours.set_yticks(range(len(rows)), [found.row.label for found in rows])
-    ours.set_ylim(len(rows) - 0.5, -0.5)
-    set_title(ours, "measured here")
-    set_title(papers, LABEL)
     for axes in (ours, papers):
         axes.set_xlabel("MSE, mean over all test images", fontsize=SMALL + 0.5)
-        axes.grid(axis="x", color="#e5e5e5")
-        plain_frame(axes)
     return figure
 
 
-def plot_forgetting_against_error(measured: Measured) -> Figure:
+def plot_new_and_lost(measured: Measured) -> Figure:
     """Draw for every row how good the new tasks are and what the earlier ones lost."""
-    figure = new_figure(9.5, 4.8)
-    axes = figure.subplots()
-    points = [
-        (x, y, found.row.label)
-        for found in measured.rows
-        if (y := found.mean_over("mse", measured.tasks)) is not None
-        and (x := found.forgetting("mse")) is not None
-    ]
-    _scatter(axes, points)
-    axes.axvline(0, color=GREY, lw=0.8, zorder=0)
-    axes.set_xlabel("forgetting: MSE that earlier tasks gained", fontsize=SMALL + 0.5)
-    axes.set_ylabel("MSE of the new tasks", fontsize=SMALL + 0.5)
-    set_title(axes, "Lower left is better")
-    plain_frame(axes)
+    rows = measured.rows
+    titles = ("what is not learned", "what is lost")
+    figure, (new, lost) = _panels_of_rows(rows, titles)
+    for y, found in enumerate(rows):
+        if (value := found.mean_over("mse", measured.tasks)) is not None:
+            _mark(new, value, y, BLUE)
+        if (value := found.forgetting("mse")) is not None:
+            _mark(lost, value, y, ORANGE)
+    lost.set_xscale("symlog", linthresh=_LINEAR_UP_TO)
+    lost.set_xlim(left=min(-_LINEAR_UP_TO, lost.get_xlim()[0]))
+    lost.xaxis.set_major_formatter("{x:g}")
+    lost.axvline(0, color=GREY, lw=0.8, zorder=0)
+    new.set_xlabel("MSE of the new tasks", fontsize=SMALL + 0.5)
+    lost.set_xlabel("forgetting: MSE that earlier tasks gained", fontsize=SMALL + 0.5)
     return figure
 
 
@@ -167,6 +163,21 @@ def plot_transfer(measured: Measured) -> Figure | None:
     set_title(relation, "Gain and gates")
     plain_frame(relation)
     return figure
+
+
+def _panels_of_rows(
+    rows: Sequence[RowResults], titles: tuple[str, str]
+) -> tuple[Figure, tuple[Axes, Axes]]:
+    """Return two panels side by side with a place for every row."""
+    figure = new_figure(9.5, 1.3 + 0.3 * len(rows))
+    left, right = figure.subplots(1, 2, sharey=True)
+    left.set_yticks(range(len(rows)), [found.row.label for found in rows])
+    left.set_ylim(len(rows) - 0.5, -0.5)
+    for axes, title in zip((left, right), titles, strict=True):
+        set_title(axes, title)
+        axes.grid(axis="x", color="#e5e5e5")
+        plain_frame(axes)
+    return figure, (left, right)
 
 
 def _draw_matrix(

@@ -36,7 +36,7 @@ def test_joint_tables_draw_their_rows_beside_the_papers(
 @pytest.mark.parametrize(
     ("picture", "names"),
     [
-        ("forgetting", {"1", "2", "1  One", "2  Two"}),
+        ("forgetting", {"One", "Two", "0", "0.1"}),
         ("losses", {"One", "Two", " 0.60 "}),
         ("parameters", {"1", "2", "1  One", "2  Two"}),
         ("images", {"One", "Two"}),
