@@ -36,13 +36,9 @@ def _quantities(
             yield task, metric, results.task(metric, task), published.get(task)
         overall = paper.overall.get(metric) if paper else None
         yield "all", metric, results.overall(metric), overall
-        gain = paper.gain_percent.get(metric) if paper else None
-        yield (
-            "all",
-            f"{metric}_gain_percent",
-            measured.gain_percent(results, metric),
-            gain,
-        )
+        gain = measured.gain_percent(results, metric)
+        published_gain = paper.gain_percent.get(metric) if paper else None
+        yield "all", f"{metric}_gain_percent", gain, published_gain
         yield "earlier", f"{metric}_forgetting", results.forgetting(metric), None
     for name in ("step_s", "step_bytes", "volume_s"):
         yield "", name, results.cost(name), None
