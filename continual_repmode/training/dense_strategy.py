@@ -195,8 +195,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         """Give the optimizer the trainable parameters, and only them, without state.
 
         New parameters join the first group; frozen ones leave, so that weight decay
-        and momentum cannot move them. Each experience starts with empty moments, so
-        that a run resumed between two experiences goes on as the undisturbed one.
+        and momentum cannot move them. Each experience starts with empty moments, and
+        parameters stand in the order of the network: a run resumed from a file, which
+        knows parameters by their place, goes on as the undisturbed one.
 
         Raises
         ------
@@ -214,6 +215,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             group["params"] = [p for p in group["params"] if p in wanted]
         grouped = {p for group in groups for p in group["params"]}
         groups[0]["params"] += [p for p in trainable if p not in grouped]
+        place = {parameter: i for i, parameter in enumerate(trainable)}
+        for group in groups:
+            group["params"].sort(key=place.__getitem__)
         self.optimizer.state.clear()
 
     def _train_exp(self, experience: CLExperience, *_: Any, **kwargs: Any) -> None:

@@ -12,7 +12,8 @@ class GEMPlugin(AvalancheGEMPlugin):  # type: ignore[misc] # Avalanche is untype
 
     Lopez-Paz and Ranzato, NeurIPS 2017. Where the gradient of a step would raise the
     loss over the patches in memory of an earlier experience, it is projected to the
-    nearest one that raises none. There is one constraint per experience, so tasks that
+    nearest one that raises none; a margin above 0 turns it further, in favor of the
+    old experiences. There is one constraint per experience, so tasks that
     were learned jointly share one. Here the projection also moves weights that only the
     memory uses, such as the heads of old tasks; Avalanche leaves these out, and then
     the step can raise the loss after all.

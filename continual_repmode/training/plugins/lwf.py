@@ -22,6 +22,10 @@ class LwFPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
     a step costs about twice as much however many tasks are old. Avalanche's plugin
     takes a softmax over the channels, of which there is one here.
 
+    The network is asked in training mode, so the new signals also move the running
+    statistics of the old tasks' batch normalization, even where the new task has
+    normalization of its own.
+
     The old network is the network at the start of the experience, so nothing has to be
     stored for a resumed run.
 

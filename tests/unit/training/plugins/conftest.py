@@ -21,11 +21,12 @@ def benchmark(tiny_collection):
 
 @pytest.fixture
 def fine_tuning(benchmark):
-    def make(*plugins, optimizer=torch.optim.Adam, lr=0.01, **loop):
+    def multihead(tasks):
+        return MultiHeadUNet(tasks, part="output", width=2, depth=1, kernel_size=3)
+
+    def make(*plugins, network=multihead, optimizer=torch.optim.Adam, lr=0.01, **loop):
         torch.manual_seed(0)
-        net = MultiHeadUNet(
-            benchmark.base_tasks, part="output", width=2, depth=1, kernel_size=3
-        )
+        net = network(benchmark.base_tasks)
         loop = {"train_mb_size": 4, "train_epochs": 2, "window": (8, 16, 16), **loop}
         chosen = optimizer(net.parameters(), lr=lr)
         return Naive(model=net, optimizer=chosen, plugins=plugins, **loop)

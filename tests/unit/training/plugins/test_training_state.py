@@ -1,10 +1,15 @@
 """A run that was interrupted ends with the network of the undisturbed one."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.models import ModelCard, load_model
+from continual_repmode.models import ModelCard, RepModeUNet, load_model
+from continual_repmode.models.methods.multinet import MultiNet
+from continual_repmode.models.methods.pipofan import PipoFan
+from continual_repmode.models.methods.tgnet import TGNet
 from continual_repmode.results import RunFolder
 from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.loop import run_stream
@@ -33,6 +38,13 @@ METHODS = {
     "replay": lambda: ReplayPlugin(patches=8, patches_per_step=4),
     "si": lambda: SIPlugin(strength=10.0),
 }
+NETWORKS = {
+    "multinet": partial(MultiNet, width=2, depth=1),
+    "pipofan": partial(PipoFan, width=2, depth=1),
+    "repmode": partial(RepModeUNet, width=2, depth=1),
+    "tgnet": partial(TGNet, width=2, depth=1),
+}
+"""Their tasks have parts of their own in the midst of the network."""
 
 
 class Stop(Exception):
@@ -60,13 +72,14 @@ class Kill(SupervisedPlugin):
 def go(fine_tuning, benchmark, tmp_path):
     """Begin a run, or go on with it, as the command does."""
 
-    def go(method, name, kill=None):
+    def go(method, name, kill=None, **network):
         folder = RunFolder(tmp_path / name)
         state = TrainingStatePlugin(folder.state)
         plugins = [SeedingPlugin(0), OneCyclePlugin(), state]
-        plugins += [METHODS[method](), *([kill] if kill else [])]
+        plugins += [METHODS[method]()] if method else []
+        plugins += [kill] if kill else []
         options = {"train_epochs": 3, "validate_every": 2}
-        strategy = fine_tuning(*plugins, **options)
+        strategy = fine_tuning(*plugins, **network, **options)
         done = folder.records()
         if done:
             net = load_model(folder.checkpoint(len(done) - 1))
@@ -102,6 +115,17 @@ def test_interrupted_within_and_between_experiences_it_ends_the_same_to_the_bit(
     curves = [[r.curve for r in f.records()] for f in (undisturbed, interrupted)]
     assert curves[0] == curves[1]
     assert not interrupted.state.exists()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_that_grew_twice_goes_on_to_the_bit(go, network):
+    network = NETWORKS[network]
+    undisturbed = go(None, "undisturbed", network=network)
+    with pytest.raises(Stop):
+        go(None, "interrupted", Kill(2, 1), network=network)
+    interrupted = go(None, "interrupted", network=network)
+    expected = undisturbed.checkpoint(2).read_bytes()
+    assert interrupted.checkpoint(2).read_bytes() == expected
 
 
 def test_only_the_last_memory_is_kept(go, tmp_path):
