@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         if chosen.costs_again:
             measure_again(wanted, places, measure_costs_again)
     finally:  # also if interrupted: what is done is shown
-        measured = gather(table, planned, places)
+        measured = gather(table, planned, chosen.common, places)
         files = write_table(measured, chosen.results)
         print(aligned(overview(measured)))
         print("written: " + ", ".join(map(str, files)))

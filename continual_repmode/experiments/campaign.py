@@ -5,6 +5,7 @@ how far it is, and ``error.txt`` in there why it failed.
 """
 
 import shlex
+import shutil
 import sys
 import time
 import traceback
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from continual_repmode.compose import compose_runs, launch_jobs, quoted
-from continual_repmode.config.run import RunConfig
+from continual_repmode.config.run import RunConfig, load_run_config
 from continual_repmode.experiments.identity import (
     default_settings,
     resolved_settings,
@@ -53,6 +56,11 @@ class PlannedRun:
     overrides: tuple[str, ...]
     base: "PlannedRun | None" = None
 
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return f"{self.label}, seed {self.seed}"
+
 
 Work = Callable[[PlannedRun, RunConfig, RunFolder], RunRecord]
 """Carries out a run, or goes on with it, in its folder; returns its record."""
@@ -85,9 +93,29 @@ class Places:
         """Return the path of what a failed run tells."""
         return self.runs / run.key / "error.txt"
 
+    def lock(self, run: PlannedRun) -> FileLock:
+        """Return what the process that carries a run out holds."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.runs / f"{run.key}.lock", timeout=0)
+
     def base_model(self, run: PlannedRun) -> Path:
         """Return the network after the first experience of a run."""
         return self.folder(run).checkpoint(0).resolve()
+
+    def is_of(self, run: PlannedRun) -> bool:
+        """Tell whether a run's folder was made with its settings.
+
+        It was not if a default, or a volume behind a manifest, has changed since.
+        """
+        config = self.folder(run).config
+        if not config.is_file():
+            return False
+        made = load_run_config(config.read_text(encoding="utf-8"))
+        return same_settings(resolved_settings(made), run.settings)
+
+    def has_base_model(self, run: PlannedRun) -> bool:
+        """Tell whether the network after a run's first experience is there."""
+        return self.base_model(run).is_file() and self.is_of(run)
 
     def find(self, run: PlannedRun) -> RunRecord | None:
         """Return a run's record if it is done.
@@ -187,7 +215,7 @@ def run_missing(
     for run in missing.values():
         if run.base is None:
             first.setdefault(run.key, run)
-        elif not places.base_model(run.base).is_file():
+        elif not places.has_base_model(run.base):
             first.setdefault(run.base.key, run.base)
     then = {key: run for key, run in missing.items() if run.base is not None}
     job = _Job(runs={**first, **then}, places=places, work=work, began=time.time())
@@ -216,18 +244,21 @@ def measure_again(
         record, folder = places.find(run), places.folder(run)
         if record is None:
             continue
-        if folder.config.is_file():
-            say(f"costs of {run.label}, seed {run.seed}")
+        if not folder.config.is_file():
+            say(f"{run.name}: its folder {folder.path} is gone")
+            continue
+        say(f"costs of {run.name}")
+        try:
             measure(record, folder).save(places.record(run))
-        else:
-            say(f"{run.label}, seed {run.seed}: its folder {folder.path} is gone")
+        except Exception as error:  # the other runs go on
+            say(f"{run.name}: costs not measured: {one_line(error)}")
 
 
 def _has_base(run: PlannedRun, places: Places) -> bool:
     """Tell whether what a run starts from is there."""
-    there = run.base is not None and places.base_model(run.base).is_file()
+    there = run.base is not None and places.has_base_model(run.base)
     if not there:
-        say(f"{run.label}, seed {run.seed}: left out, {places.reason(run)}")
+        say(f"{run.name}: left out, {places.reason(run)}")
     return there
 
 
@@ -259,18 +290,29 @@ class _Job:
 
     def __call__(self, config: RunConfig, path: Path) -> None:
         run = self.runs[path.name]
-        name = f"{run.label}, seed {run.seed}"
-        say(f"{self._progress(run)}: {name}")
+        say(f"{self._progress(run)}: {run.name}")
         try:
-            record = self.work(run, config, RunFolder(path))
+            with self.places.lock(run):
+                self._carry_out(run, config)
+        except Timeout:
+            say(f"{run.name}: left out, another process is at it")
+
+    def _carry_out(self, run: PlannedRun, config: RunConfig) -> None:
+        folder = self.places.folder(run)
+        if self._is_over(run):
+            return  # another process has done it meanwhile
+        if folder.path.is_dir() and not self.places.is_of(run):
+            shutil.rmtree(folder.path)
+        try:
+            record = self.work(run, config, folder)
         except Exception as error:  # the other runs go on
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = one_line(error)
             text = (
                 f"{reason}\n\ncontinual-repmode run {shlex.join(run.overrides)}\n\n"
                 f"{traceback.format_exc()}"
             )
             write_text_atomically(self.places.error(run), text)
-            say(f"{name}: failed: {reason}; see {self.places.error(run)}")
+            say(f"{run.name}: failed: {reason}; see {self.places.error(run)}")
             return
         record.save(self.places.record(run))
 
@@ -289,6 +331,11 @@ class _Job:
         record = self.places.record(run)
         ended = record.is_file() and record.stat().st_mtime >= self.began
         return ended or self.places.error(run).is_file()
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def say(line: str) -> None:

@@ -34,11 +34,18 @@ def _quantities(
         published = paper.per_task.get(metric, {}) if paper else {}
         for task in measured.tasks:
             yield task, metric, results.task(metric, task), published.get(task)
-        overall = paper.overall.get(metric) if paper else None
-        yield "all", metric, results.overall(metric), overall
-        gain = measured.gain_percent(results, metric)
-        published_gain = paper.gain_percent.get(metric) if paper else None
-        yield "all", f"{metric}_gain_percent", gain, published_gain
+        if measured.is_stream:
+            for task in measured.tasks:
+                learned = results.when_learned(metric, task)
+                yield task, f"{metric}_when_learned", learned, None
+            first = results.first_forgetting(metric)
+            yield "first", f"{metric}_forgetting", first, None
+        if measured.table.layout != "transfer":  # its rows are of different tasks
+            overall = paper.overall.get(metric) if paper else None
+            yield "all", metric, results.overall(metric), overall
+            gain = measured.gain_percent(results, metric)
+            published_gain = paper.gain_percent.get(metric) if paper else None
+            yield "all", f"{metric}_gain_percent", gain, published_gain
         yield "earlier", f"{metric}_forgetting", results.forgetting(metric), None
     for name in ("step_s", "step_bytes", "volume_s"):
         yield "", name, results.cost(name), None

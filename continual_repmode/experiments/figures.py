@@ -70,12 +70,12 @@ def plot_overall(measured: Measured) -> Figure:
 
 
 def plot_new_and_lost(measured: Measured) -> Figure:
-    """Draw for every row how good the new tasks are and what the earlier ones lost."""
+    """Draw for every row how well new tasks are learned and what earlier ones lost."""
     rows = measured.rows
-    titles = ("what is not learned", "what is lost")
+    titles = ("when learned", "what is lost")
     figure, (new, lost) = _panels_of_rows(rows, titles)
     for y, found in enumerate(rows):
-        if (value := found.mean_over("mse", measured.tasks)) is not None:
+        if (value := found.mean_when_learned("mse", measured.tasks)) is not None:
             _mark(new, value, y, BLUE)
         if (value := found.forgetting("mse")) is not None:
             _mark(lost, value, y, ORANGE)
@@ -83,7 +83,7 @@ def plot_new_and_lost(measured: Measured) -> Figure:
     lost.set_xlim(left=min(-_LINEAR_UP_TO, lost.get_xlim()[0]))
     lost.xaxis.set_major_formatter("{x:g}")
     lost.axvline(0, color=GREY, lw=0.8, zorder=0)
-    new.set_xlabel("MSE of the new tasks", fontsize=SMALL + 0.5)
+    new.set_xlabel("MSE of the new tasks, right after each", fontsize=SMALL + 0.5)
     lost.set_xlabel("forgetting: MSE that earlier tasks gained", fontsize=SMALL + 0.5)
     return figure
 

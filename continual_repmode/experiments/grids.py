@@ -130,6 +130,20 @@ def _stream_of_paper(measured: Measured) -> Grid:
     return [[*_heading(measured), *columns], *lines]
 
 
+def when_learned(measured: Measured) -> Grid:
+    """Return the MSE of each new task right after it was learned, and what is lost."""
+    header = [*_heading(measured)]
+    header += [f"{display_name(task)} MSE when learned" for task in measured.tasks]
+    header += ["forgetting MSE of the first tasks"]
+    lines = [
+        [*_names(measured, found)]
+        + [_number(found.when_learned("mse", task)) for task in measured.tasks]
+        + [_number(found.first_forgetting("mse"))]
+        for found in measured.rows
+    ]
+    return [header, *lines]
+
+
 def costs(measured: Measured) -> Grid:
     """Return parameters, steps, time and memory."""
     header = [*_heading(measured), "parameters", "parameters of the last task"]

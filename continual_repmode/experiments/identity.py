@@ -2,13 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from continual_repmode.config.data import ManifestConfig
 from continual_repmode.config.run import RunConfig, plain_settings
+from continual_repmode.data.manifest_files import csv_files
+from continual_repmode.data.manifest_rows import ManifestRow, read_rows
 from continual_repmode.errors import UserError
 
 WITHOUT_EFFECT = frozenset(
@@ -34,11 +37,19 @@ The content of a manifest and the resolved stream take the place of the settings
 name them, and the base run that of its file.
 """
 
+OF_VOLUMES = "data.volumes_sha256"
+"""Not in the hash either, so that tables can be written where the volumes are not."""
+
 KEY_LENGTH = 16
+
+_SAMPLED_BYTES = 65536
+"""At the beginning, in the middle and at the end of a file."""
 
 
 def resolved_settings(config: RunConfig) -> dict[str, Any]:
     """Return every setting that decides the results, as ``group.name`` -> value.
+
+    A manifest counts by its text, and by its volumes where they are at hand.
 
     Raises
     ------
@@ -48,7 +59,8 @@ def resolved_settings(config: RunConfig) -> dict[str, Any]:
     settings = _flat(plain_settings(config))
     settings["scenario.experiences"] = config.stream().stream
     if isinstance(config.data, ManifestConfig):
-        settings["data.manifest_sha256"] = _manifest_hash(Path(config.data.manifest))
+        root = None if config.data.root is None else Path(config.data.root)
+        settings |= _manifest_settings(Path(config.data.manifest), root)
     return {k: v for k, v in settings.items() if k not in WITHOUT_EFFECT}
 
 
@@ -76,7 +88,7 @@ def run_key(
     content: dict[str, Any] = {
         name: value
         for name, value in settings.items()
-        if name not in defaults or defaults[name] != value
+        if name != OF_VOLUMES and (name not in defaults or defaults[name] != value)
     }
     content["base"] = base
     text = json.dumps(content, sort_keys=True)
@@ -112,15 +124,51 @@ def _defaults(settings: Any) -> dict[str, Any]:
     return found
 
 
-def _manifest_hash(path: Path) -> str:
-    """Return the hash of a manifest's rows, wherever it lies."""
-    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
+@cache
+def _manifest_settings(path: Path, root: Path | None) -> dict[str, str]:
+    """Return the hash of a manifest's text and, if they are there, of its volumes."""
+    text = hashlib.sha256()
+    for file in csv_files(path):
         try:
-            digest.update(file.read_bytes())
+            text.update(file.read_bytes())
         except OSError as error:
             raise UserError(
                 f"data.manifest={path}: {file}: {error.strerror}"
             ) from error
+    found = {"data.manifest_sha256": text.hexdigest()}
+    try:
+        return found | {OF_VOLUMES: _volumes_hash(read_rows(path, root))}
+    except (UserError, OSError):  # what is wrong with them, a run tells in full
+        return found
+
+
+def _volumes_hash(rows: Iterable[ManifestRow]) -> str:
+    """Return a hash of samples of all volumes, in the order of the rows."""
+    digest = hashlib.sha256()
+    paths = (path for row in rows for path in (row.signal_path, row.target_path))
+    for path in dict.fromkeys(paths):
+        for name, size in _files(path):
+            digest.update(f"{name} {size}\n".encode())
+        if path.is_file():
+            digest.update(_sample(path))
     return digest.hexdigest()
+
+
+def _files(path: Path) -> list[tuple[str, int]]:
+    """Return name within a volume and bytes of each of its files."""
+    if path.is_file():
+        return [("", path.stat().st_size)]
+    files = (file for file in path.rglob("*") if file.is_file())
+    return sorted(
+        (str(f.relative_to(path).as_posix()), f.stat().st_size) for f in files
+    )
+
+
+def _sample(path: Path) -> bytes:
+    last = max(0, path.stat().st_size - _SAMPLED_BYTES)
+    parts = []
+    with path.open("rb") as file:
+        for start in (0, last // 2, last):
+            file.seek(start)
+            parts.append(file.read(_SAMPLED_BYTES))
+    return b"".join(parts)

@@ -43,7 +43,8 @@ def _origin(measured: Measured) -> str:
     dates = sorted(record.finished[:10] for record in records)
     days = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     return (
-        f"{len(records)} runs, seeds {', '.join(map(str, seeds))}; {days}; "
+        f"{len(records)} runs, seeds {', '.join(map(str, seeds))}; "
+        f"`{' '.join(measured.settings)}`; {days}; "
         f"torch {', '.join(torch)}; {'; '.join(machines)}. Mean ± standard deviation "
         f"over seeds. What is under “{_LABEL}” is there for orientation only."
     )
@@ -69,7 +70,13 @@ def _stream_parts(measured: Measured) -> list[str]:
     )
     heading = "## New tasks, and what the earlier ones lost"
     shown = [heading, note, _grid(grids.overview(measured))]
-    return shown + _of_paper(grids.overview_of_paper(measured))
+    shown += _of_paper(grids.overview_of_paper(measured))
+    note = (
+        "A new task that was learned well may be lost while the next one is learned; "
+        "the first tasks are those that were known before."
+    )
+    shown += ["## Right after learning", note, _grid(grids.when_learned(measured))]
+    return shown
 
 
 def _transfer_parts(measured: Measured) -> list[str]:
@@ -87,12 +94,14 @@ def _transfer_parts(measured: Measured) -> list[str]:
 
 
 def _difference_note(measured: Measured) -> str:
-    what = "the new tasks" if measured.is_stream else "all tasks"
+    what = {"joint": "all tasks", "stream": "the new tasks at the end"}
     return (
-        f"MSE of every test image of {what} against the same image and seed of the "
+        f"MSE of every test image of {what.get(measured.table.layout, 'the new task')} "
+        "against the same image and seed of the "
         "reference row, ± standard error over the images. “Larger than its spread”: "
         "all seeds agree in sign, and the mean exceeds twice that error and, with "
-        "several seeds, their standard deviation."
+        "several seeds, their standard deviation. This is about these structures; the "
+        "images of one go together, so it tells little of others."
     )
 
 

@@ -18,11 +18,14 @@ class Measured:
         In the order of the table.
     tasks : tuple of str
         What its columns are about: all tasks, or those that arrive later.
+    settings : tuple of str
+        Those of all rows, beside their own.
     """
 
     table: Table
     rows: tuple[RowResults, ...]
     tasks: tuple[str, ...]
+    settings: tuple[str, ...]
 
     def reference_of(self, results: RowResults) -> RowResults:
         """Return the results to compare with."""

@@ -15,7 +15,10 @@ from continual_repmode.runtime import write_text_atomically
 
 
 def gather(
-    table: Table, planned: Mapping[str, Sequence[PlannedRun]], places: Places
+    table: Table,
+    planned: Mapping[str, Sequence[PlannedRun]],
+    common: Sequence[str],
+    places: Places,
 ) -> Measured:
     """Read what is there of a table.
 
@@ -24,6 +27,8 @@ def gather(
     table : Table
     planned : mapping of str to sequence of PlannedRun
         Name of each row -> its runs.
+    common : sequence of str
+        Settings of all runs.
     places : Places
 
     Raises
@@ -35,6 +40,7 @@ def gather(
         table=table,
         rows=tuple(_results(row, planned[row.name], places) for row in table.rows),
         tasks=_tasks(table, planned),
+        settings=tuple(common),
     )
 
 

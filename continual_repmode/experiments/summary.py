@@ -65,12 +65,30 @@ class RowResults:
         """Return how much the earlier tasks lost on average; positive is worse."""
         return self._value("metrics", metric, "mean_forgetting")
 
+    def first_forgetting(self, metric: str) -> Value | None:
+        """Return how much the tasks of the first experience lost on average."""
+        return Value.of(
+            _mean(record.metrics[metric]["forgetting"].get(t) for t in first)
+            for record in self.records.values()
+            for first in record.experiences[:1]
+        )
+
+    def when_learned(self, metric: str, task: str) -> Value | None:
+        """Return the value of a task right after the experience that brought it."""
+        return Value.of(_learned(r, metric, task) for r in self.records.values())
+
     def mean_over(self, metric: str, tasks: Sequence[str]) -> Value | None:
         """Return the final value averaged over some tasks, each counting once."""
         return Value.of(
-            statistics.fmean(values)
+            _mean(record.metrics[metric]["per_task"].get(task) for task in tasks)
             for record in self.records.values()
-            if (values := _known(record, metric, tasks))
+        )
+
+    def mean_when_learned(self, metric: str, tasks: Sequence[str]) -> Value | None:
+        """Return the values right after learning, averaged over some tasks."""
+        return Value.of(
+            _mean(_learned(record, metric, task) for task in tasks)
+            for record in self.records.values()
         )
 
     def cost(self, name: str) -> Value | None:
@@ -282,6 +300,17 @@ def _at(record: RunRecord, path: Sequence[str]) -> float | None:
     return float(found)
 
 
-def _known(record: RunRecord, metric: str, tasks: Iterable[str]) -> list[float]:
-    per_task = record.metrics[metric]["per_task"]
-    return [per_task[task] for task in tasks if per_task.get(task) is not None]
+def _learned(record: RunRecord, metric: str, task: str) -> float | None:
+    """Return a value of a task right after the experience that brought it."""
+    matrix = record.metrics[metric]["result_matrix"]
+    for row, tasks in zip(matrix, record.experiences, strict=True):
+        if task in tasks:
+            value: float | None = row[record.tasks.index(task)]
+            return value
+    return None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the known values, None if there are none."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

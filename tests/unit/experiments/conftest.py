@@ -16,12 +16,22 @@ def record_of(
     *,
     experiences=JOINT,
     key="k",
+    learned=None,
     forgetting=None,
     costs=None,
     gate_distances=None,
 ):
     """A record whose images are ``{task: {image: mse}}``; MAE = MSE, R2 = 1 - MSE."""
     tasks = [task for names in experiences for task in names]
+    learned = learned or {}  # task -> MSE right after learning, where it is another
+
+    def _after(number, value_of):
+        """The row of the result matrix after an experience but the last."""
+        known = {task for names in experiences[: number + 1] for task in names}
+        return [
+            value_of(learned.get(task, 1.0)) if task in known else None
+            for task in tasks
+        ]
 
     def metric(value_of):
         values = {
@@ -35,8 +45,11 @@ def record_of(
                 "over_images": sum(everything) / len(everything),
                 "over_tasks": sum(means.values()) / len(means),
             },
-            "result_matrix": [list(means.values())],
-            "forgetting": {},
+            "result_matrix": [
+                *[_after(number, value_of) for number in range(len(experiences) - 1)],
+                list(means.values()),
+            ],
+            "forgetting": {} if forgetting is None else {tasks[0]: forgetting},
             "mean_forgetting": forgetting,
         }
 

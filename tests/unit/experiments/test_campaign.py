@@ -1,8 +1,11 @@
 """Runs are found, done in order, tried again, and gone on with; with a made-up run."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from continual_repmode.config.run import dump_run_config
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.campaign import (
     Places,
@@ -52,8 +55,9 @@ def work(make_record):
             self.done.append((run.label, config))
             if run.label in self.failing:
                 raise UserError("no such thing")
-            folder.checkpoint(0).parent.mkdir(parents=True)
+            folder.checkpoint(0).parent.mkdir(parents=True, exist_ok=True)
             torch.save({}, folder.checkpoint(0))
+            folder.config.write_text(dump_run_config(config))
             record = make_record(IMAGES, experiences=[list(IMAGES)], key=run.key)
             object.__setattr__(record, "settings", run.settings)
             return record
@@ -156,6 +160,46 @@ def test_a_record_of_other_settings_is_not_taken(places, work):
     assert places.find(run) is None
 
 
+def test_a_folder_of_other_settings_is_not_gone_on_with(places, work):
+    planned = carry_out([later("a")], places, work)
+    (run,) = planned["a"]
+    places.record(run).unlink()
+    for kept in (run, run.base):  # as if a default had changed since
+        config = places.folder(kept).config
+        config.write_text(config.read_text().replace("width: 2", "width: 3"))
+        (places.folder(kept).path / "old results").touch()
+    carry_out([later("a")], places, work)
+    assert work.labels == ["base of a", "a"] * 2
+    for made in (run, run.base):
+        assert not (places.folder(made).path / "old results").exists()
+
+
+def test_two_processes_do_not_carry_out_the_same_run(places, work, capsys):
+    rows = [joint("a"), joint("b", "strategy=naive")]
+    (run,) = plan(rows, COMMON, (0,))["a"]
+    with places.lock(run):  # another process
+        planned = carry_out(rows, places, work)
+    assert work.labels == ["b"]
+    assert "a, seed 0: left out, another process is at it" in capsys.readouterr().err
+    assert places.reason(planned["a"][0]) == "not run yet"
+    carry_out(rows, places, work)
+    assert work.labels == ["b", "a"]
+
+
+def test_a_run_that_another_process_has_done_meanwhile_is_not_repeated(places, work):
+    rows = [joint("a"), joint("b", "strategy=naive")]
+    (b,) = plan(rows, COMMON, (0,))["b"]
+
+    def meanwhile(run, config, folder):
+        record = work(run, config, folder)
+        replace(record, key=b.key, settings=b.settings).save(places.record(b))
+        return record
+
+    carry_out(rows, places, meanwhile)
+    assert work.labels == ["a"]
+    assert places.find(b) is not None
+
+
 def test_a_damaged_record_is_told(places, work):
     planned = carry_out([joint("a")], places, work)
     places.record(planned["a"][0]).write_text("{}")
@@ -179,7 +223,7 @@ def test_costs_are_measured_again_where_the_folder_of_a_finished_run_is(
 ):
     planned = carry_out([joint("a"), joint("b", "strategy=naive")], places, work)
     (a,), (b,) = planned["a"], planned["b"]
-    places.folder(a).config.write_text("settings")
+    places.folder(b).config.unlink()
     new = Costs(step_s=0.5, step_bytes=7, volume_s=0.25)
     missing = plan([joint("c", "seed=1")], COMMON, (1,))["c"]
 
@@ -192,6 +236,22 @@ def test_costs_are_measured_again_where_the_folder_of_a_finished_run_is(
     told = capsys.readouterr().err
     assert "costs of a, seed 0" in told
     assert f"b, seed 0: its folder {places.folder(b).path} is gone" in told
+
+
+def test_costs_that_cannot_be_measured_do_not_stop_the_others(places, work, capsys):
+    planned = carry_out([joint("a"), joint("b", "strategy=naive")], places, work)
+    (a,), (b,) = planned["a"], planned["b"]
+    new = Costs(step_s=0.5, step_bytes=7, volume_s=0.25)
+
+    def measure(record, folder):
+        if record.key == a.key:
+            raise UserError("its base is gone")
+        return record.with_costs(new, "cpu")
+
+    measure_again([a, b], places, measure)
+    assert places.find(b).costs["step_s"] == 0.5
+    told = capsys.readouterr().err
+    assert "a, seed 0: costs not measured: UserError: its base is gone" in told
 
 
 def test_a_mistyped_setting_is_one_line(places, work):
@@ -220,7 +280,7 @@ def test_a_table_is_written_from_what_is_there(places, work):
     )
     planned = plan(table.rows, COMMON, (0, 1))
     run_missing(planned["a"], places, (), work)
-    measured = gather(table, planned, places)
+    measured = gather(table, planned, COMMON, places)
     assert measured.tasks == ("nucleolus", "cell_membrane")
     assert [len(found.records) for found in measured.rows] == [2, 0]
     assert dict(measured.rows[1].missing) == {0: "not run yet", 1: "not run yet"}

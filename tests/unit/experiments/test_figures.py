@@ -25,7 +25,9 @@ def test_joint_tables_draw_their_rows_beside_the_papers(
         make_row("one", {0: make_record(IMAGES), 1: make_record(IMAGES)}),
         make_row("two", {}, missing={0: "not run yet"}, paper=paper_row),
     )
-    measured = Measured(table=make_table(rows), rows=rows, tasks=("dna",))
+    measured = Measured(
+        table=make_table(rows), rows=rows, tasks=("dna",), settings=("train=mini",)
+    )
     figure = draw(measured)
     assert {"One", "Two"} <= set(texts(figure))
     ours, papers = figure.axes
@@ -51,13 +53,22 @@ def test_stream_tables_name_their_points(
         make_row("two", {0: record}, num_images=2),
     )
     table = make_table(rows, layout="stream", picture=picture)
-    figure = draw(Measured(table=table, rows=rows, tasks=("nucleolus",)))
+    figure = draw(
+        Measured(table=table, rows=rows, tasks=("nucleolus",), settings=("train=mini",))
+    )
     assert names <= set(texts(figure))
 
 
 def test_nothing_measured_is_no_figure(make_row, make_table):
     rows = (make_row("one", {}, missing={0: "not run yet"}),)
-    assert draw(Measured(table=make_table(rows), rows=rows, tasks=())) is None
+    assert (
+        draw(
+            Measured(
+                table=make_table(rows), rows=rows, tasks=(), settings=("train=mini",)
+            )
+        )
+        is None
+    )
 
 
 def test_transfer_tables_draw_a_matrix_and_its_relation_to_gates(
@@ -77,6 +88,15 @@ def test_transfer_tables_draw_a_matrix_and_its_relation_to_gates(
         ),
     )
     table = make_table(rows, layout="transfer", picture="transfer")
-    measured = Measured(table=table, rows=rows, tasks=("dna", "nucleolus"))
+    measured = Measured(
+        table=table, rows=rows, tasks=("dna", "nucleolus"), settings=("train=mini",)
+    )
     assert {"+0.30", "DNA", "nucleolus"} <= set(texts(draw(measured)))
-    assert draw(Measured(table=table, rows=rows[:1], tasks=("dna",))) is None
+    assert (
+        draw(
+            Measured(
+                table=table, rows=rows[:1], tasks=("dna",), settings=("train=mini",)
+            )
+        )
+        is None
+    )

@@ -88,13 +88,50 @@ def test_the_stream_counts_and_not_how_it_is_written():
     assert key_of("scenario=leave_one_out", spelled, "scenario.new_task=null") == moved
 
 
-def test_a_manifest_counts_by_its_content(tmp_path):
-    def of(name, text):
-        path = tmp_path / name
-        path.write_text(text)
-        return key_of("data=manifest", f"data.manifest={path}")
+def manifest_settings(folder, *overrides):
+    manifest = f"data.manifest={folder / 'volumes.csv'}"
+    (config,) = compose_runs([(*START, "data=manifest", manifest, *overrides)])
+    return resolved_settings(config)
 
-    assert of("a.csv", "rows") == of("b.csv", "rows") != of("c.csv", "other rows")
+
+@pytest.fixture
+def volumes(tmp_path):
+    """Write a manifest of a file and a folder with some bytes each."""
+
+    def write(name, voxels=b"voxels", task="dna"):
+        folder = tmp_path / name
+        (folder / "b.zarr").mkdir(parents=True)
+        (folder / "a.tif").write_bytes(voxels)
+        (folder / "b.zarr" / "0").write_bytes(2 * voxels)
+        header = "task,path_signal,path_target"
+        (folder / "volumes.csv").write_text(f"{header}\n{task},a.tif,b.zarr\n")
+        return folder
+
+    return write
+
+
+def test_a_manifest_counts_by_its_text_wherever_it_is(volumes):
+    def key(folder):
+        return key_of("data=manifest", f"data.manifest={folder / 'volumes.csv'}")
+
+    assert key(volumes("a")) == key(volumes("b")) != key(volumes("c", task="nucleolus"))
+
+
+def test_other_volumes_behind_the_same_text_are_told_apart(volumes):
+    raw, same = manifest_settings(volumes("raw")), manifest_settings(volumes("same"))
+    assert same_settings(raw, same)
+    longer = manifest_settings(volumes("longer", b"more voxels"))
+    other = manifest_settings(volumes("other", b"VOXELS"))
+    assert not same_settings(raw, longer)
+    assert not same_settings(raw, other)
+    moved = manifest_settings(volumes("moved"), f"data.root={volumes('x', b'VOXELS')}")
+    assert same_settings(moved, other)
+
+
+def test_without_the_volumes_the_text_is_enough(volumes):
+    raw, gone = volumes("raw"), volumes("gone")
+    (gone / "a.tif").unlink()
+    assert same_settings(manifest_settings(raw), manifest_settings(gone))
 
 
 def test_records_made_before_a_default_changed_are_not_taken():

@@ -14,6 +14,7 @@ from continual_repmode.experiments.tables import TABLES
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "results"
+SETTINGS = ["train=mini"]
 PUBLISHED = sorted(path.stem for path in RESULTS.glob("*.md"))
 
 
@@ -28,15 +29,17 @@ def seeds_of(table):
 def planned():
     """The runs of every published table."""
     return {
-        name: plan(TABLES[name].rows, ["train=mini"], seeds_of(name))
-        for name in PUBLISHED
+        name: plan(TABLES[name].rows, SETTINGS, seeds_of(name)) for name in PUBLISHED
     }
 
 
 @pytest.fixture(scope="module")
 def measured(planned):
     places = Places(RESULTS, ROOT / "no" / "runs")
-    return {name: gather(TABLES[name], runs, places) for name, runs in planned.items()}
+    return {
+        name: gather(TABLES[name], runs, SETTINGS, places)
+        for name, runs in planned.items()
+    }
 
 
 def test_the_tables_of_the_paper_are_published():

@@ -45,7 +45,12 @@ def joint(make_record, make_row, make_table, paper_row):
         ),
         make_row("absent", {}, missing=dict.fromkeys((0, 1, 2), "not run yet")),
     )
-    return Measured(table=make_table(rows), rows=rows, tasks=("dna", "nucleolus"))
+    return Measured(
+        table=make_table(rows),
+        rows=rows,
+        tasks=("dna", "nucleolus"),
+        settings=("train=mini",),
+    )
 
 
 def test_the_overview_has_means_spreads_gains_and_the_paper(joint):
@@ -98,7 +103,9 @@ def test_missing_runs_are_listed_with_the_reason(joint):
 
 def test_without_any_record_the_table_says_so(make_row, make_table):
     rows = (make_row("a", {}, missing={0: "not run yet"}),)
-    measured = Measured(table=make_table(rows), rows=rows, tasks=("dna",))
+    measured = Measured(
+        table=make_table(rows), rows=rows, tasks=("dna",), settings=("train=mini",)
+    )
     assert "No run is done yet." in format_markdown(measured)
 
 
@@ -111,9 +118,12 @@ def test_a_stream_shows_new_tasks_and_forgetting(make_record, make_row, make_tab
         make_row("naive", {0: record(0.4, 0.25)}, group="others"),
     )
     table = make_table(rows, layout="stream", picture="forgetting")
-    text = format_markdown(Measured(table=table, rows=rows, tasks=("nucleolus",)))
+    text = format_markdown(
+        Measured(table=table, rows=rows, tasks=("nucleolus",), settings=("train=mini",))
+    )
     frozen, naive = grid_after(text, "New tasks, and what the earlier ones lost")
     assert frozen["forgetting MSE"] == "0"
+    assert text.count("`train=mini`") == 1
     assert naive["forgetting MSE"] == "0.2500"
     assert frozen["nucleolus MSE"] == "0.3100"
     assert naive["forgetting MAE"] == "0.2500"
@@ -122,6 +132,32 @@ def test_a_stream_shows_new_tasks_and_forgetting(make_record, make_row, make_tab
     (published,) = grid_after(text, OF_PAPER)
     assert published["row"] == "Frozen"
     assert published["nucleolus MSE"] == "0.2052"
+
+
+def test_a_task_that_was_learned_and_lost_again_shows_both(
+    make_record, make_row, make_table
+):
+    record = make_record(
+        errors(0.5) | {"cell_membrane": {"d": 0.7}},
+        experiences=[["dna"], ["nucleolus"], ["cell_membrane"]],
+        learned={"dna": 0.25, "nucleolus": 0.125},
+        forgetting=0.3,
+    )
+    rows = (make_row("naive", {0: record}),)
+    table = make_table(rows, layout="stream", picture="forgetting")
+    measured = Measured(
+        table=table, rows=rows, tasks=("nucleolus", "cell_membrane"), settings=()
+    )
+    (naive,) = grid_after(format_markdown(measured), "Right after learning")
+    assert naive["nucleolus MSE when learned"] == "0.1250"
+    assert naive["cell membrane MSE when learned"] == "0.7000"
+    assert naive["forgetting MSE of the first tasks"] == "0.3000"
+    (naive,) = grid_after(format_markdown(measured), "the earlier ones lost")
+    assert naive["nucleolus MSE"] == "0.5100"
+    numbers = csv.DictReader(io.StringIO(format_csv(measured)))
+    found = {(row["task"], row["quantity"]): row["mean"] for row in numbers}
+    assert float(found["nucleolus", "r2_when_learned"]) == pytest.approx(0.875)
+    assert float(found["first", "mse_forgetting"]) == pytest.approx(0.3)
 
 
 def test_on_the_terminal_columns_are_aligned(joint):
@@ -160,7 +196,11 @@ def test_transfer_is_a_matrix_of_known_and_new_structures(
     )
     rows = (make_row("scratch", {0: alone}), make_row("extended", {0: both}))
     table = make_table(rows, layout="transfer", picture="transfer")
-    text = format_markdown(Measured(table=table, rows=rows, tasks=("dna", "nucleolus")))
+    text = format_markdown(
+        Measured(
+            table=table, rows=rows, tasks=("dna", "nucleolus"), settings=("train=mini",)
+        )
+    )
     assert "| known \\ new | DNA | nucleolus |" in text
     assert "| DNA | - | 0.200 |" in text
     assert "Not enough is measured to relate gains to gates." in text
