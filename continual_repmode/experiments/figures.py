@@ -107,18 +107,21 @@ def plot_losses(measured: Measured) -> Figure:
 
 
 def plot_quality_against_parameters(measured: Measured) -> Figure:
-    """Draw for every row the R2 of the new tasks against the parameters of one."""
+    """Draw for every row the R2 of the new tasks against the parameters of the last."""
     figure = new_figure(9.5, 4.8)
     axes = figure.subplots()
     points = [
-        (Value(float(count), None), y, found.row.label)
+        (Value(added, None), y, found.row.label)
         for found in measured.rows
         if (y := found.mean_over("r2", measured.tasks)) is not None
-        and (count := found.parameters_per_task())
+        and (added := found.added_percent())
     ]
     _scatter(axes, points)
     axes.set_xscale("log")
-    axes.set_xlabel("parameters of one new task", fontsize=SMALL + 0.5)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(
+        "parameters of one new task (% of the network before)", fontsize=SMALL + 0.5
+    )
     axes.set_ylabel("R² of the new tasks", fontsize=SMALL + 0.5)
     set_title(axes, "Upper left is better")
     plain_frame(axes)
@@ -270,6 +273,7 @@ def _mark(axes: Axes, value: Value, y: float, colour: str) -> None:
 def _scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
     """Draw numbered points with their spreads; the names stand beside the axes."""
     colours = _colours(len(points))
+    from_below = sorted(range(len(points)), key=lambda i: points[i][1].mean)
     for number, ((x, y, label), colour) in enumerate(
         zip(points, colours, strict=True), start=1
     ):
@@ -284,10 +288,12 @@ def _scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
             capsize=2,
             label=f"{number}  {label}",
         )
+        left = from_below.index(number - 1) % 2  # neighbours are read apart
         axes.annotate(
             str(number),
             (x.mean, y.mean),
-            xytext=(4, 3),
+            xytext=(-4 if left else 4, 3),
+            ha="right" if left else "left",
             textcoords="offset points",
             fontsize=SMALL,
         )

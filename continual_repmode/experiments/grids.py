@@ -147,12 +147,14 @@ def when_learned(measured: Measured) -> Grid:
 def costs(measured: Measured) -> Grid:
     """Return parameters, steps, time and memory."""
     header = [*_heading(measured), "parameters", "parameters of the last task"]
+    header += ["% of the network before"] if measured.is_stream else []
     header += ["steps", "s per step", "MB per step", "s per volume"]
     lines = [
         [
             *_names(measured, found),
             _count(found.parameters()),
             _count(found.parameters_per_task()),
+            *([_percent(found.added_percent())] if measured.is_stream else []),
             _count(found.steps()),
             _number(found.cost("step_s"), 3),
             _number(found.cost("step_bytes"), 0, scale=1e-6),
@@ -232,6 +234,10 @@ def _number(value: Value | None, digits: int = 4, *, scale: float = 1.0) -> str:
 
 def _count(number: int | None) -> str:
     return NONE if number is None else f"{number:,}"
+
+
+def _percent(number: float | None) -> str:
+    return NONE if number is None else f"{number:.2f}"
 
 
 def _published(value: float | None, digits: int = 4) -> str:

@@ -107,6 +107,17 @@ class RowResults:
             return int(per_task[record.tasks[-1]])
         return None
 
+    def added_percent(self) -> float | None:
+        """Return the same in percent of the network before any task was added."""
+        for record in self.records.values():
+            per_task = record.parameters["per_task"]
+            later = [task for tasks in record.experiences[1:] for task in tasks]
+            if not later:
+                return None
+            before = record.parameters["total"] - sum(per_task[t] for t in later)
+            return 100 * float(per_task[later[-1]]) / before
+        return None
+
     def steps(self) -> int | None:
         """Return the training steps, without those of a run it starts from."""
         value = self._value("steps")

@@ -1,6 +1,7 @@
 """The repository publishes in ``results/`` and RESULTS.md what its records say."""
 
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -14,56 +15,55 @@ from continual_repmode.experiments.tables import TABLES
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "results"
-SETTINGS = ["train=mini"]
-PUBLISHED = sorted(path.stem for path in RESULTS.glob("*.md"))
+PUBLISHED = sorted(path.relative_to(RESULTS) for path in RESULTS.rglob("*.md"))
 
 
-def seeds_of(table):
-    """The seeds that a published table names in its second paragraph."""
-    text = (RESULTS / f"{table}.md").read_text(encoding="utf-8")
-    found = re.search(r"runs, seeds ([\d, ]+);", text)
-    return [int(seed) for seed in found[1].split(",")]
+def made_with(table):
+    """The seeds and the settings that a published table names."""
+    text = (RESULTS / table).read_text(encoding="utf-8")
+    seeds, settings = re.search(r"runs, seeds ([\d, ]+); `(.+?)`;", text).groups()
+    return settings.split(), [int(seed) for seed in seeds.split(",")]
 
 
 @pytest.fixture(scope="module")
 def planned():
     """The runs of every published table."""
     return {
-        name: plan(TABLES[name].rows, SETTINGS, seeds_of(name)) for name in PUBLISHED
+        table: plan(TABLES[table.stem].rows, *made_with(table)) for table in PUBLISHED
     }
 
 
 @pytest.fixture(scope="module")
 def measured(planned):
-    places = Places(RESULTS, ROOT / "no" / "runs")
-    return {
-        name: gather(TABLES[name], runs, SETTINGS, places)
-        for name, runs in planned.items()
-    }
+    def found(table, runs):
+        places = Places(RESULTS / table.parent, ROOT / "no" / "runs")
+        return gather(TABLES[table.stem], runs, made_with(table)[0], places)
+
+    return {table: found(table, runs) for table, runs in planned.items()}
 
 
 def test_the_tables_of_the_paper_are_published():
-    assert {"table1", "table2", "table3", "strategies"} <= set(PUBLISHED)
+    assert {"table1", "table2", "table3", "strategies"} <= {p.stem for p in PUBLISHED}
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_a_table_is_what_its_records_say(name, measured):
+@pytest.mark.parametrize("table", PUBLISHED, ids=str)
+def test_a_table_is_what_its_records_say(table, measured):
     def published(suffix):
-        return (RESULTS / f"{name}{suffix}").read_text(encoding="utf-8")
+        return (RESULTS / table).with_suffix(suffix).read_text(encoding="utf-8")
 
-    assert format_markdown(measured[name]) == published(".md")
-    assert format_csv(measured[name]) == published(".csv")
+    assert format_markdown(measured[table]) == published(".md")
+    assert format_csv(measured[table]) == published(".csv")
 
 
 def test_every_record_belongs_to_a_published_table(planned):
-    wanted = {
-        key
-        for runs_of in planned.values()
-        for runs in runs_of.values()
-        for run in runs
-        for key in (run.key, run.base.key if run.base else run.key)
-    }
-    assert {path.stem for path in (RESULTS / "runs").glob("*.json")} <= wanted
+    wanted = defaultdict(set)
+    for table, runs_of in planned.items():
+        for runs in runs_of.values():
+            keys = {run.key for run in runs}
+            bases = {run.base.key for run in runs if run.base}
+            wanted[RESULTS / table.parent / "runs"] |= keys | bases
+    for path in RESULTS.rglob("runs/*.json"):
+        assert path.stem in wanted[path.parent], path
 
 
 @pytest.mark.parametrize("strategy", strengths.CHOSEN)
@@ -74,7 +74,7 @@ def test_the_chosen_strength_loses_and_misses_least(strategy, measured):
 
     tried = [
         found
-        for found in measured["strengths"].rows
+        for found in measured[Path("strengths.md")].rows
         if f"strategy={strategy}" in found.row.settings
     ]
     assert min(tried, key=loss).row.name == strengths.CHOSEN[strategy]
@@ -85,8 +85,8 @@ def test_the_report_quotes_the_tables():
     quoted = {line for line in lines if re.match(r"\|.*\d\.\d", line)}
     known = {
         line
-        for path in RESULTS.glob("*.md")
-        for line in path.read_text(encoding="utf-8").splitlines()
+        for path in PUBLISHED
+        for line in (RESULTS / path).read_text(encoding="utf-8").splitlines()
     }
     assert quoted
     assert quoted <= known
