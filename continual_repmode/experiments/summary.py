@@ -114,7 +114,7 @@ class RowResults:
             later = [task for tasks in record.experiences[1:] for task in tasks]
             if not later:
                 return None
-            before = record.parameters["total"] - sum(per_task[t] for t in later)
+            before: int = record.parameters["total"] - sum(per_task[t] for t in later)
             return 100 * float(per_task[later[-1]]) / before
         return None
 
