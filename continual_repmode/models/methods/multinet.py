@@ -17,7 +17,10 @@ class MultiNet(PartedNetwork):
     """The individual networks that every other method is measured against (Table 1).
 
     Each network sees the images of its own task only, and only those whose tasks are in
-    a batch are run. Multi-Net of the paper is the label-free predictor of Ounkomol et
+    a batch are run. Trained on several tasks at once it gets batches of mixed tasks, as
+    every method does: more steps per network than if each had its batches to itself, on
+    fewer patches each. ``strategy=individual`` with a task per experience trains one at
+    a time. Multi-Net of the paper is the label-free predictor of Ounkomol et
     al. (Nature Methods 2018), trained once per task. That predictor's public code
     (AllenCellModeling/pytorch_fnet) has the topology of this U-Net with 3x3x3 kernels
     and biases before its batch normalization: ``kernel_size=3, bias=True`` gives this
