@@ -301,8 +301,9 @@ class _Job:
         folder = self.places.folder(run)
         if self._is_over(run):
             return  # another process has done it meanwhile
-        if folder.path.is_dir() and not self.places.is_of(run):
+        if folder.config.is_file() and not self.places.is_of(run):
             shutil.rmtree(folder.path)
+            folder.path.mkdir()
         try:
             record = self.work(run, config, folder)
         except Exception as error:  # the other runs go on

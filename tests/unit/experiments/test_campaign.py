@@ -55,7 +55,8 @@ def work(make_record):
             self.done.append((run.label, config))
             if run.label in self.failing:
                 raise UserError("no such thing")
-            folder.checkpoint(0).parent.mkdir(parents=True, exist_ok=True)
+            (folder.path / "output.txt").touch()
+            folder.checkpoint(0).parent.mkdir(exist_ok=True)
             torch.save({}, folder.checkpoint(0))
             folder.config.write_text(dump_run_config(config))
             record = make_record(IMAGES, experiences=[list(IMAGES)], key=run.key)
