@@ -256,10 +256,10 @@ def measure_again(
 
 def _has_base(run: PlannedRun, places: Places) -> bool:
     """Tell whether what a run starts from is there."""
-    there = run.base is not None and places.has_base_model(run.base)
-    if not there:
-        say(f"{run.name}: left out, {places.reason(run)}")
-    return there
+    if run.base is None or places.has_base_model(run.base):
+        return True
+    say(f"{run.name}: left out; its base run: {places.reason(run.base)}")
+    return False
 
 
 def _launch(runs: Sequence[PlannedRun], job: "_Job", launcher: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """The figures of the tables; each function returns a matplotlib ``Figure``."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -129,14 +130,17 @@ def plot_quality_against_parameters(measured: Measured) -> Figure:
 
 
 def plot_quality_against_images(measured: Measured) -> Figure:
-    """Draw the R2 of each new task against its number of labelled images."""
+    """Draw the R2 of each new task against its number of labelled images.
+
+    Solid: right after learning; dashed: at the end, where something was lost since.
+    """
     figure = new_figure(1.5 + 3.6 * len(measured.tasks), 3.8)
     panels = figure.subplots(1, len(measured.tasks), squeeze=False)[0]
     for axes, task in zip(panels, measured.tasks, strict=True):
         _draw_curves(axes, measured.rows, task)
         set_title(axes, display_name(task))
         plain_frame(axes)
-    panels[0].set_ylabel("R²", fontsize=SMALL + 0.5)
+    panels[0].set_ylabel("R² (dashed: at the end)", fontsize=SMALL + 0.5)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, **LEGEND)
     return figure
@@ -241,27 +245,36 @@ def _draw_losses(axes: Axes, rows: Sequence[RowResults], tasks: Sequence[str]) -
 def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
     labels = list(dict.fromkeys(found.row.label for found in rows))
     for label, colour in zip(labels, (BLUE, ORANGE, DARK), strict=False):
-        points = [
-            (found.row.num_images or 0, value)
-            for found in rows
-            if found.row.label == label
-            and (value := found.task("r2", task)) is not None
-        ]
-        axes.errorbar(
-            [count for count, _ in points],
-            [value.mean for _, value in points],
-            yerr=[value.spread or 0.0 for _, value in points],
-            color=colour,
-            marker="o",
-            ms=4,
-            capsize=2,
-            label=label,
-        )
+        chosen = [found for found in rows if found.row.label == label]
+        learned = [found.when_learned("r2", task) for found in chosen]
+        at_end = [found.task("r2", task) for found in chosen]
+        images = [found.row.num_images for found in chosen]
+        _curve(axes, images, learned, color=colour, marker="o", label=label)
+        if at_end != learned:
+            _curve(axes, images, at_end, color=colour, marker="o", ls="--", mfc="white")
     counts = sorted({found.row.num_images for found in rows if found.row.num_images})
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_xlabel("labelled training images", fontsize=SMALL + 0.5)
     axes.grid(axis="y", color="#e5e5e5")
+
+
+def _curve(
+    axes: Axes,
+    counts: Sequence[int | None],
+    values: Sequence[Value | None],
+    **style: Any,
+) -> None:
+    """Draw means with their spreads against numbers of images."""
+    points = [(c, v) for c, v in zip(counts, values, strict=True) if c and v]
+    axes.errorbar(
+        [count for count, _ in points],
+        [value.mean for _, value in points],
+        yerr=[value.spread or 0.0 for _, value in points],
+        ms=4,
+        capsize=2,
+        **style,
+    )
 
 
 def _mark(axes: Axes, value: Value, y: float, colour: str) -> None:
