@@ -158,6 +158,9 @@ def test_a_task_that_was_learned_and_lost_again_shows_both(
     found = {(row["task"], row["quantity"]): row["mean"] for row in numbers}
     assert float(found["nucleolus", "r2_when_learned"]) == pytest.approx(0.875)
     assert float(found["first", "mse_forgetting"]) == pytest.approx(0.3)
+    (naive,) = grid_after(format_markdown(measured), "## Costs")
+    added = 100 * 4321 / (1234567 - 2 * 4321)  # two tasks came later
+    assert naive["% of the network before"] == f"{added:.2f}"
 
 
 def test_on_the_terminal_columns_are_aligned(joint):
