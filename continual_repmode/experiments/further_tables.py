@@ -11,6 +11,9 @@ from continual_repmode.tasks import TASKS, display_name
 LABEL_COUNTS = (1, 2, 4, 8)
 """Labelled training images of a new task in ``label_efficiency``."""
 
+LABEL_STEPS = "train.extension_epochs=120"
+"""Long enough that images, not steps, are what is short."""
+
 EXTENSIONS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
         "gate_only": ("gate only", ("strategy.expert=null",)),
@@ -89,7 +92,7 @@ def label_efficiency_table() -> Table:
                 label,
                 model=model,
                 strategy=strategy,
-                settings=[f"data.num_new={count}"],
+                settings=[f"data.num_new={count}", LABEL_STEPS],
             ),
             group=f"{count} labelled image" + "s" * (count > 1),
             reference=f"extension_{count}",
