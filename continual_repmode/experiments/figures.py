@@ -176,9 +176,13 @@ def _panels_of_rows(
     rows: Sequence[RowResults], titles: tuple[str, str]
 ) -> tuple[Figure, tuple[Axes, Axes]]:
     """Return two panels side by side with a place for every row."""
-    figure = new_figure(9.5, 1.3 + 0.3 * len(rows))
+    labels = [found.row.label for found in rows]
+    if len(set(labels)) < len(labels):
+        labels = [f"{found.row.label}\n{found.row.group}" for found in rows]
+    lines = sum(label.count("\n") + 1 for label in labels)
+    figure = new_figure(9.5, 1.3 + 0.3 * lines)
     left, right = figure.subplots(1, 2, sharey=True)
-    left.set_yticks(range(len(rows)), [found.row.label for found in rows])
+    left.set_yticks(range(len(rows)), labels)
     left.set_ylim(len(rows) - 0.5, -0.5)
     for axes, title in zip((left, right), titles, strict=True):
         set_title(axes, title)
