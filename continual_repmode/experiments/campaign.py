@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from continual_repmode.compose import compose_runs, launch_jobs, quoted
 from continual_repmode.config.run import RunConfig, load_run_config
+from continual_repmode.errors import UserError
 from continual_repmode.experiments.identity import (
     default_settings,
     resolved_settings,
@@ -105,13 +106,17 @@ class Places:
     def is_of(self, run: PlannedRun) -> bool:
         """Tell whether a run's folder was made with its settings.
 
-        It was not if a default, or a volume behind a manifest, has changed since.
+        It was not if a default, or a volume behind a manifest, has changed since, or
+        if it is of a version whose settings are unknown here.
         """
         config = self.folder(run).config
         if not config.is_file():
             return False
-        made = load_run_config(config.read_text(encoding="utf-8"))
-        return same_settings(resolved_settings(made), run.settings)
+        try:
+            made = load_run_config(config.read_text(encoding="utf-8"))
+            return same_settings(resolved_settings(made), run.settings)
+        except UserError:
+            return False
 
     def has_base_model(self, run: PlannedRun) -> bool:
         """Tell whether the network after a run's first experience is there."""

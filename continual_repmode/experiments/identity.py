@@ -159,9 +159,7 @@ def _files(path: Path) -> list[tuple[str, int]]:
     if path.is_file():
         return [("", path.stat().st_size)]
     files = (file for file in path.rglob("*") if file.is_file())
-    return sorted(
-        (str(f.relative_to(path).as_posix()), f.stat().st_size) for f in files
-    )
+    return sorted((f.relative_to(path).as_posix(), f.stat().st_size) for f in files)
 
 
 def _sample(path: Path) -> bytes:

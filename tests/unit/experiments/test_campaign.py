@@ -161,13 +161,16 @@ def test_a_record_of_other_settings_is_not_taken(places, work):
     assert places.find(run) is None
 
 
-def test_a_folder_of_other_settings_is_not_gone_on_with(places, work):
+@pytest.mark.parametrize(
+    ("setting", "other"), [("width: 2", "width: 3"), ("width: 2", "girth: 2")]
+)
+def test_a_folder_of_other_settings_is_not_gone_on_with(places, work, setting, other):
     planned = carry_out([later("a")], places, work)
     (run,) = planned["a"]
     places.record(run).unlink()
     for kept in (run, run.base):  # as if a default had changed since
         config = places.folder(kept).config
-        config.write_text(config.read_text().replace("width: 2", "width: 3"))
+        config.write_text(config.read_text().replace(setting, other))
         (places.folder(kept).path / "old results").touch()
     carry_out([later("a")], places, work)
     assert work.labels == ["base of a", "a"] * 2
