@@ -1,10 +1,16 @@
 """Which settings of ``strategy`` go with which ``model``, and what they become."""
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from continual_repmode.config.model import MultiNetConfig, RepModeModelConfig
+from continual_repmode.config.model import (
+    DoDNetConfig,
+    MultiNetConfig,
+    RepModeModelConfig,
+    TGNetConfig,
+)
 from continual_repmode.config.run import RunConfig, option_name
 from continual_repmode.config.strategy import (
     AGEMConfig,
@@ -24,6 +30,7 @@ from continual_repmode.config.strategy import (
 )
 from continual_repmode.errors import UserError
 from continual_repmode.models import RepModeUNet, TaskNetwork
+from continual_repmode.models.methods.task_parts import FRESH, PartedNetwork
 from continual_repmode.models.networks import rebuild
 from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.dense_strategy import DenseStrategy
@@ -36,7 +43,7 @@ from continual_repmode.training.plugins.lwf import LwFPlugin
 from continual_repmode.training.plugins.mas import MASPlugin
 from continual_repmode.training.plugins.replay import ReplayPlugin
 from continual_repmode.training.plugins.si import SIPlugin
-from continual_repmode.training.strategy import Individual, Naive, RepMode
+from continual_repmode.training.strategy import CLOSEST, Individual, Naive, RepMode
 
 
 def check_combination(config: RunConfig) -> None:
@@ -85,18 +92,41 @@ def check_combination(config: RunConfig) -> None:
             )
     elif isinstance(strategy, NaiveConfig):
         _check_no_extension(pair, strategy)
+    if isinstance(model, RepModeModelConfig | DoDNetConfig | TGNetConfig) and (
+        isinstance(strategy, NaiveConfig)
+    ):
+        _check_no_part(pair, strategy)
+    if isinstance(strategy, MemoryConfig):
+        _check_memory(strategy, len(config.stream().task_names))
     _check_base_model(config)
 
 
 def _check_no_extension(pair: str, strategy: NaiveConfig) -> None:
     """Refuse what only blocks of RepMode can be given for a new task."""
-    for name, default in (("expert", "conv3"), ("private_bn", False)):
+    for name in ("expert", "private_bn"):
         value = getattr(strategy, name)
-        if value != default:
+        if value != getattr(NaiveConfig(), name):
             raise UserError(
                 f"{pair} and strategy.{name}={value}: only model=repmode can add that "
                 f"to its blocks; leave strategy.{name} out"
             )
+
+
+def _check_no_part(pair: str, strategy: NaiveConfig) -> None:
+    """Refuse what only networks with a part per task can do for a new one."""
+    if strategy.init != FRESH:
+        raise UserError(
+            f"{pair} and strategy.init={strategy.init}: this network has no part of a "
+            "task to copy; leave strategy.init out"
+        )
+
+
+def _check_memory(strategy: MemoryConfig, num_tasks: int) -> None:
+    if strategy.patches < num_tasks:
+        raise UserError(
+            f"strategy.patches={strategy.patches}: fewer than the {num_tasks} tasks of "
+            f"the scenario; use at least {num_tasks}"
+        )
 
 
 def check_growth(config: RunConfig, net: TaskNetwork) -> None:
@@ -110,9 +140,27 @@ def check_growth(config: RunConfig, net: TaskNetwork) -> None:
     _, *later = config.stream().stream
     with torch.device("meta"):
         trial = rebuild(net.architecture())
-    for name in (task for tasks in later for task in tasks):
-        if name not in trial.task_names:
-            trial.add_task(name)
+    options = _growth_options(config.strategy, trial)
+    try:
+        for name in (task for tasks in later for task in tasks):
+            if name not in trial.task_names:
+                trial.add_task(name, **options)
+    except UserError as error:
+        strategy = option_name("strategy", config.strategy)
+        raise UserError(f"strategy={strategy}: {error}") from None
+
+
+def _growth_options(strategy: Any, net: TaskNetwork) -> dict[str, Any]:
+    """Return what a task is added with; that of the closest task is not known yet."""
+    match strategy:
+        case RepModeConfig():
+            known = "mean" if strategy.gate_init == CLOSEST else strategy.gate_init
+            return {**asdict(strategy), "gate_init": known}
+        case NaiveConfig() if isinstance(net, RepModeUNet):
+            return {"expert": strategy.expert, "private_bn": strategy.private_bn}
+        case NaiveConfig() if isinstance(net, PartedNetwork):
+            return {"init": FRESH if strategy.init == CLOSEST else strategy.init}
+    return {}
 
 
 def _check_base_model(config: RunConfig) -> None:
@@ -154,6 +202,7 @@ def make_strategy(
                 private_bn=strategy.private_bn,
                 use_extensions=strategy.use_extensions,
                 gate_init=strategy.gate_init,
+                expert_init=strategy.expert_init,
                 plugins=plugins,
                 **loop,
             )
@@ -167,6 +216,7 @@ def make_strategy(
                 model=net,
                 expert=strategy.expert,
                 private_bn=strategy.private_bn,
+                init=strategy.init,
                 plugins=plugins,
                 **loop,
             )

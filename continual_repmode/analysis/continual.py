@@ -96,7 +96,7 @@ def publish(folder: RunFolder, reference: dict[str, Any] | None = None) -> None:
         **summarize(records, reference),
         "costs": costs,
         "parameters": {
-            "total": sum(tensor.numel() for tensor in net.parameters()),
+            "total": net.num_parameters(),
             "per_task": {n: net.num_task_parameters(n) for n in net.task_names},
         },
     }

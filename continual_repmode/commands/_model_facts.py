@@ -50,7 +50,7 @@ def model_facts(path: str | Path, *, with_hashes: bool) -> dict[str, Any]:
         "format_version": header["version"],
         "sha256": sha256_of(path) if with_hashes else None,
         "base_sha256": _base_sha256(path) if with_hashes else None,
-        "num_parameters": sum(p.numel() for p in net.parameters()),
+        "num_parameters": net.num_parameters(),
         "architecture": net.architecture(),
         "tasks": [
             {

@@ -142,7 +142,8 @@ class CondNetConfig(HeadConfig):
 
     #: Which convolutions of a decoder level see it: all, or the first.
     where: str = "all"
-    #: Largest value of the channel; the tasks lie evenly between this and its negative.
+    #: Factor of the channel: -1 for the first base task to 1 for the last, and on in
+    #: equal steps for tasks that arrive later.
     scale: float = 1.0
 
     def __post_init__(self) -> None:

@@ -22,6 +22,8 @@ class RepModeConfig(StrategyConfig):
     use_extensions: bool = False
     #: How its gate starts: mean, uniform, closest, or the name of an old task.
     gate_init: str = "mean"
+    #: How its expert starts: random, or zero (adding nothing).
+    expert_init: str = "random"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -43,6 +45,9 @@ class NaiveConfig(StrategyConfig):
     #: With model=repmode: give a new task batch-normalization layers of its own, so
     #: that its images do not move the running statistics that old tasks rely on.
     private_bn: bool = False
+    #: How a part of its own starts, where the network gives a task one: fresh, or as a
+    #: copy of that of an old task, given by name or closest.
+    init: str = "fresh"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -93,7 +98,8 @@ class AGEMConfig(MemoryConfig):
 class GEMConfig(NaiveConfig):
     """Take no step that raises the loss over the stored patches of an experience."""
 
-    #: Patches in memory of each experience; every step passes over all of them.
+    #: At most so many patches in memory of each experience (one of an image, not
+    #: balanced by task); every step passes over all of them.
     patches: int = 16
     #: Offset of the projection in favor of the old experiences.
     margin: float = 0.5

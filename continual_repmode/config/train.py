@@ -31,7 +31,7 @@ class TrainConfig:
     memory: str | None = None
     #: float32, or bfloat16 on a GPU.
     precision: str = "float32"
-    #: Processes that load training patches.
+    #: Processes that load training patches; the seed repeats a run with equally many.
     num_workers: int = 0
 
     def __post_init__(self) -> None:

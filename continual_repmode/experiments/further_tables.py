@@ -50,6 +50,10 @@ EXTENSIONS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
             "3x3x3 expert, gate starts as that of the closest task",
             ("strategy.expert=conv3", "strategy.gate_init=closest"),
         ),
+        "conv3_zero": (
+            "3x3x3 expert, starts at zero",
+            ("strategy.expert=conv3", "strategy.expert_init=zero"),
+        ),
         "conv3_use_extensions": (
             "3x3x3 expert, earlier extensions used",
             ("strategy.expert=conv3", "strategy.use_extensions=true"),

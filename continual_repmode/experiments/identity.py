@@ -27,7 +27,6 @@ WITHOUT_EFFECT = frozenset(
         "scenario.name",
         "scenario.new_task",
         "train.memory",
-        "train.num_workers",
         "train.save_every",
     }
 )

@@ -144,11 +144,19 @@ def table3() -> Table:
         )
         for name, label, strategy in of_paper
     )
+    copied = stream_row(
+        "multihead_dec_copied",
+        "all fine-tuned, decoder copied from the closest task",
+        model="multihead_dec",
+        strategy="naive",
+        group="Multi-Head (Dec.) network",
+        settings=("strategy.init=closest",),
+    )
     return Table(
         name="table3",
         title="Table 3: two tasks that arrive later",
         about=f"Ten tasks are known; nucleolus, then cell membrane arrive. {_CHOSEN}",
-        rows=rows + _strategies(),
+        rows=(*rows, copied, *_strategies()),
         reference="repmode",
         layout="stream",
         picture="forgetting",

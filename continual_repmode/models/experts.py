@@ -116,6 +116,10 @@ class ConvExpert(nn.Module):
         """Return the convolution kernel this expert equals, (O, I, kZ, kY, kX)."""
         return self.weight
 
+    def zero_(self) -> None:
+        """Make the kernel zero, in a way that it can be trained from."""
+        nn.init.zeros_(self.weight)
+
 
 class AvgConvExpert(ConvExpert):
     """Expert ``avgK_conv1``: average pooling, then a 1x1x1 convolution.
@@ -169,6 +173,10 @@ class LowRankExpert(ConvExpert):
         """The kernel (O, I, kZ, kY, kX)."""
         kernel = torch.einsum("or,rizyx->oizyx", self.outer, self.inner)
         return kernel.contiguous(memory_format=torch.channels_last_3d)
+
+    def zero_(self) -> None:
+        """Make the kernel zero, in a way that it can be trained from."""
+        nn.init.zeros_(self.outer)  # were both zero, neither would get a gradient
 
 
 def build_expert(

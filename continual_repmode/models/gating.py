@@ -194,6 +194,10 @@ class TaskGate(nn.Module):
                 delattr(self, f"logits_{task}")
         self.linear = self.hidden = self.embedding = None
 
+    def stored(self) -> dict[str, Tensor]:
+        """Return the weights that :meth:`store` has kept, by task."""
+        return {t: self(t) for t in self.experts if self._is_stored(t)}
+
     def _base_logits(self, tasks: Sequence[str]) -> Tensor:
         """Return the logits of T base tasks, shape (T, E, O)."""
         assert self.linear is not None

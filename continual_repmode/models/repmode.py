@@ -15,7 +15,7 @@ from continual_repmode.models.experts import EXPERTS, check_expert
 from continual_repmode.models.feature_gating import FeatureGatedBlock
 from continual_repmode.models.gate_spec import Activation, TaskEmbedding
 from continual_repmode.models.gating import GATE_INITS, GatingTable
-from continual_repmode.models.mode_conv import MoDEBlock
+from continual_repmode.models.mode_conv import MoDEBlock, extension_name
 from continual_repmode.models.mode_units import GateInput, Scope, mode_units
 from continual_repmode.models.spatial import Axes
 from continual_repmode.models.task_groups import TaskGroups
@@ -103,6 +103,11 @@ class RepModeUNet(TaskNetwork):
         """Whether :meth:`freeze` has fixed what the tasks share."""
         return self._num_frozen_tasks > 0
 
+    @property
+    def extended_tasks(self) -> tuple[str, ...]:
+        """Names of the added tasks that have an expert of their own."""
+        return tuple(e["name"] for e in self._extensions if e["expert"] is not None)
+
     def add_task(  # type: ignore[override]  # names its options
         self,
         name: str,
@@ -111,6 +116,7 @@ class RepModeUNet(TaskNetwork):
         private_bn: bool = False,
         use_extensions: bool | Sequence[str] = False,
         gate_init: str = "mean",
+        expert_init: str = "random",
         freeze: bool = True,
     ) -> int:
         """Extend the network to an unseen task (Fig. 8) and return its label.
@@ -137,6 +143,10 @@ class RepModeUNet(TaskNetwork):
             ``"mean"`` starts from what the known tasks agree on, ``"uniform"`` from
             equal weights, the name of a known task from its weights; see
             :meth:`~continual_repmode.models.gating.TaskGate.initial_logits`.
+        expert_init : {"random", "zero"}
+            ``"zero"``: the new expert adds nothing until it is trained, so that the
+            task starts from what the known experts make of it. Which of the two the
+            paper did is unknown; random, as for the other experts, is our adaptation.
         freeze : bool
             Call :meth:`freeze` first. False leaves everything trainable (naive
             fine-tuning, which forgets).
@@ -161,15 +171,21 @@ class RepModeUNet(TaskNetwork):
                 f"gate_init {gate_init!r}: use 'mean', 'uniform' or a known task "
                 f"({', '.join(self._task_names)})"
             )
+        if expert_init not in ("random", "zero"):
+            raise UserError(f"expert_init {expert_init!r}: use 'random' or 'zero'")
         if freeze:
             self.freeze()
-        return super().add_task(
+        label = super().add_task(
             name,
             expert=expert,
             private_bn=private_bn,
             use_extensions=used,
             gate_init=gate_init,
         )
+        if expert_init == "zero" and expert is not None:
+            for block in self.blocks().values():
+                block.conv.experts_of(name)[extension_name(name)].zero_()
+        return label
 
     def freeze(self) -> None:
         """Fix every task known so far for good.
@@ -230,6 +246,12 @@ class RepModeUNet(TaskNetwork):
                 for key, tensor in unit.norm.of(task).effective_state().items():
                     state[f"{name}.norm.{key}"] = tensor
         return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    def num_parameters(self) -> int:
+        """Count the parameters, and with them the gating weights that are stored."""
+        gates = [block.conv.gate for block in self.blocks().values()]
+        stored = sum(w.numel() for gate in gates for w in gate.stored().values())
+        return super().num_parameters() + stored
 
     def num_task_parameters(self, task: str | int) -> int:
         """Count the parameters that were introduced for one task.
@@ -300,9 +322,9 @@ class RepModeUNet(TaskNetwork):
 
     def _used_extensions(self, wanted: bool | Sequence[str]) -> list[str]:
         """Return the names of the extensions whose experts a new task uses."""
-        having = [e["name"] for e in self._extensions if e["expert"] is not None]
+        having = self.extended_tasks
         if isinstance(wanted, bool):
-            return having if wanted else []
+            return list(having) if wanted else []
         used = [wanted] if isinstance(wanted, str) else list(wanted)
         for name in used:
             if name not in having or used.count(name) > 1:

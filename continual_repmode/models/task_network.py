@@ -202,6 +202,10 @@ class TaskNetwork(nn.Module, ABC):
             if not foreign & set(name.split("."))
         }
 
+    def num_parameters(self) -> int:
+        """Count the parameters of the network, those that are stored for good too."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def num_task_parameters(self, task: str | int) -> int:
         """Count the parameters that one task has to itself."""
         parts = self._parts(self.task_name(task))

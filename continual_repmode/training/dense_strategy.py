@@ -56,7 +56,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     model : TaskNetwork
         Made with ``task_names=benchmark.base_tasks``.
     grow : Grow
-        Adds a task to the network when it arrives.
+        Adds tasks to the network when they arrive.
     optimizer : Optimizer, optional
         Adam with the paper's learning rate 1e-4 unless given.
     criterion : callable, optional
@@ -86,7 +86,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     precision : {"float32", "bfloat16"}
         Of forward and backward passes (autocast).
     num_workers : int
-        Processes that load training patches.
+        Processes that load training patches. Each draws random places of its own, so
+        a run repeats with equally many.
 
     Attributes
     ----------

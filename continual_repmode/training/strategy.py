@@ -5,11 +5,15 @@ from typing import Any
 
 from continual_repmode.errors import UserError
 from continual_repmode.models import RepModeUNet, TaskNetwork
+from continual_repmode.models.methods.task_parts import FRESH, PartedNetwork
 from continual_repmode.training._avalanche import CLExperience, SupervisedPlugin
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.plugins.stored_gates import StoredGatesPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
 from continual_repmode.training.task_module import closest_task
+
+CLOSEST = "closest"
+"""A new task starts from the old one that predicts its data best."""
 
 
 class RepMode(DenseStrategy):
@@ -35,6 +39,8 @@ class RepMode(DenseStrategy):
     gate_init : str
         How the new gate starts: ``mean`` of the old gates, ``uniform``, the name of an
         old task, or ``closest`` (the old task that predicts the new data best).
+    expert_init : {"random", "zero"}
+        How the new expert starts; ``zero``: adding nothing.
     plugins, **loop
         Arguments of :class:`DenseStrategy`.
     """
@@ -47,19 +53,27 @@ class RepMode(DenseStrategy):
         private_bn: bool = False,
         use_extensions: bool = False,
         gate_init: str = "mean",
+        expert_init: str = "random",
         plugins: Sequence[SupervisedPlugin] = (),
         **loop: Any,
     ) -> None:
-        def grow(net: TaskNetwork, name: str, experience: CLExperience) -> None:
-            closest = gate_init == "closest"
-            start = closest_task(net, experience) if closest else gate_init
-            net.add_task(
-                name,
-                expert=expert,
-                private_bn=private_bn,
-                use_extensions=use_extensions,
-                gate_init=start,
-            )
+        def grow(names: Sequence[str], experience: CLExperience) -> None:
+            known = model.task_names
+            used = model.extended_tasks if use_extensions else ()
+            model.freeze()
+            for name in names:
+                start = gate_init
+                if start == CLOSEST:
+                    start = closest_task(model, known, name, experience)
+                model.add_task(
+                    name,
+                    expert=expert,
+                    private_bn=private_bn,
+                    use_extensions=used,
+                    gate_init=start,
+                    expert_init=expert_init,
+                    freeze=False,  # of the tasks that arrive together, all are learned
+                )
 
         self.proof = UnchangedTasksPlugin(required=True)
         own = [StoredGatesPlugin(), self.proof]
@@ -87,6 +101,11 @@ class Naive(DenseStrategy):
         Give the new task batch-normalization layers of its own, in such a network. Else
         its images move the running statistics that old tasks are predicted with, and
         no penalty on weights can hold these.
+    init : str
+        How the new task's part starts where the network is a :class:`PartedNetwork`:
+        ``fresh``, as a copy of the part of an old task, given by name, or ``closest``
+        (of the old task that predicts the new data best). Which of these the paper's
+        fine-tuned Multi-Head did is unknown; ``fresh`` is our adaptation.
     plugins, **loop
         Arguments of :class:`DenseStrategy`.
     """
@@ -97,14 +116,24 @@ class Naive(DenseStrategy):
         model: TaskNetwork,
         expert: str | None = "conv3",
         private_bn: bool = False,
+        init: str = FRESH,
         plugins: Sequence[SupervisedPlugin] = (),
         **loop: Any,
     ) -> None:
-        repmode = {"expert": expert, "private_bn": private_bn, "freeze": False}
-        options = repmode if isinstance(model, RepModeUNet) else {}
+        options: dict[str, Any] = {}
+        if isinstance(model, RepModeUNet):
+            options = {"expert": expert, "private_bn": private_bn, "freeze": False}
+        elif isinstance(model, PartedNetwork):
+            options = {"init": init}
 
-        def grow(net: TaskNetwork, name: str, experience: CLExperience) -> None:
-            net.add_task(name, **options)
+        def grow(names: Sequence[str], experience: CLExperience) -> None:
+            known = model.task_names
+            for name in names:
+                if options.get("init") == CLOSEST:
+                    start = closest_task(model, known, name, experience)
+                    model.add_task(name, init=start)
+                else:
+                    model.add_task(name, **options)
 
         self.proof = UnchangedTasksPlugin(required=False)
         super().__init__(model=model, grow=grow, plugins=[self.proof, *plugins], **loop)
@@ -145,9 +174,10 @@ class Individual(DenseStrategy):
                 "parameters; use a network per task (model=multinet or model=fnet)"
             )
 
-        def grow(net: TaskNetwork, name: str, experience: CLExperience) -> None:
-            net.requires_grad_(False)
-            net.add_task(name)
+        def grow(names: Sequence[str], _: CLExperience) -> None:
+            model.requires_grad_(False)
+            for name in names:
+                model.add_task(name)
 
         self.proof = UnchangedTasksPlugin(required=True)
         super().__init__(model=model, grow=grow, plugins=[self.proof, *plugins], **loop)

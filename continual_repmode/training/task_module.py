@@ -1,6 +1,6 @@
 """Wraps a plain task-conditioned network for Avalanche, and lets it grow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from continual_repmode.models import TaskNetwork
 from continual_repmode.training._avalanche import CLExperience, MultiTaskModule
 from continual_repmode.training.streams import context_of, task_names_of
 
-Grow = Callable[[TaskNetwork, str, CLExperience], None]
-"""Adds one new task, by name, to a network that is about to learn ``experience``."""
+Grow = Callable[[Sequence[str], CLExperience], None]
+"""Adds tasks, by name, to the network, which is about to learn the experience."""
 
 
 class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
@@ -25,7 +25,8 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
     ----------
     net : TaskNetwork
     grow : Grow
-        Called for every task of a training experience that the network does not know.
+        Called once for a training experience with tasks that the network does not
+        know, with all of these.
     precision : {"float32", "bfloat16"}
         Of the network's arithmetic. Applied here and not in the strategy because some
         of Avalanche's plugins call the model themselves.
@@ -73,9 +74,11 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
         if not self.training:
             return
         stream_names = context_of(experience).stream_tasks
-        for name in task_names_of(experience):
-            if name not in self.net.task_names:
-                self._grow(self.net, name, experience)
+        names = task_names_of(experience)
+        new = [name for name in names if name not in self.net.task_names]
+        if new:
+            self._grow(new, experience)
+        for name in names:
             _check_label(self.net.task_names.index(name), name, stream_names)
         self.known_train_tasks_labels.update(experience.task_labels)
 
@@ -91,23 +94,29 @@ def _check_label(label: int, name: str, stream_names: tuple[str, ...]) -> None:
 
 
 @torch.no_grad()
-def closest_task(net: TaskNetwork, experience: CLExperience) -> str:
-    """Return the known task whose prediction fits the new training data best.
+def closest_task(
+    net: TaskNetwork, known: Sequence[str], new: str, experience: CLExperience
+) -> str:
+    """Return the known task whose prediction fits a new one's training data best.
 
-    Each known task's network predicts one training patch of every image; the task
-    with the lowest mean squared error wins. A start for the gate of a new task; our
+    Each of ``known`` predicts one training patch of every image of ``new``; the task
+    with the lowest mean squared error wins. A start for what the new task gets; our
     own proposal, not part of the paper.
     """
     device = next(net.parameters()).device
     was_training = net.training
     net.eval()
-    patches = [experience.dataset[i] for i in range(len(experience.dataset))]
+    stream_label = context_of(experience).stream_tasks.index(new)
+    samples = (experience.dataset[i] for i in range(len(experience.dataset)))
+    patches = [
+        (signal[None].to(device), target[None].to(device))
+        for signal, target, label, *_ in samples
+        if int(label) == stream_label
+    ]
     errors = {}
-    for label, name in enumerate(net.task_names):
-        total = 0.0
-        for signal, target, *_ in patches:
-            predicted = net(signal[None].to(device), label)
-            total += nn.functional.mse_loss(predicted, target[None].to(device)).item()
-        errors[name] = total / len(patches)
+    for name in known:
+        label = net.task_label(name)
+        losses = [nn.functional.mse_loss(net(s, label), t).item() for s, t in patches]
+        errors[name] = sum(losses) / len(losses)
     net.train(was_training)
     return min(errors, key=errors.__getitem__)

@@ -117,6 +117,18 @@ def test_every_pair_runs_or_says_why_not(carry_out, model, strategy):
             ["model=tsn", "strategy=ewc", "strategy.private_bn=true"],
             "strategy.private_bn=True: only model=repmode can add that to its blocks",
         ),
+        (
+            ["model=repmode", "strategy=naive", "strategy.init=dna"],
+            "strategy.init=dna: this network has no part of a task to copy",
+        ),
+        (
+            ["model=dodnet", "strategy=lwf", "strategy.init=closest"],
+            "strategy.init=closest: this network has no part of a task to copy",
+        ),
+        (
+            ["strategy=replay", "strategy.patches=2"],
+            "strategy.patches=2: fewer than the 3 tasks of the scenario",
+        ),
         (["base_model=x", "strategy=joint"], "this run has one experience"),
         (["base_model=x", "strategy=si"], "it must learn the first experience itself"),
     ],
@@ -132,13 +144,40 @@ def test_gates_that_know_no_tasks_may_learn_one_experience():
     check_combination(composed("strategy=joint", "model.gate_input=features"))
 
 
-def test_a_network_without_room_for_the_last_task_is_refused_before_any_data(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["model=tsn", "strategy=naive", "model.max_tasks=2"], "naive: .*max_tasks"),
+        (["strategy.expert=conv4"], "strategy=repmode: expert 'conv4': use"),
+        (["strategy=mas", "strategy.expert=conv"], "strategy=mas: expert 'conv': use"),
+        (["strategy.gate_init=clsest"], "repmode: gate_init 'clsest': use"),
+        (["strategy.expert_init=0"], "repmode: expert_init '0': use"),
+        (
+            ["model=multihead_dec", "strategy=naive", "strategy.init=golgi"],
+            "strategy=naive: init 'golgi': use 'fresh' or a known task",
+        ),
+    ],
+)
+def test_what_a_later_task_cannot_get_is_refused_before_any_data(
+    tmp_path, monkeypatch, overrides, reason
 ):
     monkeypatch.setattr(build, "build_collection", None)  # would fail if called
-    config = composed("model=tsn", "strategy=naive", "model.max_tasks=2")
-    with pytest.raises(UserError, match="max_tasks"):
-        build.build_run(config, RunFolder(tmp_path))
+    with pytest.raises(UserError, match=reason):
+        build.build_run(composed(*overrides), RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["strategy.gate_init=closest", "strategy.expert_init=zero"],
+        ["model=multihead_dec", "strategy=naive", "strategy.init=closest"],
+        ["model=multihead_las", "strategy=naive", "strategy.init=dna"],
+    ],
+)
+@pytest.mark.filterwarnings("default")  # Avalanche's deprecated calls
+def test_a_new_task_can_start_from_an_old_one(carry_out, overrides):
+    _, folder = carry_out(composed(*overrides))
+    assert len(folder.records()) == 2
 
 
 def test_joint_learning_makes_one_experience_of_all_tasks():

@@ -15,7 +15,8 @@ class EWCPlugin(AvalancheEWCPlugin):  # type: ignore[misc] # Avalanche is untype
     (w_k - w*_ek)^2`` over the learned experiences ``e``: ``w*`` are the weights they
     ended with and ``F`` the mean over batches of the squared gradient of the loss (of a
     batch, not of a sample, as Avalanche has it), in evaluation mode, in one more pass
-    over their training data.
+    over their training data. That loss is of the prediction alone, without side
+    predictions (PIPO-FAN).
 
     Each experience keeps a penalty of its own, which costs two copies of the network.
     Avalanche's single penalty (``mode="online"``) fails with networks that add

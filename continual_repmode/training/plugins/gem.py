@@ -18,10 +18,15 @@ class GEMPlugin(AvalancheGEMPlugin):  # type: ignore[misc] # Avalanche is untype
     memory uses, such as the heads of old tasks; Avalanche leaves these out, and then
     the step can raise the loss after all.
 
+    The memory is the first pass over the data of an experience: one patch of an image,
+    not balanced by task, and fewer patches where there are fewer images. Its loss is
+    that of the prediction alone, without side predictions (PIPO-FAN).
+
     Parameters
     ----------
     patches : int
-        Patches in memory of each experience; every step passes over all of them.
+        At most so many in memory of each experience; every step passes over all of
+        them.
     margin : float
         Offset of the projection in favor of the old experiences (gamma in the paper).
     """

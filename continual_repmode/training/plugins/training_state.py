@@ -23,8 +23,10 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
     repeated epoch finds the same best weights again. The memory, what plugins carry
     from one experience to the next, is written when an experience has been learned.
 
-    Give it before the plugins whose state it keeps, or after; the order must be the
-    same when the run goes on.
+    Give it after a schedule of the learning rate and before plugins that measure while
+    the network learns (:class:`~.si.SIPlugin`): a step must be complete when it is
+    saved, and loaded before anything is derived from it. The order must be the same
+    when the run goes on.
 
     Parameters
     ----------

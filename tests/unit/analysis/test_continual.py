@@ -158,7 +158,9 @@ def test_publish_adds_header_costs_and_parameters_to_the_summary(
         "wall_time_s": {"train": 2.0, "eval": 1.0},
         "num_trained_parameters": 10,
     }
-    total = sum(parameter.numel() for parameter in net.parameters())
+    stored = [tensor for name, tensor in net.named_buffers() if "gate.weights" in name]
+    total = sum(tensor.numel() for tensor in (*net.parameters(), *stored))
+    assert stored
     assert results["parameters"]["total"] == total
     assert results["parameters"]["per_task"]["dna"] == net.num_task_parameters("dna")
     assert folder.image_metrics.is_file()

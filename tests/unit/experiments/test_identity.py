@@ -36,7 +36,6 @@ def test_the_hash_stays_as_it_is(key):
     "override",
     [
         "device=cpu",
-        "train.num_workers=3",
         "train.memory=2GB",
         "train.save_every=5",
         "data.cache_dir=/elsewhere",
@@ -58,6 +57,7 @@ def test_where_and_how_it_is_computed_does_not_matter(key, override):
         "model.experts=[conv3]",
         "train.epochs=13",
         "train.precision=bfloat16",
+        "train.num_workers=3",
         "data.num_train=9",
         "data.num_new=2",
         "data.seed=1",

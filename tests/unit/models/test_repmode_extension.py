@@ -175,6 +175,32 @@ def test_copying_the_gate_of_an_old_task_without_an_expert_predicts_the_same(
     torch.testing.assert_close(net(signal, label), net(signal, 2))
 
 
+@pytest.mark.parametrize("expert", ["conv3", "avg3_conv1", "conv3_rank2"])
+def test_an_expert_that_starts_at_zero_adds_nothing_but_learns(
+    make_net, make_signal, expert
+):
+    net, signal = make_net(width=4), make_signal(1, 1, 4, 4, 4)
+    label = net.add_task("gold", expert=expert, expert_init="zero")
+    added = [block.conv.experts["extension_gold"] for block in net.blocks().values()]
+    assert not any(expert.kernel().any() for expert in added)
+    assert net(signal, label).any()
+    train_task(net, label)
+    assert all(expert.kernel().any() for expert in added)
+
+
+def test_stored_gates_count_as_parameters():
+    with torch.device("meta"):
+        net = RepModeUNet(["red", "blue"], width=4, depth=1)
+        gates = net.num_task_parameters("red")
+        bias = gates  # of the layer that makes them
+        free = net.num_parameters()
+        net.freeze()
+        assert net.num_parameters() == free - bias
+        net.add_task("gold")
+    own = net.num_task_parameters("gold")
+    assert net.num_parameters() == free - bias + own
+
+
 def test_without_freezing_everything_stays_trainable_and_old_tasks_change(make_net):
     net = make_net()
     before = snapshot(net, ("red",))
@@ -285,6 +311,7 @@ def test_extensions_that_cannot_be_used_are_refused(make_net, wanted):
         ("gold", {"expert": "conv4"}, "expert 'conv4'"),
         ("gold", {"gate_init": "pink"}, "gate_init 'pink'.*red, green, blue"),
         ("gold", {"gate_init": "gold"}, "gate_init 'gold'"),
+        ("gold", {"expert_init": "one"}, "expert_init 'one': use 'random' or 'zero'"),
         ("gold", {"use_extensions": ["red"]}, "use_extensions 'red'.*there is none"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from continual_repmode.models.methods.multihead import MultiHeadUNet
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.methods.pipofan import PipoFan
 from continual_repmode.scenario import Scenario
+from continual_repmode.training import strategy as strategies
 from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.metric_plugins import regression_metrics
 from continual_repmode.training.plugins.unchanged_tasks import ForgettingError
 from continual_repmode.training.strategy import Individual, Naive, RepMode
 from continual_repmode.training.streams import build_benchmark
+from continual_repmode.training.task_module import closest_task
 
 
 def learn(strategy, benchmark, upto):
@@ -213,6 +216,76 @@ def test_individual_networks_train_the_new_one_only(benchmark):
     held = [p for group in strategy.optimizer.param_groups for p in group["params"]]
     assert sum(p.numel() for p in held) == net.num_task_parameters("nucleolus")
     assert all(torch.equal(net.state_dict()[name], p) for name, p in old.items())
+
+
+def together(tiny_collection):
+    """Two tasks are known; two arrive together."""
+    tasks = [["dna", "nuclear_envelope"], ["nucleolus", "cell_membrane"]]
+    scenario = Scenario(name="pairs", experiences=tasks)
+    return build_benchmark(scenario, data=tiny_collection, patch_size=(4, 8, 8))
+
+
+@pytest.mark.parametrize("kind", [RepMode, Individual])
+def test_tasks_that_arrive_together_are_all_learned(tiny_collection, kind):
+    benchmark = together(tiny_collection)
+    network = RepModeUNet if kind is RepMode else partial(MultiNet, kernel_size=3)
+    net = network(benchmark.base_tasks, width=2, depth=1)
+    strategy = learn(kind(model=net, train_epochs=1, window=(8, 16, 16)), benchmark, 2)
+    held = [p for group in strategy.optimizer.param_groups for p in group["params"]]
+    new = ("nucleolus", "cell_membrane")
+    assert sum(p.numel() for p in held) == sum(map(net.num_task_parameters, new))
+    assert [proof.task for proof in strategy.proof.proofs] == list(benchmark.base_tasks)
+    assert all(proof.unchanged for proof in strategy.proof.proofs)
+
+
+def test_tasks_that_arrive_together_do_not_use_each_others_experts(tiny_collection):
+    benchmark = together(tiny_collection)
+    net = RepModeUNet(benchmark.base_tasks, width=2, depth=1)
+    learn(RepMode(model=net, use_extensions=True, train_epochs=1), benchmark, 2)
+    experts = {table.task: table.experts for table in net.gating_weights()}
+    assert experts["nucleolus"][-1] == "extension_nucleolus"
+    assert "extension_nucleolus" not in experts["cell_membrane"]
+
+
+@pytest.mark.parametrize(
+    ("new", "closest"), [("nucleolus", "dna"), ("cell_membrane", "nuclear_envelope")]
+)
+def test_the_closest_task_is_found_on_the_new_tasks_own_images(
+    tiny_collection, new, closest
+):
+    class Known(torch.nn.Module):
+        """Dna follows the light, as nucleolus does; nuclear envelope is its inverse."""
+
+        def __init__(self):
+            super().__init__()
+            self.sign = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
+
+        def task_label(self, name):
+            return ("dna", "nuclear_envelope").index(name)
+
+        def forward(self, signal, label):
+            return self.sign[label] * signal
+
+    experience = together(tiny_collection).train_stream[1]
+    known = ("dna", "nuclear_envelope")
+    assert closest_task(Known(), known, new, experience) == closest
+
+
+@pytest.mark.parametrize(
+    ("init", "copied"), [("fresh", None), ("dna", "dna"), ("closest", "dna")]
+)
+def test_fine_tuning_starts_a_head_fresh_or_as_a_copy(
+    benchmark, monkeypatch, init, copied
+):
+    monkeypatch.setattr(strategies, "closest_task", lambda *_: "dna")
+    net = MultiHeadUNet(benchmark.base_tasks, width=2, depth=1, kernel_size=3)
+    strategy = Naive(model=net, init=init, train_epochs=1, window=(8, 16, 16))
+    strategy.model.adaptation(benchmark.train_stream[1])
+    heads = {t: dict(net.parts.of(t).named_parameters()) for t in net.task_names}
+    for name, value in heads["nucleolus"].items():
+        for task in benchmark.base_tasks:
+            same = torch.equal(value, heads[task][name])
+            assert same == (task == copied) or value.std() == 0  # biases start alike
 
 
 def test_individual_training_refuses_a_network_that_tasks_share(benchmark):
