@@ -251,4 +251,6 @@ def _method_plugins(strategy: NaiveConfig) -> list[SupervisedPlugin]:
             return [SIPlugin(strength=strength, damping=damping)]
         case MASConfig(strength=strength):
             return [MASPlugin(strength=strength)]
-    return []
+    if type(strategy) is NaiveConfig:
+        return []
+    raise TypeError(f"no plugin for {type(strategy).__name__}")

@@ -45,6 +45,18 @@ are in runs/tables. Stop with Ctrl-C at any time: what is done stays.
 example: continual-repmode tables table3 seeds=0,1,2
 """
 
+_OF_ONE_RUN = frozenset(
+    {
+        "base_model",
+        "experiment",
+        "model",
+        "reference",
+        "resume",
+        "scenario",
+        "strategy",
+    }
+)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Write one table; return 0 if all its runs are there, 3 if some are missing.
@@ -166,12 +178,19 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         key, equal, value = word.partition("=")
         if key in own and equal:
             own[key] = value
+        elif key in {"hydra.run.dir", "hydra.sweep.dir"}:
+            raise UserError(f"{word}: run folders of tables are in runs/tables")
         elif key.startswith(("hydra/", "hydra.")):
             launcher.append(word)
         elif key == "train":
             common[0] = word
         elif key in {"seed", "-m", "--multirun"}:
             raise UserError(f"{word}: give seeds=0,1,2; every row is run for each")
+        elif key in _OF_ONE_RUN:
+            raise UserError(
+                f"{word}: a table decides that for each of its rows; leave it out, or "
+                "use `continual-repmode run`"
+            )
         else:
             common.append(word)
     if own["run"] not in {"true", "false"}:

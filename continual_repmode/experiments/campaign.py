@@ -166,7 +166,8 @@ def plan(
     Raises
     ------
     UserError
-        If a setting is unknown or its value cannot be understood.
+        If a setting is unknown, its value cannot be understood, or it makes two rows
+        the same.
     """
     wanted = {settings for row in rows for settings in (row.settings, row.base or ())}
     settings_of = {settings: (*settings, *common) for settings in wanted if settings}
@@ -192,7 +193,22 @@ def plan(
         base = planned(before, row.base, seed, None) if row.base else None
         return planned(row.label, row.settings, seed, base)
 
-    return {row.name: [run(row, seed) for seed in seeds] for row in rows}
+    runs = {row.name: [run(row, seed) for seed in seeds] for row in rows}
+    _check_distinct(runs, common)
+    return runs
+
+
+def _check_distinct(
+    runs: Mapping[str, Sequence[PlannedRun]], common: Sequence[str]
+) -> None:
+    names: dict[str, str] = {}
+    for name, (run, *_) in runs.items():
+        same = names.setdefault(run.key, name)
+        if same != name:
+            raise UserError(
+                f"{' '.join(common)}: with these settings the rows {same} and {name} "
+                "would be the same run; leave out what they differ in"
+            )
 
 
 def run_missing(

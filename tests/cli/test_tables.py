@@ -91,6 +91,13 @@ def test_help_lists_the_tables_and_loads_nothing_heavy():
         (["table1", "seeds=one"], "seeds=one: give whole numbers"),
         (["table1", "seed=1"], "seed=1: give seeds=0,1,2"),
         (["table1", "run=maybe"], "run=maybe: must be true or false"),
+        (["table1", "model=fnet"], "model=fnet: a table decides that for each"),
+        (["table3", "base_model=x"], "base_model=x: a table decides that for each"),
+        (["table1", "hydra.run.dir=x"], "run folders of tables are in runs/tables"),
+        (
+            ["extensions", "strategy.expert=conv3"],
+            "the rows gate_only and conv3_rank1 would be the same run",
+        ),
         (["table1", "costs=maybe"], "costs=maybe: must be keep or again"),
         (["table1", "train.epocs=1"], "did you mean train.epochs?"),
         (["table1", "train=tiny"], "train=tiny: choose one of mini, paper, quick"),

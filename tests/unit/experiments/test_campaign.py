@@ -258,6 +258,19 @@ def test_costs_that_cannot_be_measured_do_not_stop_the_others(places, work, caps
     assert "a, seed 0: costs not measured: UserError: its base is gone" in told
 
 
+def test_a_setting_that_makes_rows_the_same_is_refused():
+    rows = [
+        Row(
+            name=kind,
+            label=kind,
+            settings=("strategy=repmode", f"strategy.expert={kind}"),
+        )
+        for kind in ("conv1", "conv3")
+    ]
+    with pytest.raises(UserError, match=r"expert=conv5: .* conv1 and conv3 would be"):
+        plan(rows, ["strategy.expert=conv5"], [0])
+
+
 def test_a_mistyped_setting_is_one_line(places, work):
     with pytest.raises(UserError, match=r"did you mean model\.width"):
         plan([joint("a")], ["model.wdith=2"], (0,))
