@@ -26,6 +26,7 @@ EXTENSIONS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
             "3x3x3 expert of rank 1, own normalization",
             ("strategy.expert=conv3_rank1", "strategy.private_bn=true"),
         ),
+        "conv3_rank2": ("3x3x3 expert of rank 2", ("strategy.expert=conv3_rank2",)),
         "conv3_rank4": ("3x3x3 expert of rank 4", ("strategy.expert=conv3_rank4",)),
         "conv3_rank4_private_bn": (
             "3x3x3 expert of rank 4, own normalization",
