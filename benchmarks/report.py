@@ -112,8 +112,11 @@ def _value(spread: Spread, unit: str) -> str:
 
 
 def _number(value: float) -> str:
-    """Write three digits, without an exponent."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}'):g}"
+    """Write three digits, four where a ratio is almost 1, without an exponent."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    digits = 4 if abs(value - 1) < 0.005 else 3
+    return f"{float(f'{value:.{digits}g}'):g}"
 
 
 def _reached(comparison: Comparison, at_most: float) -> str:

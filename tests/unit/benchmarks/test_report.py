@@ -64,6 +64,13 @@ def test_a_row_tells_median_extremes_memory_and_comparisons():
     assert "0.4x time over branches" in row
 
 
+def test_a_ratio_just_beside_its_target_is_told_from_it():
+    compared = Comparison("time", Spread.of([1.002]), at_most=1.0)
+    beside = replace(OURS, comparisons=(compared,))
+    text = render([replace(RESULT, measurements=(beside,))])
+    assert "| 1.002x | at most 1x | **no** |" in text
+
+
 def test_what_could_not_be_measured_says_why():
     assert row_with(render([RESULT]), "MONAI").endswith("| - | - |  | not installed |")
 
