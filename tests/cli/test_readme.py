@@ -4,11 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
+import continual_repmode
 from continual_repmode import open_volume
+from continual_repmode.analysis.gating import GatingRow
+from continual_repmode.metrics.regression import METRICS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +55,35 @@ def test_the_python_of_the_page_on_data_runs(tmp_path, write_czi):
     assert done.stdout.strip() == expected
     written = open_volume(tmp_path / "light.ome.tif")
     np.testing.assert_array_equal(written.read_channel(0), field[1])
+
+
+def test_the_python_of_the_page_on_python_runs(tmp_path):
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    train, read = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    tiny = "data.num_train=1 data.num_valid=1 data.num_test=1 data.shape=[8,16,16] "
+    tiny += "data.patch_size=[4,8,8] model.width=2 model.depth=1 train.epochs=1 "
+    tiny += "train.extension_epochs=1 device=cpu hydra.run.dir=runs/mine"
+    command = ["-m", "continual_repmode", "run", *tiny.split()]
+    for words in (["-c", train], command, ["-c", read]):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "matrix.png").is_file()
+    assert (tmp_path / "gates.png").is_file()
+
+
+def test_the_page_on_python_tells_every_name_and_column():
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    columns = ["experience", "task", "image", *METRICS, "num_voxels"]
+    columns += [field.name for field in fields(GatingRow)]
+    for name in (*continual_repmode.__all__, *columns):
+        assert f"`{name}`" in text, name
 
 
 def test_every_file_the_readme_names_is_there():

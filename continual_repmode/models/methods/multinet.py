@@ -19,13 +19,15 @@ class MultiNet(PartedNetwork):
     Each network sees the images of its own task only, and only those whose tasks are in
     a batch are run. Trained on several tasks at once it gets batches of mixed tasks, as
     every method does: more steps per network than if each had its batches to itself, on
-    fewer patches each. ``strategy=individual`` with a task per experience trains one at
-    a time. Multi-Net of the paper is the label-free predictor of Ounkomol et
-    al. (Nature Methods 2018), trained once per task. That predictor's public code
-    (AllenCellModeling/pytorch_fnet) has the topology of this U-Net with 3x3x3 kernels
-    and biases before its batch normalization: ``kernel_size=3, bias=True`` gives this
-    *fnet*. Which kernel size the paper used for its plain networks is unknown; the
-    default, 5x5x5 without biases as in RepMode's code, is our adaptation.
+    fewer patches each, and all keep the weights of one epoch, that of the lowest mean
+    validation error. ``strategy=individual`` with a task per experience trains one at a
+    time, each to its own best epoch. Multi-Net of the paper is the label-free predictor
+    of Ounkomol et al. (Nature Methods 2018), trained once per task. That predictor's
+    public code (AllenCellModeling/pytorch_fnet) has the topology of this U-Net with
+    3x3x3 kernels and biases before its batch normalization: ``kernel_size=3,
+    bias=True`` gives this *fnet*. Which kernel size the paper used for its plain
+    networks is unknown; the default, 5x5x5 without biases as in RepMode's code, is our
+    adaptation.
 
     Parameters
     ----------
