@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from continual_repmode.config.run import (
     RunConfig,
-    ScenarioConfig,
     one_line,
     register_configs,
     register_scenario,
-    setting_classes,
+    setting_options,
     to_run_config,
 )
 from continual_repmode.errors import UserError
@@ -224,14 +222,14 @@ def _explain(error: HydraException) -> str:
 
 
 def _unknown_setting(name: str) -> str:
-    known = sorted(set(_setting_names()))
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    options = setting_options()
+    if of := options.get(name):
+        group = name.partition(".")[0]
+        return (
+            f"{name} belongs to {group}={', '.join(of)}: leave it out, or choose "
+            f"{'that' if len(of) == 1 else 'one of these'}"
+        )
+    close = difflib.get_close_matches(name, options, n=1)
+    known = ", ".join(sorted(options))
+    hint = f"did you mean {close[0]}?" if close else f"known are {known}"
     return f"there is no setting {name!r} with these options: {hint}"
-
-
-def _setting_names() -> Iterator[str]:
-    for item in fields(RunConfig):
-        yield item.name
-    for group, schema in [*setting_classes(), ("scenario", ScenarioConfig)]:
-        yield from (f"{group}.{item.name}" for item in fields(schema))

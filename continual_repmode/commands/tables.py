@@ -1,7 +1,8 @@
 """``continual-repmode tables``: run what a table of results needs, and write it."""
 
 import contextlib
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,6 +174,8 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         elif key in {"seed", "-m", "--multirun"}:
             raise UserError(f"{word}: give seeds=0,1,2; every row is run for each")
         else:
+            _check_name(word, own)
+            _check_choice(word, table)
             common.append(word)
     if own["run"] not in {"true", "false"}:
         raise UserError(f"run={own['run']}: must be true or false")
@@ -189,6 +192,35 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         common=common,
         launcher=launcher,
     )
+
+
+def _check_name(word: str, own: Collection[str]) -> None:
+    """Refuse a setting that neither tables nor runs have; compose knows the dotted."""
+    from continual_repmode.config.run import setting_options
+
+    name = word.partition("=")[0]
+    runs = [*filter(str.isidentifier, setting_options()), "experiment"]
+    if not name.isidentifier() or name in runs:
+        return
+    close = difflib.get_close_matches(name, [*own, *runs], n=1)
+    known = f"{', '.join(own)} and what `continual-repmode run --help` lists"
+    hint = f"did you mean {close[0]}?" if close else f"known are {known}"
+    raise UserError(f"{word}: there is no setting {name!r}: {hint}")
+
+
+def _check_choice(word: str, table: Table) -> None:
+    """Refuse an option in whose place rows have another one, with settings of it."""
+    group = word.partition("=")[0]
+    if group not in {"model", "strategy"}:
+        return
+    for row in table.rows:
+        bound = [text for text in row.settings if text.startswith(f"{group}.")]
+        if bound and word not in row.settings:
+            raise UserError(
+                f"{word}: rows of {table.name} choose their own {group}, such as "
+                f"{row.name} with {bound[0]}; leave it out, or choose rows with "
+                "rows=NAME"
+            )
 
 
 def _seeds(text: str) -> list[int]:

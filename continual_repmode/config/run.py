@@ -1,6 +1,6 @@
 """All settings of a run together: registered with Hydra, read, checked, written."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import yaml
@@ -127,10 +127,22 @@ _OPTIONS: dict[str, dict[str, type]] = {
 }
 
 
-def setting_classes() -> list[tuple[str, type]]:
-    """Return each settings class with the name of its group."""
-    chosen = [(g, schema) for g, found in _OPTIONS.items() for schema in found.values()]
-    return [*chosen, ("train", TrainConfig)]
+def setting_options() -> dict[str, list[str]]:
+    """Return the name of every setting with the options that have it.
+
+    Settings that are always there, such as ``seed`` and ``train.epochs``, have none.
+    """
+    always = {"": RunConfig, "scenario.": ScenarioConfig, "train.": TrainConfig}
+    found: dict[str, list[str]] = {
+        f"{group}{item.name}": []
+        for group, schema in always.items()
+        for item in fields(schema)
+    }
+    for group, options in _OPTIONS.items():
+        for option, schema in options.items():
+            for item in fields(schema):
+                found.setdefault(f"{group}.{item.name}", []).append(option)
+    return found
 
 
 def register_configs() -> None:

@@ -42,6 +42,15 @@ def test_without_arguments_the_help_is_shown(capsys):
             "'train.epocs' with these options: did you mean train.epochs?",
         ),
         (["sed=3"], "did you mean seed?"),
+        (
+            ["data=manifest", "data.manifest=none.csv", "data.num_train=3"],
+            "data.num_train belongs to data=synthetic: leave it out, or choose that",
+        ),
+        (
+            ["strategy.strength=3"],
+            "strategy.strength belongs to strategy=lwf, ewc, si, mas: leave it out, or "
+            "choose one of these",
+        ),
         (["train.epochs=three"], "train.epochs: Value 'three'"),
         (["scenario=incremntal"], "incremental, joint, leave_one_out"),
         (["strategy=emc"], "strategy=emc: choose one of agem, "),
