@@ -13,7 +13,7 @@ from continual_repmode.experiments.tables import TABLES
 
 if TYPE_CHECKING:
     from continual_repmode.config.run import RunConfig
-    from continual_repmode.experiments.campaign import PlannedRun
+    from continual_repmode.experiments.campaign import Places, PlannedRun
     from continual_repmode.experiments.record import RunRecord
     from continual_repmode.results import RunFolder
 
@@ -61,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     chosen = _parse(arguments)
 
+    from continual_repmode.compose import check_launcher
     from continual_repmode.experiments.campaign import (
         Places,
         measure_again,
@@ -72,7 +73,9 @@ def main(arguments: Sequence[str]) -> int:
 
     table, places = chosen.table, Places(chosen.results, Path("runs", "tables"))
     planned = plan(table.rows, chosen.common, chosen.seeds)
-    _make_folder(chosen.results)
+    if chosen.run:
+        check_launcher(chosen.launcher)
+    _make_folders(chosen, places)
     wanted = [run for name in chosen.rows for run in planned[name]]
     try:
         if chosen.run:
@@ -87,14 +90,16 @@ def main(arguments: Sequence[str]) -> int:
     return 3 if any(found.missing for found in measured.rows) else 0
 
 
-def _make_folder(results: Path) -> None:
-    """Make sure, before any run, that results can be written."""
-    try:
-        (results / "runs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"results={results}: {error.strerror}; name a folder that can be written"
-        ) from error
+def _make_folders(chosen: "_Chosen", places: "Places") -> None:
+    """Make sure, before any run, that results can be written, and run folders."""
+    remedies = {chosen.results / "runs": "name another place with results=FOLDER"}
+    if chosen.run:
+        remedies[places.runs] = "run folders go there: move away what is in its place"
+    for folder, remedy in remedies.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: {error.strerror}; {remedy}") from error
 
 
 def train_and_measure(

@@ -1,5 +1,6 @@
 """All settings of a run together: registered with Hydra, read, checked, written."""
 
+import re
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -185,10 +186,18 @@ def to_run_config(composed: DictConfig) -> RunConfig:
     return config
 
 
+_WRONG_KIND = re.compile(
+    r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)"
+)
+_KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
+
+
 def one_line(error: OmegaConfBaseException) -> str:
     """Return an OmegaConf error as one line that names the setting."""
     first = str(error).strip().splitlines()[0]
     key = getattr(error, "full_key", None)
+    if found := _WRONG_KIND.search(first):
+        return f"{key}={found[1]}: give {_KINDS.get(found[2], found[2])}"
     if "missing mandatory value" in first:
         return f"{key}: a value is needed; give it as {key}=VALUE"
     if key and key not in first:
