@@ -73,7 +73,7 @@ def test_without_arguments_the_help_is_shown(capsys):
         (["data.patch_size=[16,30,32]"], "the Y side 30 is not a multiple of 4"),
         (
             ["data.patch_size=[16,128,128]"],
-            "data.patch_size=[16, 128, 128]: larger than data.shape=[8, 16, 16]; choose",
+            "data.patch_size=[16, 128, 128]: larger than data.shape=[8, 16, 16]",
         ),
         (["device=tpu0"], "device='tpu0'"),
         (["reference=nowhere"], "nowhere: no results.json here"),
