@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from continual_repmode import open_volume
+from continual_repmode.models import read_card
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,7 +30,8 @@ def test_the_python_of_the_readme_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     scores = [float(line) for line in done.stdout.splitlines()]
     assert len(scores) == 3
-    assert (tmp_path / "model.safetensors").is_file()
+    card = read_card(tmp_path / "model.safetensors")
+    assert card.voxel_size_um == (0.29, 0.29, 0.29)  # which `predict` needs
 
 
 def test_the_python_of_the_page_on_data_runs(tmp_path, write_czi):
