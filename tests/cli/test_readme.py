@@ -10,6 +10,7 @@ import numpy as np
 
 from continual_repmode import open_volume
 from continual_repmode.models import read_card
+from continual_repmode.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,6 +54,23 @@ def test_the_python_of_the_page_on_data_runs(tmp_path, write_czi):
     assert done.stdout.strip() == expected
     written = open_volume(tmp_path / "light.ome.tif")
     np.testing.assert_array_equal(written.read_channel(0), field[1])
+
+
+def test_extras_are_installed_from_the_folder_of_the_project():
+    """The package is on no index."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    sources = (ROOT / "continual_repmode").rglob("*.py")
+    wrong = re.compile(r"pip install ['\"]?continual[-_]repmode")
+    assert [
+        str(path)
+        for path in (*pages, *sources)
+        if wrong.search(path.read_text(encoding="utf-8"))
+    ] == []
+
+
+def test_the_page_on_tables_tells_the_names_of_the_tasks():
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    assert [task for task in TASKS if f"`{task}`" not in page] == []
 
 
 def test_every_file_the_readme_names_is_there():
