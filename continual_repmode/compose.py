@@ -32,6 +32,8 @@ from continual_repmode.errors import UserError
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
 
+_OF_JOB = "raised by the run itself, not by making its folder"
+
 
 def launch(
     arguments: Sequence[str], job: Callable[[RunConfig, Path, Sequence[str]], None]
@@ -65,7 +67,6 @@ def launch(
     sys.argv = ["continual-repmode run", *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we tell it in one line
     failures: list[UserError] = []
-    faults: list[OSError] = []  # of the job, not of its output folder
 
     def guarded(composed: DictConfig) -> None:
         hydra_config = HydraConfig.get()
@@ -76,7 +77,7 @@ def launch(
             failures.append(error)
             _remove_empty(folder)
         except OSError as error:
-            faults.append(error)
+            error.add_note(_OF_JOB)  # kept where another process did the job
             raise
 
     decorate = hydra.main(
@@ -86,7 +87,7 @@ def launch(
         with _errors_in_one_line():
             decorate(guarded)()
     except OSError as error:
-        if error in faults:
+        if _OF_JOB in getattr(error, "__notes__", ()):
             raise
         raise UserError(
             f"{error.filename}: {error.strerror}; choose another folder for the "
