@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from continual_repmode.config.data import ManifestConfig, SyntheticConfig
+from continual_repmode.config.data import DataConfig, ManifestConfig, SyntheticConfig
 from continual_repmode.config.model import (
     CondNetConfig,
     DoDNetConfig,
@@ -271,6 +271,18 @@ def _check_patch(config: RunConfig, net: TaskNetwork) -> None:
                 f"not a multiple of {divisor}, as model.depth={config.model.depth} "
                 "needs it"
             )
+    _check_generated(config.data)
+
+
+def _check_generated(data: DataConfig) -> None:
+    """Refuse patches that generated volumes are too small for."""
+    if not isinstance(data, SyntheticConfig) or data.pad_small:
+        return
+    if any(size < side for size, side in zip(data.shape, data.patch_size, strict=True)):
+        raise UserError(
+            f"data.patch_size={data.patch_size}: larger than data.shape={data.shape}; "
+            "choose a smaller patch or larger volumes, or set data.pad_small=true"
+        )
 
 
 def _triple(values: list[int]) -> tuple[int, int, int]:

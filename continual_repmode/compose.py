@@ -5,13 +5,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -22,16 +22,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from continual_repmode.config.run import (
     RunConfig,
-    ScenarioConfig,
     one_line,
     register_configs,
     register_scenario,
-    setting_classes,
+    setting_options,
     to_run_config,
 )
 from continual_repmode.errors import UserError
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
+
+_OF_JOB = "raised by the run itself, not by making its folder"
 
 
 def launch(
@@ -56,11 +57,13 @@ def launch(
     Raises
     ------
     UserError
-        If a setting is unknown or its value cannot be understood.
+        If a setting is unknown, its value cannot be understood, or the output folder
+        cannot be made.
     """
     register_configs()
     words = _register_scenarios(arguments)
     words.sort(key=lambda word: word not in {"-m", "--multirun"})  # argparse needs it
+    _check_flags(words)
     sys.argv = ["continual-repmode run", *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we tell it in one line
     failures: list[UserError] = []
@@ -72,14 +75,24 @@ def launch(
             job(to_run_config(composed), folder, hydra_config.overrides.task)
         except UserError as error:
             failures.append(error)
-            if not any(folder.iterdir()):
-                folder.rmdir()
+            _remove_empty(folder)
+        except OSError as error:
+            error.add_note(_OF_JOB)  # kept where another process did the job
+            raise
 
     decorate = hydra.main(
         config_path=str(config_folder()), config_name="run", version_base="1.3"
     )
-    with _errors_in_one_line():
-        decorate(guarded)()
+    try:
+        with _errors_in_one_line():
+            decorate(guarded)()
+    except OSError as error:
+        if _OF_JOB in getattr(error, "__notes__", ()):
+            raise
+        raise UserError(
+            f"{error.filename}: {error.strerror}; choose another folder for the "
+            "results: hydra.run.dir=FOLDER, or hydra.sweep.dir=FOLDER with -m"
+        ) from error
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return 2 if failures else 0
@@ -162,6 +175,18 @@ def quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
+def check_launcher(launcher: Sequence[str]) -> None:
+    """Refuse settings of Hydra's launcher that :func:`launch_jobs` would refuse.
+
+    Raises
+    ------
+    UserError
+        If there is no such launcher, or a setting cannot be understood.
+    """
+    with _hydra() as main, _errors_in_one_line():
+        main.compose_config("run", list(launcher), RunMode.MULTIRUN)
+
+
 @contextmanager
 def _hydra() -> Iterator[Any]:
     """Start Hydra for composing, and forget it afterwards."""
@@ -178,6 +203,29 @@ def _errors_in_one_line() -> Iterator[None]:
         raise UserError(_explain(error)) from error
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folder of a refused run, and ``runs`` above it, if they are empty."""
+    above = [p for p in folder.parents if p.is_relative_to(Path("runs").absolute())]
+    with suppress(OSError):  # not empty
+        for each in (folder, *above):
+            each.rmdir()
+
+
+def _check_flags(arguments: Sequence[str]) -> None:
+    """Refuse options that Hydra does not have, such as ``--epochs``."""
+    _, unknown = get_args_parser().parse_known_args(arguments)
+    for word in unknown:
+        if not word.startswith("-"):
+            raise UserError(f"{word}: write options such as --cfg after all settings")
+        last = word.strip("-").partition("=")[0].replace("-", "_")
+        meant = [name for name in setting_options() if name.split(".")[-1] == last]
+        example = f"{meant[0]}=VALUE" if meant else "train.epochs=3"
+        raise UserError(
+            f"{word}: there is no such option; write a setting as name=value, such as "
+            f"{example}"
+        )
 
 
 def _register_scenarios(arguments: Sequence[str]) -> list[str]:
@@ -199,6 +247,12 @@ def _offer_files(match: re.Match[str]) -> str:
     return match[1] + ",".join(chosen)
 
 
+_FURTHER_OPTIONS = {
+    "scenario": ", or the path of a .yaml file",
+    "hydra/launcher": ", or install another: pip install hydra-joblib-launcher",
+}
+
+
 def _explain(error: HydraException) -> str:
     """Return one line that names the setting, the value and the remedy."""
     text, cause = str(error), error.__cause__
@@ -213,9 +267,8 @@ def _explain(error: HydraException) -> str:
                 f"{found[1]}={found[2]}: there is no such file; "
                 "`continual-repmode run --help` lists the choices"
             )
-        return f"{found[1]}={found[2]}: choose one of {', '.join(offered)}" + (
-            ", or the path of a .yaml file" if found[1] == "scenario" else ""
-        )
+        more = _FURTHER_OPTIONS.get(found[1], "")
+        return f"{found[1]}={found[2]}: choose one of {', '.join(offered)}{more}"
     if isinstance(cause, OmegaConfBaseException):
         return one_line(cause)
     if "missing EQUAL" in text:
@@ -224,14 +277,14 @@ def _explain(error: HydraException) -> str:
 
 
 def _unknown_setting(name: str) -> str:
-    known = sorted(set(_setting_names()))
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    options = setting_options()
+    if of := options.get(name):
+        group = name.partition(".")[0]
+        return (
+            f"{name} belongs to {group}={', '.join(of)}: leave it out, or choose "
+            f"{'that' if len(of) == 1 else 'one of these'}"
+        )
+    close = difflib.get_close_matches(name, options, n=1)
+    known = ", ".join(sorted(options))
+    hint = f"did you mean {close[0]}?" if close else f"known are {known}"
     return f"there is no setting {name!r} with these options: {hint}"
-
-
-def _setting_names() -> Iterator[str]:
-    for item in fields(RunConfig):
-        yield item.name
-    for group, schema in [*setting_classes(), ("scenario", ScenarioConfig)]:
-        yield from (f"{group}.{item.name}" for item in fields(schema))

@@ -107,7 +107,10 @@ def _read(path: Path) -> Scenario:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"scenario file {path}: {error.strerror}") from error
+        raise UserError(
+            f"scenario file {path}: {error.strerror}; give the path of a file, or one "
+            f"of {', '.join(scenario_names())}"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"scenario file {path}: not valid YAML: {reason}") from error

@@ -147,7 +147,9 @@ def check_growth(config: RunConfig, net: TaskNetwork) -> None:
                 trial.add_task(name, **options)
     except UserError as error:
         strategy = option_name("strategy", config.strategy)
-        raise UserError(f"strategy={strategy}: {error}") from None
+        starts = str(error).startswith(("gate_init ", "init "))
+        more = f"; or {CLOSEST!r}, which finds one" if starts else ""
+        raise UserError(f"strategy={strategy}: {error}{more}") from None
 
 
 def _growth_options(strategy: Any, net: TaskNetwork) -> dict[str, Any]:

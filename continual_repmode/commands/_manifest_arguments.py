@@ -65,12 +65,18 @@ def manifest_parser(verb: str, description: str, example: str) -> Parser:
     )
     add(
         "--processes",
-        type=int,
+        type=_count,
         default=os.cpu_count() or 1,
         metavar="N",
         help="processes that share the work (default: one per core)",
     )
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: use a whole number, 1 or more")
+    return int(text)
 
 
 def manifest_settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -48,12 +48,16 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     from continual_repmode.data.allen.catalog import choose_datasets
     from continual_repmode.data.allen.folder import AllenFolder, locked
+    from continual_repmode.data.allen.splits import read_published_order
 
     datasets = choose_datasets(chosen.tasks)
     folder = AllenFolder(chosen.to)
     if chosen.list:
         _print_list(folder, datasets)
         return 0
+    if chosen.manifest and chosen.published_lists:
+        for dataset in datasets:  # before hours of downloading
+            read_published_order(chosen.published_lists, dataset.name)
     try:
         with locked(folder.path):
             _fetch(chosen, folder, datasets)

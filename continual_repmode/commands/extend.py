@@ -107,8 +107,8 @@ def _add_training(parser: Parser) -> None:
     add(
         "--expert",
         metavar="KIND",
-        help="what each block gains: conv3 (default), conv1, conv5, avg3_conv1, ..., "
-        "or none: a gate only",
+        help="what each block gains: conv3 (default), conv3_rank4 (far smaller), "
+        "conv1, conv5, avg3_conv1, ..., or none: a gate only",
     )
     add(
         "--private-bn",

@@ -271,6 +271,10 @@ def _conclude(plan: "Plan", new: "Sequence[Job]", failures: list[UserError]) -> 
         known = read_metrics(jobs[0].root)
         print(format_metrics([known[key] for key in keys]))
         print(f"on the model grid, of z-scores; also in {jobs[0].root / METRICS_FILE}")
+    listed = {task for job in jobs for task in job.image.targets}
+    if listed and not keys:
+        rows = ", ".join(sorted(listed))
+        print(f"nothing compared: rows are of {rows}, none of a predicted structure")
     if failures:
         print(f"{len(failures)} failed, {len(jobs)} are done:", file=sys.stderr)
         for error in failures:

@@ -1,7 +1,8 @@
 """``continual-repmode tables``: run what a table of results needs, and write it."""
 
 import contextlib
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from continual_repmode.experiments.tables import TABLES
 
 if TYPE_CHECKING:
     from continual_repmode.config.run import RunConfig
-    from continual_repmode.experiments.campaign import PlannedRun
+    from continual_repmode.experiments.campaign import Places, PlannedRun
     from continual_repmode.experiments.record import RunRecord
     from continual_repmode.results import RunFolder
 
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     chosen = _parse(arguments)
 
+    from continual_repmode.compose import check_launcher
     from continual_repmode.experiments.campaign import (
         Places,
         measure_again,
@@ -83,7 +85,9 @@ def main(arguments: Sequence[str]) -> int:
 
     table, places = chosen.table, Places(chosen.results, Path("runs", "tables"))
     planned = plan(table.rows, chosen.common, chosen.seeds)
-    _make_folder(chosen.results)
+    if chosen.run:
+        check_launcher(chosen.launcher)
+    _make_folders(chosen, places)
     wanted = [run for name in chosen.rows for run in planned[name]]
     try:
         if chosen.run:
@@ -98,14 +102,16 @@ def main(arguments: Sequence[str]) -> int:
     return 3 if any(found.missing for found in measured.rows) else 0
 
 
-def _make_folder(results: Path) -> None:
-    """Make sure, before any run, that results can be written."""
-    try:
-        (results / "runs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"results={results}: {error.strerror}; name a folder that can be written"
-        ) from error
+def _make_folders(chosen: "_Chosen", places: "Places") -> None:
+    """Make sure, before any run, that results can be written, and run folders."""
+    remedies = {chosen.results / "runs": "name another place with results=FOLDER"}
+    if chosen.run:
+        remedies[places.runs] = "run folders go there: move away what is in its place"
+    for folder, remedy in remedies.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: {error.strerror}; {remedy}") from error
 
 
 def train_and_measure(
@@ -192,6 +198,7 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
                 "use `continual-repmode run`"
             )
         else:
+            _check_name(word, own)
             common.append(word)
     if own["run"] not in {"true", "false"}:
         raise UserError(f"run={own['run']}: must be true or false")
@@ -208,6 +215,20 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         common=common,
         launcher=launcher,
     )
+
+
+def _check_name(word: str, own: Collection[str]) -> None:
+    """Refuse a setting that neither tables nor runs have; compose knows the dotted."""
+    from continual_repmode.config.run import setting_options
+
+    name = word.partition("=")[0]
+    runs = [*filter(str.isidentifier, setting_options()), "experiment"]
+    if not name.isidentifier() or name in runs:
+        return
+    close = difflib.get_close_matches(name, [*own, *runs], n=1)
+    known = f"{', '.join(own)} and what `continual-repmode run --help` lists"
+    hint = f"did you mean {close[0]}?" if close else f"known are {known}"
+    raise UserError(f"{word}: there is no setting {name!r}: {hint}")
 
 
 def _seeds(text: str) -> list[int]:

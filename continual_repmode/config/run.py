@@ -1,6 +1,7 @@
 """All settings of a run together: registered with Hydra, read, checked, written."""
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import yaml
@@ -127,10 +128,22 @@ _OPTIONS: dict[str, dict[str, type]] = {
 }
 
 
-def setting_classes() -> list[tuple[str, type]]:
-    """Return each settings class with the name of its group."""
-    chosen = [(g, schema) for g, found in _OPTIONS.items() for schema in found.values()]
-    return [*chosen, ("train", TrainConfig)]
+def setting_options() -> dict[str, list[str]]:
+    """Return the name of every setting with the options that have it.
+
+    Settings that are always there, such as ``seed`` and ``train.epochs``, have none.
+    """
+    always = {"": RunConfig, "scenario.": ScenarioConfig, "train.": TrainConfig}
+    found: dict[str, list[str]] = {
+        f"{group}{item.name}": []
+        for group, schema in always.items()
+        for item in fields(schema)
+    }
+    for group, options in _OPTIONS.items():
+        for option, schema in options.items():
+            for item in fields(schema):
+                found.setdefault(f"{group}.{item.name}", []).append(option)
+    return found
 
 
 def register_configs() -> None:
@@ -173,10 +186,18 @@ def to_run_config(composed: DictConfig) -> RunConfig:
     return config
 
 
+_WRONG_KIND = re.compile(
+    r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)"
+)
+_KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
+
+
 def one_line(error: OmegaConfBaseException) -> str:
     """Return an OmegaConf error as one line that names the setting."""
     first = str(error).strip().splitlines()[0]
     key = getattr(error, "full_key", None)
+    if found := _WRONG_KIND.search(first):
+        return f"{key}={found[1]}: give {_KINDS.get(found[2], found[2])}"
     if "missing mandatory value" in first:
         return f"{key}: a value is needed; give it as {key}=VALUE"
     if key and key not in first:

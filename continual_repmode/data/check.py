@@ -97,7 +97,11 @@ def check_manifest(
         ]
         findings = [finding_from_error(str(path), error) for error in faults.found]
         findings += judge(
-            pairs, patch_size=patch_size, pad_small=pad_small, tasks=tasks
+            pairs,
+            patch_size=patch_size,
+            pad_small=pad_small,
+            tasks=tasks,
+            listed=collection.listed_tasks,
         )
         return Check(collection, pairs, findings)
 

@@ -112,6 +112,8 @@ class ManifestCollection:
         self._store = PreparedStore(Path(cache_dir or cache_folder("prepared")))
         path = Path(path)
         rows = read_rows(path, None if root is None else Path(root), tasks, faults)
+        #: The tasks of all rows, also of those that are left alone or left out.
+        self.listed_tasks = tuple(dict.fromkeys(row.task for row in rows))
         pairs = self._open(rows, tasks, fallback_um, faults)
         splits: list[Split] = ["train"] * len(rows)
         with faults:

@@ -17,7 +17,7 @@ def require(modules: tuple[str, ...], extra: str, purpose: str) -> None:
     if missing:
         raise UserError(
             f"{purpose} lacks {', '.join(missing)}; install with: "
-            f'pip install "continual-repmode[{extra}]"'
+            f'pip install ".[{extra}]" in the folder of the project'
         )
 
 

@@ -11,7 +11,7 @@ from continual_repmode.data.formats.tiff_pages import open_tiff
 from continual_repmode.errors import UserError
 
 
-def read_attributes(path: Path) -> dict[str, Any]:
+def read_attributes(path: str | Path) -> dict[str, Any]:
     """Return what this program wrote into an OME-Zarr or OME-TIFF about it.
 
     Returns
@@ -19,6 +19,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
     dict of str to JSON values
         Empty for files of others, damaged ones among them.
     """
+    path = Path(path)
     try:
         found = _of_zarr(path) if path.is_dir() else _of_tiff(path)
     except UserError:

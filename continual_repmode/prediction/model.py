@@ -112,12 +112,14 @@ class TrainedModel:
         if known is None and voxel_size_um is None:
             raise UserError(
                 f"{self.name}: does not tell the voxel size it was trained at; give it "
-                "in micrometres with --model-voxel-size Z Y X"
+                "in micrometres with --model-voxel-size Z Y X (in Python: "
+                "model_voxel_size_um=)"
             )
         if known is not None and voxel_size_um not in (None, known):
             raise UserError(
                 f"--model-voxel-size {format_um(voxel_size_um)}: {self.name} was "
-                f"trained at {format_um(known)} um; leave the option out"
+                f"trained at {format_um(known)} um; leave the option out (in Python: "
+                "model_voxel_size_um=)"
             )
         grid_um = known or voxel_size_um
         assert grid_um is not None

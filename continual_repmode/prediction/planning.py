@@ -10,7 +10,7 @@ from continual_repmode.data.disk import check_free
 from continual_repmode.data.faults import Faults
 from continual_repmode.data.formats.stream_writing import check_writable
 from continual_repmode.data.opening import open_volume
-from continual_repmode.data.volumes import VolumeReader, index_from
+from continual_repmode.data.volumes import CHOICES, VolumeReader, index_from
 from continual_repmode.errors import UserError
 from continual_repmode.prediction.agreement import read_metrics
 from continual_repmode.prediction.attributes import read_attributes
@@ -72,14 +72,26 @@ def plan_predictions(
     Raises
     ------
     UserError
-        If the options do not fit the model or each other, an input means nothing, two
+        If the options do not fit the model or each other, ``out`` or what is above it
+        is a file, an input means nothing, two
         images would have one output, or an output was made otherwise and is not to be
         overwritten. Faults of single images are collected instead.
     """
     setup, out, faults = Setup.of(model, options), Path(out), Faults()
+    _check_call(out, options.choices)
     images = find_images(inputs, out, setup, options, faults)
     outputs = [(image, out / f"{image.name}{SUFFIXES[format_]}") for image in images]
     return plan_outputs(outputs, out, setup, faults)
+
+
+def _check_call(out: Path, choices: Mapping[str, str]) -> None:
+    """Refuse what cannot be right for any image."""
+    for what, which in choices.items():
+        if what not in CHOICES:
+            raise UserError(f"--choose {what}={which}: use {', '.join(CHOICES)}")
+    there = next(place for place in (out, *out.parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"--out {out}: {there} is no folder; choose another")
 
 
 def plan_outputs(
@@ -210,7 +222,7 @@ def _check_distinct(outputs: Sequence[tuple[Image, Path]]) -> None:
         if output.resolve() in read:
             raise UserError(
                 f"{output}: would be replaced by a prediction, but is read for one; "
-                "choose another --out"
+                "choose another output (--out)"
             )
         other = taken.setdefault(output, image)
         if other is not image:
@@ -228,13 +240,16 @@ def _is_done(job: Job) -> bool:
 
 def _refuse_other(job: Job) -> None:
     """Raise if the output, or work begun for it, was made otherwise."""
-    remedy = "--overwrite makes it anew, or choose another --out"
+    remedy = (
+        "--overwrite (in Python: overwrite=True) makes it anew, or choose another "
+        "output (--out)"
+    )
     if job.output.exists():
         recipe = read_attributes(job.output).get("recipe")
         if not isinstance(recipe, dict):
             raise UserError(
                 f"{job.output}: exists and is no prediction of this program; choose "
-                "another --out"
+                "another output (--out)"
             )
         other = differences(recipe, job.recipe)
         if not other:

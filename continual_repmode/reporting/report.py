@@ -77,16 +77,16 @@ class RunSection:
 
 
 def write_report(
-    folders: Sequence[Path], path: Path, *, overwrite: bool = False
+    folders: Sequence[str | Path], path: str | Path, *, overwrite: bool = False
 ) -> Path:
     """Write one HTML file about run folders; it needs no other file and no network.
 
     Parameters
     ----------
-    folders : sequence of Path
+    folders : sequence of str or Path
         At least one; several are also compared. Runs that were stopped are shown as
         far as they came.
-    path : Path
+    path : str or Path
         The file to write.
     overwrite : bool
         Replace the file if it exists.
@@ -102,14 +102,15 @@ def write_report(
         If a folder is no run folder or was written by a newer version, or the file
         exists.
     """
+    path = Path(path)
     _check_target(path, overwrite=overwrite)
-    resolved = [folder.resolve() for folder in folders]
+    resolved = [Path(folder).resolve() for folder in folders]
     for folder in resolved:
         if resolved.count(folder) > 1:
             raise UserError(f"{folder}: is named twice; name every run folder once")
     if not folders:
         raise UserError("no run folder was named; name at least one")
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_run(Path(folder)) for folder in folders]
     text = _render(runs)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

@@ -57,6 +57,16 @@ def test_warnings_leave_with_status_3(manifest, command):
     assert "row 4, f2.ome.tif" in done.stdout
 
 
+def test_a_scenario_of_other_tasks_is_told_which_tasks_there_are(manifest, command):
+    manifest.write_text(manifest.read_text().replace("dna,", "lysosome,"))
+    words = ("check", str(manifest), "--scenario", "one_by_one", "--headers-only")
+
+    done = command(*words, cwd=manifest.parent)
+
+    assert done.returncode == 2
+    assert "task dna: no usable row; the manifest has lysosome" in done.stdout
+
+
 def test_errors_of_headers_and_voxels_are_told_together(manifest, command):
     folder = manifest.parent
     blank = field_of(1)

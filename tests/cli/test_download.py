@@ -254,6 +254,10 @@ def test_interrupted_it_says_how_to_go_on(mirror, tmp_path, spawn):
         (["mitochondrion"], "choose from the tasks actin_filament,"),
         (["--mirror", "ftp://host/sets"], "--mirror 'ftp://host/sets': must begin"),
         (["--proxy", "host"], "--proxy 'host'"),
+        (
+            ["zo1", "--mirror", "http://127.0.0.1:1/", "--published-lists", "nodir"],
+            "nodir/zo1.csv: no such list; --published-lists takes the folder",
+        ),
         (["--voxel-size", "0.29"], "invalid choice: '0.29'"),
         (["--keep-archives", "--delete-archives"], "not allowed with"),
     ],

@@ -219,7 +219,7 @@ def test_the_help_is_light_and_tells_the_defaults():
     assert f"of Adam (default: {defaults.learning_rate})" in text
     assert f"as make {defaults.num_epochs(1)} steps" in text
     assert f"(default: {defaults.schedule})" in text
-    assert f"{defaults.expert} (default)" in text
+    assert f"{defaults.expert} (default), conv3_rank4 (far smaller)" in text
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real volumes here")

@@ -80,6 +80,6 @@ def test_a_task_without_rows_is_told_before_any_work(manifest, command):
     )
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert "error: task actin_filament: no usable row; usable are rows of dna" in last
+    assert "error: task actin_filament: no usable row; the manifest has dna" in last
     assert "and 11 more: continual-repmode check " in last
     assert list((manifest.parent / "runs").rglob("*.json")) == []

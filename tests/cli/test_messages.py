@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from continual_repmode.__main__ import main
+from continual_repmode.compose import launch
 
 
 def test_help_lists_the_commands_without_loading_anything_heavy(command, tmp_path):
@@ -42,17 +43,38 @@ def test_without_arguments_the_help_is_shown(capsys):
             "'train.epocs' with these options: did you mean train.epochs?",
         ),
         (["sed=3"], "did you mean seed?"),
-        (["train.epochs=three"], "train.epochs: Value 'three'"),
+        (
+            ["data=manifest", "data.manifest=none.csv", "data.num_train=3"],
+            "data.num_train belongs to data=synthetic: leave it out, or choose that",
+        ),
+        (
+            ["strategy.strength=3"],
+            "strategy.strength belongs to strategy=lwf, ewc, si, mas: leave it out, or "
+            "choose one of these",
+        ),
+        (["train.epochs=three"], "train.epochs=three: give a whole number"),
+        (["data.shape=[8,x,16]"], "data.shape[1]=x: give a whole number"),
+        (["train.learning_rate=x"], "train.learning_rate=x: give a number"),
+        (["data.pad_small=1.5"], "data.pad_small=1.5: give true or false"),
+        (
+            ["--epochs", "3"],
+            "write a setting as name=value, such as train.epochs=VALUE",
+        ),
+        (["--fast"], "write a setting as name=value, such as train.epochs=3"),
         (["scenario=incremntal"], "incremental, joint, leave_one_out"),
         (["strategy=emc"], "strategy=emc: choose one of agem, "),
         (["model=repmod"], "model=repmod: choose one of condnet, dodnet, fnet"),
         (["experiment=ablation/sgmoid"], "ablation/sgmoid: there is no such file"),
-        (["scenario=mine.yaml"], "mine.yaml: No such file"),
+        (["scenario=mine.yaml"], "mine.yaml: No such file or directory; give the path"),
         (["model.width=0"], "model.width=0: must be at least 1"),
         (["nonsense"], "write a setting as name=value"),
         (["data=manifest"], "data.manifest: a value is needed"),
         (["data=manifest", "data.manifest=none.csv"], "none.csv"),
         (["data.patch_size=[16,30,32]"], "the Y side 30 is not a multiple of 4"),
+        (
+            ["data.patch_size=[16,128,128]"],
+            "data.patch_size=[16, 128, 128]: larger than data.shape=[8, 16, 16]",
+        ),
         (["device=tpu0"], "device='tpu0'"),
         (["reference=nowhere"], "nowhere: no results.json here"),
     ],
@@ -68,7 +90,35 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["hydra.run.dir=taken"],
+        ["hydra.run.dir=taken/run"],
+        ["-m", "seed=0,1", "hydra.sweep.dir=taken"],
+    ],
+)
+def test_a_file_where_the_run_folder_goes_is_one_line(
+    capsys, tmp_path, monkeypatch, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    assert main(["run", *words]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert "choose another folder for the results: hydra.run.dir=FOLDER" in error
+
+
+def test_a_full_disk_during_a_run_is_not_taken_for_a_bad_folder(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device", "somewhere")
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        launch(["hydra.run.dir=run"], fail)
 
 
 def test_an_unknown_command_lists_the_known_ones(capsys):

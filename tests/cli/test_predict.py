@@ -138,7 +138,7 @@ def test_another_recipe_is_refused_before_any_work(predict, folder):
 
     assert done.returncode == 2
     (line,) = errors(done)
-    assert "a.ome.zarr: exists, made otherwise (tasks); --overwrite" in line
+    assert "a.ome.zarr: exists, made otherwise (tasks); --overwrite (in Py" in line
     assert [path.name for path in (folder / "out").iterdir()] == ["a.ome.zarr"]
     np.testing.assert_array_equal(read(folder / "out" / "a.ome.zarr"), before)
     done = predict("in", "--tasks", "nucleolus", "--overwrite")
@@ -178,6 +178,7 @@ def test_bad_images_are_told_and_the_others_predicted(predict, folder):
         (["in", "--tasks", "golgi"], "knows dna, nucleolus"),
         (["nothing.tif"], "nothing.tif: no such file"),
         (["in", "--choose", "scene"], "--choose scene: use WHAT=WHICH"),
+        (["in", "--choose", "foo=1"], "--choose foo=1: use scene, time"),
         (["in", "--memory", "much"], "memory=much"),
         (["in", "--memory", "5MB"], "allow"),
         (
@@ -197,6 +198,16 @@ def test_mistakes_of_the_call_are_refused_in_one_line(predict, folder, words, to
     (line,) = errors(done)
     assert told in line
     assert not (folder / "out").exists()
+
+
+def test_a_file_where_outputs_go_is_a_mistake_of_the_call(predict, folder):
+    (folder / "out").write_text("a file")
+
+    done = predict("in", "--tasks", "dna")
+
+    assert done.returncode == 2
+    (line,) = errors(done)
+    assert line == "error: --out out: out is no folder; choose another"
 
 
 def test_the_estimate_tells_and_stops(predict, folder):
@@ -255,6 +266,23 @@ def test_targets_give_a_table_and_a_file(predict, folder):
     again = predict("in", "--tasks", "dna", "--target", "DAPI")
     assert again.returncode == 0
     assert f"{mean:.4f}" in again.stdout
+
+
+def test_rows_of_other_structures_are_predicted_and_said_not_to_be_compared(
+    predict, folder
+):
+    (folder / "pairs.csv").write_text(
+        "task,path,channel_signal,channel_target\nlysosome,in/a.ome.tif,Bright,DAPI\n"
+    )
+
+    done = predict("pairs.csv", "--tasks", "dna")
+
+    assert done.returncode == 0, done.stderr
+    assert (
+        "nothing compared: rows are of lysosome, none of a predicted structure"
+        in done.stdout.splitlines()
+    )
+    assert [path.name for path in (folder / "out").iterdir()] == ["a.ome.zarr"]
 
 
 def test_metrics_equal_those_of_the_run_that_made_the_model(folder, command):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from continual_repmode.__main__ import main
+
 UM = {"PhysicalSizeZ": 0.29, "PhysicalSizeY": 0.108, "PhysicalSizeX": 0.108}
 NUM_IMAGES = 12
 
@@ -80,9 +82,15 @@ def test_two_at_once_share_the_work(manifest, expected, spawn):
     assert prepared(manifest.parent / "shared") == expected
 
 
-def test_a_bad_option_is_one_line(manifest, command):
-    done = command("prepare", str(manifest), "--resize", "best", cwd=manifest.parent)
-
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: argument --resize: invalid choice: 'best'")
-    assert len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resize", "best"], "argument --resize: invalid choice: 'best'"),
+        (["--processes", "0"], "argument --processes: '0': use a whole number, 1 or"),
+        (["--processes", "-3"], "argument --processes: '-3': use a whole number, 1 or"),
+    ],
+)
+def test_a_bad_option_is_one_line(manifest, capsys, words, message):
+    assert main(["prepare", str(manifest), *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {message}")

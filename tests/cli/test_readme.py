@@ -13,6 +13,8 @@ import continual_repmode
 from continual_repmode import open_volume
 from continual_repmode.analysis.gating import GatingRow
 from continual_repmode.metrics.regression import METRICS
+from continual_repmode.models import read_card
+from continual_repmode.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,7 +35,8 @@ def test_the_python_of_the_readme_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     scores = [float(line) for line in done.stdout.splitlines()]
     assert len(scores) == 3
-    assert (tmp_path / "model.safetensors").is_file()
+    card = read_card(tmp_path / "model.safetensors")
+    assert card.voxel_size_um == (0.29, 0.29, 0.29)  # which `predict` needs
 
 
 def test_the_python_of_the_page_on_data_runs(tmp_path, write_czi):
@@ -84,6 +87,23 @@ def test_the_page_on_python_tells_every_name_and_column():
     columns += [field.name for field in fields(GatingRow)]
     for name in (*continual_repmode.__all__, *columns):
         assert f"`{name}`" in text, name
+
+
+def test_extras_are_installed_from_the_folder_of_the_project():
+    """The package is on no index."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    sources = (ROOT / "continual_repmode").rglob("*.py")
+    wrong = re.compile(r"pip install ['\"]?continual[-_]repmode")
+    assert [
+        str(path)
+        for path in (*pages, *sources)
+        if wrong.search(path.read_text(encoding="utf-8"))
+    ] == []
+
+
+def test_the_page_on_tables_tells_the_names_of_the_tasks():
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    assert [task for task in TASKS if f"`{task}`" not in page] == []
 
 
 def test_every_file_the_readme_names_is_there():

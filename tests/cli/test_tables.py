@@ -100,8 +100,14 @@ def test_help_lists_the_tables_and_loads_nothing_heavy():
         ),
         (["table1", "costs=maybe"], "costs=maybe: must be keep or again"),
         (["table1", "train.epocs=1"], "did you mean train.epochs?"),
+        (["table1", "row=repmode"], "there is no setting 'row': did you mean rows?"),
+        (["table1", "foo=1"], "known are seeds, rows, run, costs, results and what"),
+        (["table3", "strategy=ewc"], "strategy=ewc: a table decides that for each"),
         (["table1", "train=tiny"], "train=tiny: choose one of mini, paper, quick"),
-        (["table1", "hydra/launcher=nowhere"], "hydra/launcher=nowhere: choose one of"),
+        (
+            ["table1", "hydra/launcher=nowhere"],
+            "choose one of basic, or install another: pip install hydra-joblib-",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(
@@ -112,6 +118,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_running_the_table_says_what_is_missing(capsys, tmp_path, monkeypatch):
@@ -142,4 +149,15 @@ def test_a_place_that_cannot_hold_results_is_told_before_any_run(capsys, tmp_pat
     (tmp_path / "taken").write_text("a file")
     place = tmp_path / "taken" / "results"
     assert main(["tables", "table1", f"results={place}"]) == 2
-    assert f"results={place}: Not a directory; name a" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{place}/runs: Not a directory; name another place with results=" in error
+
+
+def test_a_file_where_run_folders_go_is_told_before_the_table_is_written(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("a file")
+    assert main(["tables", "table1"]) == 2
+    assert "error: runs/tables: Not a directory; run folders" in capsys.readouterr().err
+    assert not (tmp_path / "results" / "table1.md").exists()

@@ -131,6 +131,27 @@ def test_gating_weights_of_a_run_without_later_tasks(
     assert printed(notebook, "nearest") == ""
 
 
+def test_gating_weights_takes_the_newest_run_that_has_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = read(FOLDER / "gating_weights.ipynb")["cells"]
+    (choice,) = (cell["source"] for cell in cells if cell["id"] == "parameters")
+    monkeypatch.delenv("RUN_FOLDER", raising=False)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    with pytest.raises(FileNotFoundError, match="run scenario=incremental"):
+        exec(choice, {})
+
+    runs = tmp_path / "runs" / "incremental"
+    for name in ("2026-01-01", "2026-01-02", "2026-01-03 failed"):
+        (runs / name).mkdir(parents=True)
+        if "failed" not in name:
+            (runs / name / "results.json").touch()
+    names: dict[str, Path] = {}
+    exec(choice, names)
+    assert names["RUN_FOLDER"].name == "2026-01-02"
+
+
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the folders are that notebooks make for themselves."""

@@ -1,8 +1,10 @@
 """The installed package finds its configs and scenarios without the checkout."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,16 @@ def installed(tmp_path_factory):
         capture_output=True,
     )
     return target
+
+
+def test_the_source_archive_has_what_its_pages_link_to():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packed = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    for page in ("README.md", "RESULTS.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        linked = {name.split("/")[0] for name in re.findall(r"\]\(([\w/.]+)\)", text)}
+        assert linked
+        assert linked <= set(packed), page
 
 
 @pytest.mark.packaging

@@ -150,11 +150,14 @@ def test_gates_that_know_no_tasks_may_learn_one_experience():
         (["model=tsn", "strategy=naive", "model.max_tasks=2"], "naive: .*max_tasks"),
         (["strategy.expert=conv4"], "strategy=repmode: expert 'conv4': use"),
         (["strategy=mas", "strategy.expert=conv"], "strategy=mas: expert 'conv': use"),
-        (["strategy.gate_init=clsest"], "repmode: gate_init 'clsest': use"),
+        (
+            ["strategy.gate_init=clsest"],
+            "repmode: gate_init 'clsest': use .*; or 'closest', which finds one",
+        ),
         (["strategy.expert_init=0"], "repmode: expert_init '0': use"),
         (
             ["model=multihead_dec", "strategy=naive", "strategy.init=golgi"],
-            "strategy=naive: init 'golgi': use 'fresh' or a known task",
+            "naive: init 'golgi': use 'fresh' or a known task .*; or 'closest', which",
         ),
     ],
 )

@@ -34,6 +34,7 @@ def judge(
     patch_size: Sequence[int],
     pad_small: bool,
     tasks: Sequence[str] | None = None,
+    listed: Sequence[str] = (),
 ) -> list[Finding]:
     """Judge a manifest.
 
@@ -47,13 +48,15 @@ def judge(
         Volumes smaller than the patch will be padded.
     tasks : sequence of str, optional
         The tasks that are needed; those of the pairs by default.
+    listed : sequence of str
+        The tasks that the manifest has rows of, needed or not, sound or not.
 
     Returns
     -------
     list of Finding
         Errors first, then warnings, then notes.
     """
-    found = [*_too_few(pairs, tasks), *_repeated(pairs), *compare(pairs)]
+    found = [*_too_few(pairs, tasks, listed), *_repeated(pairs), *compare(pairs)]
     for pair in pairs:
         if pair.split == "train" and not pad_small:
             found += _too_small(pair, patch_size)
@@ -157,7 +160,7 @@ def _too_small(pair: CheckedPair, patch_size: Sequence[int]) -> Iterator[Finding
 
 
 def _too_few(
-    pairs: Sequence[CheckedPair], tasks: Sequence[str] | None
+    pairs: Sequence[CheckedPair], tasks: Sequence[str] | None, listed: Sequence[str]
 ) -> Iterator[Finding]:
     """Yield the tasks without images, or with too few in a split."""
     counts = Counter((pair.task, pair.split) for pair in pairs)
@@ -170,7 +173,7 @@ def _too_few(
                 "no-images",
                 where,
                 "",
-                f"no usable row; usable are rows of {', '.join(present) or 'no task'}",
+                f"no usable row; the manifest has {', '.join(listed) or 'no task'}",
                 "add rows with this task, or choose another scenario",
             )
             continue

@@ -46,7 +46,8 @@ def pixel_dtype(path: Path, block: SubBlock) -> np.dtype[Any]:
         if importlib.util.find_spec("imagecodecs") is None:
             raise UserError(
                 f"{path}: {_COMPRESSIONS[block.compression]} compression needs an "
-                "extra package; pip install 'continual-repmode[compressed]'"
+                "extra package; pip install '.[compressed]' in the folder of the "
+                "project"
             )
     elif block.compression not in (_NONE, _ZSTD0, _ZSTD1):
         raise UserError(

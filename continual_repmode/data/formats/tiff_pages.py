@@ -148,7 +148,7 @@ def check_page(path: Path, page: tifffile.TiffPage) -> None:
         raise UserError(
             f"{path}: {page.compression.name} compression (predictor "
             f"{page.predictor}) needs an extra package; "
-            "pip install 'continual-repmode[compressed]'"
+            "pip install '.[compressed]' in the folder of the project"
         )
     check_size(path, page.chunks, page.dtype, path.stat().st_size)
     check_size(path, page.shape, page.dtype, path.stat().st_size)

@@ -27,5 +27,5 @@ def test_missing_packages_are_told_with_the_command_that_installs_them():
         require(("json", "no_such_a", "no_such_b.c"), "export", "--format onnx")
     assert str(caught.value) == (
         "--format onnx lacks no_such_a, no_such_b.c; install with: "
-        'pip install "continual-repmode[export]"'
+        'pip install ".[export]" in the folder of the project'
     )

@@ -19,6 +19,7 @@ def test_what_the_writer_was_given_comes_back(tmp_path, name):
         writer.write(0, slice(0, 2), np.zeros((2, 3, 4), np.float32))
 
     assert read_attributes(tmp_path / name) == ATTRIBUTES
+    assert read_attributes(str(tmp_path / name)) == ATTRIBUTES
 
 
 @pytest.mark.parametrize("name", ["a.ome.zarr", "a.ome.tif", "a.tif"])

@@ -50,7 +50,7 @@ def test_the_grid_is_that_of_the_card(model):
 def test_a_card_without_a_grid_asks_for_one(model):
     silent = replace(model, card=replace(model.card, voxel_size_um=None))
 
-    with pytest.raises(UserError, match="--model-voxel-size Z Y X"):
+    with pytest.raises(UserError, match=r"-size Z Y X \(in Python: model_voxel_"):
         silent.preparation()
     assert silent.preparation((0.2, 0.2, 0.2)).voxel_size_um == (0.2, 0.2, 0.2)
 

@@ -30,6 +30,15 @@ def report(make_run: MakeRun, parse: Parse, tmp_path: Path) -> Callable[..., Any
     return make
 
 
+def test_paths_may_be_texts(
+    make_run: MakeRun, parse: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("run"))
+
+    assert parse(write_report(["run"], "report.html")).rows
+
+
 def cells(page: Any, name: str) -> list[list[str]]:
     return [row[1:] for row in page.rows if row and row[0] == name]
 

@@ -257,10 +257,12 @@ def test_a_split_of_few_images_is_a_warning() -> None:
 
 
 def test_a_task_of_the_scenario_without_rows_is_an_error() -> None:
-    found = only(judged(sound(), tasks=["dna", "golgi_apparatus"]))
+    tasks = ["dna", "golgi_apparatus"]
+    found = only(judged(sound(), tasks=tasks, listed=["dna", "lysosome"]))
 
     assert (found.severity, found.code) == ("error", "no-images")
     assert found.where == "task golgi_apparatus"
+    assert found.message == "no usable row; the manifest has dna, lysosome"
 
 
 def test_a_volume_that_no_patch_fits_in_is_an_error_of_training() -> None:
