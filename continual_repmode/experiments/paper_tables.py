@@ -146,7 +146,7 @@ def table3() -> Table:
     )
     copied = stream_row(
         "multihead_dec_copied",
-        "all fine-tuned, decoder copied from the closest task",
+        "Multi-Head (Dec.), decoder copied from the closest task",
         model="multihead_dec",
         strategy="naive",
         group="Multi-Head (Dec.) network",
