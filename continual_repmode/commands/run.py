@@ -42,7 +42,7 @@ settings, their choices (* is the default):
               quick: minutes on two CPU cores; paper: the paper's setup, for a GPU
   experiment= {experiment}
               settings that go together, such as a row of the paper's Table 2
-  seed=0      the same seed repeats a run exactly
+  seed=0      the same seed repeats a run exactly (on the same kind of processor)
   device=     *auto, cpu, cuda
   reference=FOLDER
               a finished run to compute forward transfer against
