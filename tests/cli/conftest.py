@@ -1,6 +1,7 @@
 """Runs the command as a user does: in a process of its own, from any folder."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,7 +80,13 @@ def start(*words: str, cwd: Path) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_hear_ctrl_c,
     )
+
+
+def _hear_ctrl_c() -> None:
+    """Shells let what they start in the background, such as these tests, ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":

@@ -40,7 +40,7 @@ def words_of(text: str) -> list[list[str]]:
 def test_it_tells_network_tasks_images_and_origin(told):
     text = told(MODEL)
     lines = words_of(text)
-    assert "network       RepModeUNet, 2,684 parameters, all tasks frozen" in text
+    assert "network       RepModeUNet, 2,990 parameters, all tasks frozen" in text
     assert "voxel size    0.29 x 0.29 x 0.29 um (Z, Y, X)" in text
     assert "window        32 x 128 x 128 voxels (Z, Y, X)" in text
     assert "resizing      paper, zscore_first" in text

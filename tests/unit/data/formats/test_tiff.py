@@ -604,7 +604,7 @@ def test_a_compression_that_needs_the_extra_says_so_before_reading(
 
     told = read_without_the_extra(path)
 
-    assert re.search(r"LZW .*pip install 'continual-repmode\[compressed\]'", told)
+    assert re.search(r"LZW .*pip install '\.\[compressed\]'", told)
 
 
 @real_data
