@@ -28,6 +28,10 @@ EXTENSIONS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "conv3_rank2": ("3x3x3 expert of rank 2", ("strategy.expert=conv3_rank2",)),
         "conv3_rank3": ("3x3x3 expert of rank 3", ("strategy.expert=conv3_rank3",)),
+        "conv3_rank3_private_bn": (
+            "3x3x3 expert of rank 3, own normalization",
+            ("strategy.expert=conv3_rank3", "strategy.private_bn=true"),
+        ),
         "conv3_rank4": ("3x3x3 expert of rank 4", ("strategy.expert=conv3_rank4",)),
         "conv3_rank4_private_bn": (
             "3x3x3 expert of rank 4, own normalization",
