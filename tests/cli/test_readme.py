@@ -20,20 +20,26 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_of_the_readme_runs(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 2
-    assert len(blocks[0].strip().splitlines()) <= 12
+def printed_by(*words, folder):
+    """Run Python in a folder, where caches go too, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", "\n".join(blocks)],
-        cwd=tmp_path,
-        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        [sys.executable, *words],
+        cwd=folder,
+        env={**os.environ, "XDG_CACHE_HOME": str(folder)},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    scores = [float(line) for line in done.stdout.splitlines()]
+    return done.stdout
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == 2
+    assert len(blocks[0].strip().splitlines()) <= 12
+    told = printed_by("-W", "error", "-c", "\n".join(blocks), folder=tmp_path)
+    scores = [float(line) for line in told.splitlines()]
     assert len(scores) == 3
     card = read_card(tmp_path / "model.safetensors")
     assert card.voxel_size_um == (0.29, 0.29, 0.29)  # which `predict` needs
@@ -46,16 +52,9 @@ def test_the_python_of_the_page_on_data_runs(tmp_path, write_czi):
     write_czi(tmp_path / "field.czi", field, channel_names=names, voxel_size_um=um)
     text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    told = printed_by("-W", "error", "-c", block, folder=tmp_path)
     expected = "CZYX (2, 6, 20, 30) ('EGFP', 'Bright') (0.29, 0.108, 0.108)"
-    assert done.stdout.strip() == expected
+    assert told.strip() == expected
     written = open_volume(tmp_path / "light.ome.tif")
     np.testing.assert_array_equal(written.read_channel(0), field[1])
 
@@ -68,15 +67,7 @@ def test_the_python_of_the_page_on_python_runs(tmp_path):
     tiny += "train.extension_epochs=1 device=cpu hydra.run.dir=runs/mine"
     command = ["-m", "continual_repmode", "run", *tiny.split()]
     for words in (["-c", train], command, ["-c", read]):
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=tmp_path,
-            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
+        printed_by(*words, folder=tmp_path)
     assert (tmp_path / "matrix.png").is_file()
     assert (tmp_path / "gates.png").is_file()
 
