@@ -71,8 +71,8 @@ def plot_overall(measured: Measured) -> Figure:
 
 
 def plot_new_and_lost(measured: Measured) -> Figure:
-    """Draw for every row how well new tasks are learned and what earlier ones lost."""
-    rows = measured.rows
+    """Draw how well new tasks are learned and what is lost, for what is measured."""
+    rows = [found for found in measured.rows if found.records]
     titles = ("when learned", "what is lost")
     figure, (new, lost) = _panels_of_rows(rows, titles)
     for y, found in enumerate(rows):

@@ -59,6 +59,19 @@ def test_stream_tables_name_their_points(
     assert names <= set(texts(figure))
 
 
+def test_rows_without_runs_take_no_place_among_streams(
+    make_record, make_row, make_table
+):
+    record = make_record(IMAGES, experiences=STREAM, forgetting=0.1)
+    rows = (make_row("one", {0: record}), make_row("two", {}))
+    table = make_table(rows, layout="stream", picture="forgetting")
+    figure = draw(
+        Measured(table=table, rows=rows, tasks=("nucleolus",), settings=("train=mini",))
+    )
+    assert "One" in texts(figure)
+    assert "Two" not in texts(figure)
+
+
 def test_nothing_measured_is_no_figure(make_row, make_table):
     rows = (make_row("one", {}, missing={0: "not run yet"}),)
     assert (
