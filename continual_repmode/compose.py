@@ -1,6 +1,5 @@
 """Lets Hydra compose the settings of a run, and tells its errors in one line."""
 
-import difflib
 import os
 import re
 import sys
@@ -28,7 +27,7 @@ from continual_repmode.config.run import (
     setting_options,
     to_run_config,
 )
-from continual_repmode.errors import UserError
+from continual_repmode.errors import UserError, nearest
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
 
@@ -284,7 +283,5 @@ def _unknown_setting(name: str) -> str:
             f"{name} belongs to {group}={', '.join(of)}: leave it out, or choose "
             f"{'that' if len(of) == 1 else 'one of these'}"
         )
-    close = difflib.get_close_matches(name, options, n=1)
-    known = ", ".join(sorted(options))
-    hint = f"did you mean {close[0]}?" if close else f"known are {known}"
+    hint = nearest(name, options, otherwise=", ".join(sorted(options)))
     return f"there is no setting {name!r} with these options: {hint}"

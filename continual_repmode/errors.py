@@ -1,5 +1,8 @@
 """The one exception that means: a person can mend this."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     r"""A mistake of the caller, told in one line.
@@ -17,3 +20,9 @@ class UserError(ValueError):
 def one_line(text: str) -> str:
     """Return a text with line breaks and other control characters written out."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def nearest(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """Return which name may have been meant; if none is close, what is known."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {otherwise}"

@@ -1,13 +1,12 @@
 """``continual-repmode tables``: run what a table of results needs, and write it."""
 
 import contextlib
-import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from continual_repmode.errors import UserError
+from continual_repmode.errors import UserError, nearest
 from continual_repmode.experiments.table import Table
 from continual_repmode.experiments.tables import TABLES
 
@@ -225,9 +224,8 @@ def _check_name(word: str, own: Collection[str]) -> None:
     runs = [*filter(str.isidentifier, setting_options()), "experiment"]
     if not name.isidentifier() or name in runs:
         return
-    close = difflib.get_close_matches(name, [*own, *runs], n=1)
     known = f"{', '.join(own)} and what `continual-repmode run --help` lists"
-    hint = f"did you mean {close[0]}?" if close else f"known are {known}"
+    hint = nearest(name, [*own, *runs], otherwise=known)
     raise UserError(f"{word}: there is no setting {name!r}: {hint}")
 
 

@@ -173,6 +173,8 @@ class RepModeUNet(TaskNetwork):
             )
         if expert_init not in ("random", "zero"):
             raise UserError(f"expert_init {expert_init!r}: use 'random' or 'zero'")
+        if expert_init == "zero" and expert is None:
+            raise UserError("expert_init 'zero': there is no expert; use 'random'")
         if freeze:
             self.freeze()
         label = super().add_task(
@@ -182,7 +184,7 @@ class RepModeUNet(TaskNetwork):
             use_extensions=used,
             gate_init=gate_init,
         )
-        if expert_init == "zero" and expert is not None:
+        if expert_init == "zero":
             for block in self.blocks().values():
                 block.conv.experts_of(name)[extension_name(name)].zero_()
         return label

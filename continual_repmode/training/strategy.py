@@ -168,7 +168,7 @@ class Individual(DenseStrategy):
         **loop: Any,
     ) -> None:
         own = sum(model.num_task_parameters(task) for task in model.task_names)
-        if own != sum(parameter.numel() for parameter in model.parameters()):
+        if own != model.num_parameters():
             raise UserError(
                 f"individual training: the tasks of {type(model).__name__} share "
                 "parameters; use a network per task (model=multinet or model=fnet)"
