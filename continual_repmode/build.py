@@ -20,7 +20,7 @@ from continual_repmode.config.model import (
     TGNetConfig,
     TSNConfig,
 )
-from continual_repmode.config.run import RunConfig, option_name
+from continual_repmode.config.run import RunConfig, strategy_name
 from continual_repmode.config.strategy import RepModeConfig
 from continual_repmode.data.check import sound_collection
 from continual_repmode.data.collection import Collection
@@ -248,7 +248,7 @@ def _model_card(config: RunConfig, base: dict[str, str] | None) -> ModelCard:
         versions=versions(),
         run={
             "scenario": config.scenario.name,
-            "strategy": option_name("strategy", config.strategy),
+            "strategy": strategy_name(config.strategy),
             "seed": config.seed,
             **({"base_model": base} if base else {}),
         },

@@ -1,6 +1,5 @@
 """Which settings of ``strategy`` go with which ``model``, and what they become."""
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -11,12 +10,13 @@ from continual_repmode.config.model import (
     RepModeModelConfig,
     TGNetConfig,
 )
-from continual_repmode.config.run import RunConfig, option_name
+from continual_repmode.config.run import RunConfig, option_name, strategy_name
 from continual_repmode.config.strategy import (
     AGEMConfig,
     CumulativeConfig,
     DERConfig,
     EWCConfig,
+    ExpertsConfig,
     GEMConfig,
     IndividualConfig,
     JointConfig,
@@ -56,8 +56,7 @@ def check_combination(config: RunConfig) -> None:
     """
     model, strategy = config.model, config.strategy
     pair = (
-        f"model={option_name('model', model)} with "
-        f"strategy={option_name('strategy', strategy)}"
+        f"model={option_name('model', model)} with strategy={strategy_name(strategy)}"
     )
     grows = len(config.stream().stream) > 1
     match strategy:
@@ -103,7 +102,7 @@ def check_combination(config: RunConfig) -> None:
 
 def _check_no_extension(pair: str, strategy: NaiveConfig) -> None:
     """Refuse what only blocks of RepMode can be given for a new task."""
-    for name in ("expert", "private_bn"):
+    for name in ("expert", "private_bn", "expert_mix", "gate_rate", "outer_rate"):
         value = getattr(strategy, name)
         if value != getattr(NaiveConfig(), name):
             raise UserError(
@@ -146,7 +145,7 @@ def check_growth(config: RunConfig, net: TaskNetwork) -> None:
             if name not in trial.task_names:
                 trial.add_task(name, **options)
     except UserError as error:
-        strategy = option_name("strategy", config.strategy)
+        strategy = strategy_name(config.strategy)
         starts = str(error).startswith(("gate_init ", "init "))
         more = f"; or {CLOSEST!r}, which finds one" if starts else ""
         raise UserError(f"strategy={strategy}: {error}{more}") from None
@@ -157,9 +156,20 @@ def _growth_options(strategy: Any, net: TaskNetwork) -> dict[str, Any]:
     match strategy:
         case RepModeConfig():
             known = "mean" if strategy.gate_init == CLOSEST else strategy.gate_init
-            return {**asdict(strategy), "gate_init": known}
+            return {
+                "expert": strategy.expert,
+                "private_bn": strategy.private_bn,
+                "use_extensions": strategy.use_extensions,
+                "gate_init": known,
+                "expert_init": strategy.expert_init,
+                "expert_mix": strategy.expert_mix,
+            }
         case NaiveConfig() if isinstance(net, RepModeUNet):
-            return {"expert": strategy.expert, "private_bn": strategy.private_bn}
+            return {
+                "expert": strategy.expert,
+                "private_bn": strategy.private_bn,
+                "expert_mix": strategy.expert_mix,
+            }
         case NaiveConfig() if isinstance(net, PartedNetwork):
             return {"init": FRESH if strategy.init == CLOSEST else strategy.init}
     return {}
@@ -195,6 +205,11 @@ def make_strategy(
     **loop
         Further arguments of :class:`DenseStrategy`.
     """
+    if isinstance(strategy, ExpertsConfig):
+        loop["rate_factors"] = {
+            "gates": strategy.gate_rate,
+            "outer": strategy.outer_rate,
+        }
     match strategy:
         case RepModeConfig():
             assert isinstance(net, RepModeUNet)
@@ -205,6 +220,7 @@ def make_strategy(
                 use_extensions=strategy.use_extensions,
                 gate_init=strategy.gate_init,
                 expert_init=strategy.expert_init,
+                expert_mix=strategy.expert_mix,
                 plugins=plugins,
                 **loop,
             )
@@ -218,6 +234,7 @@ def make_strategy(
                 model=net,
                 expert=strategy.expert,
                 private_bn=strategy.private_bn,
+                expert_mix=strategy.expert_mix,
                 init=strategy.init,
                 plugins=plugins,
                 **loop,

@@ -31,7 +31,7 @@ from continual_repmode.analysis.preferences import (
     tasks_by_scale,
 )
 from continual_repmode.errors import UserError
-from continual_repmode.models.mode_conv import extension_name
+from continual_repmode.models.gating import extension_name
 from continual_repmode.tasks import display_name
 
 _NO_LABELS = [""]

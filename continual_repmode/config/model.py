@@ -45,6 +45,8 @@ class RepModeModelConfig(ModelConfig):
     gate_activation: str = "softmax"
     #: task, or features: gates follow from the image and no task is known.
     gate_input: str = "task"
+    #: Give every task batch normalization of its own from the start (not the paper).
+    private_bn: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -71,6 +73,8 @@ class RepModeModelConfig(ModelConfig):
             require(vectors == "one_hot", name, vectors, rule)
             name, rule = "model.gate_hidden", "null with model.gate_input=features"
             require(hidden is None, name, hidden, rule)
+            name, rule = "model.private_bn", "false with model.gate_input=features"
+            require(not self.private_bn, name, self.private_bn, rule)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -211,6 +211,17 @@ def option_name(group: str, chosen: object) -> str:
     return next(name for name, schema in schemas if schema is type(chosen))
 
 
+def strategy_name(strategy: object) -> str:
+    """Return the preset of ``strategy`` that settings belong to.
+
+    ``repmode`` and ``repmode_paper`` are presets of the same option; they differ in how
+    a new expert is mixed with the others.
+    """
+    name = option_name("strategy", strategy)
+    paper = isinstance(strategy, RepModeConfig) and strategy.expert_mix == "softmax"
+    return "repmode_paper" if paper else name
+
+
 def load_run_config(text: str) -> RunConfig:
     """Read the ``config.yaml`` of a run folder.
 

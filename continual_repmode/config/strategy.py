@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from continual_repmode.config.checks import require
+from continual_repmode.config.checks import require, require_choice
 
 
 @dataclass(kw_only=True, slots=True)
@@ -11,16 +11,40 @@ class StrategyConfig:
 
 
 @dataclass(kw_only=True, slots=True)
-class RepModeConfig(StrategyConfig):
+class ExpertsConfig(StrategyConfig):
+    """What a new task gets in a RepMode network; the base of the options that do so."""
+
+    #: With model=repmode: the new expert of each block (conv3 in the paper;
+    #: conv3_rank2 is far smaller), or null for a gate only.
+    expert: str | None = "conv3"
+    #: With model=repmode: give a new task batch-normalization layers of its own, so
+    #: that its images do not move the running statistics that old tasks rely on.
+    private_bn: bool = False
+    #: With model=repmode: softmax, the new expert competes with the others (paper), or
+    #: additive, it is added to what the others make.
+    expert_mix: str = "softmax"
+    #: With model=repmode: factor of the learning rate for gates.
+    gate_rate: float = 1.0
+    #: Factor of the learning rate for the outer factors of low-rank experts.
+    outer_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        mixes = ("softmax", "additive")
+        require_choice("strategy.expert_mix", self.expert_mix, mixes)
+        for name in ("gate_rate", "outer_rate"):
+            value = getattr(self, name)
+            require(value > 0, f"strategy.{name}", value, "above 0")
+
+
+@dataclass(kw_only=True, slots=True)
+class RepModeConfig(ExpertsConfig):
     """Freeze what is known; add an expert and a gate (paper, Sec. 4.4)."""
 
-    #: The new expert of each block (conv3 in the paper), or null for a gate only.
-    expert: str | None = "conv3"
-    #: Give a new task batch-normalization layers of its own.
-    private_bn: bool = False
     #: Let a new task use the experts that earlier extensions added.
     use_extensions: bool = False
-    #: How its gate starts: mean, uniform, closest, or the name of an old task.
+    #: How its gate and normalization start: mean, uniform, closest, or the name of an
+    #: old task.
     gate_init: str = "mean"
     #: How its expert starts: random, or zero (adding nothing).
     expert_init: str = "random"
@@ -37,14 +61,9 @@ class JointConfig(StrategyConfig):
 
 
 @dataclass(kw_only=True, slots=True)
-class NaiveConfig(StrategyConfig):
+class NaiveConfig(ExpertsConfig):
     """Fine-tune everything on each new task; the base of all fine-tuning."""
 
-    #: With model=repmode: the new expert of each block, or null for a gate only.
-    expert: str | None = "conv3"
-    #: With model=repmode: give a new task batch-normalization layers of its own, so
-    #: that its images do not move the running statistics that old tasks rely on.
-    private_bn: bool = False
     #: How a part of its own starts, where the network gives a task one: fresh, or as a
     #: copy of that of an old task, given by name or closest.
     init: str = "fresh"
@@ -66,6 +85,7 @@ class MemoryConfig(NaiveConfig):
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        NaiveConfig.__post_init__(self)
         _at_least_one(self, "patches", "patches_per_step")
 
 
@@ -106,6 +126,7 @@ class GEMConfig(NaiveConfig):
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        NaiveConfig.__post_init__(self)
         _at_least_one(self, "patches")
         _not_negative(self, "margin")
 
@@ -119,6 +140,7 @@ class LwFConfig(NaiveConfig):
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        NaiveConfig.__post_init__(self)
         _not_negative(self, "strength")
 
 
@@ -131,6 +153,7 @@ class EWCConfig(NaiveConfig):
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        NaiveConfig.__post_init__(self)
         _not_negative(self, "strength")
 
 
@@ -145,6 +168,7 @@ class SIConfig(NaiveConfig):
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        NaiveConfig.__post_init__(self)
         _not_negative(self, "strength")
         require(self.damping > 0, "strategy.damping", self.damping, "above 0")
 
@@ -158,6 +182,7 @@ class MASConfig(NaiveConfig):
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        NaiveConfig.__post_init__(self)
         _not_negative(self, "strength")
 
 

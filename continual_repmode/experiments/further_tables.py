@@ -78,7 +78,11 @@ def extensions_table() -> Table:
         "arrive.",
         rows=tuple(
             stream_row(
-                name, label, model="repmode", strategy="repmode", settings=settings
+                name,
+                label,
+                model="repmode",
+                strategy="repmode_paper",
+                settings=settings,
             )
             for name, (label, settings) in EXTENSIONS.items()
         ),
@@ -91,7 +95,7 @@ def extensions_table() -> Table:
 def label_efficiency_table() -> Table:
     """Return ways to learn a new task, by its number of labelled images."""
     ways = (
-        ("extension", "RepMode extension", "repmode", "repmode"),
+        ("extension", "RepMode extension", "repmode", "repmode_paper"),
         ("finetuned", "RepMode, all fine-tuned", "repmode", "naive"),
         ("scratch", "from scratch (Multi-Net)", "multinet", "individual"),
     )
@@ -135,11 +139,11 @@ ORDERS = (
 def orders_table() -> Table:
     """Return the same tasks in three orders of arrival."""
     ways = (
-        ("frozen", "RepMode", ("strategy=repmode",)),
+        ("frozen", "RepMode", ("strategy=repmode_paper",)),
         (
             "extended",
             "RepMode, earlier extensions used",
-            ("strategy=repmode", "strategy.use_extensions=true"),
+            ("strategy=repmode_paper", "strategy.use_extensions=true"),
         ),
         ("finetuned", "all fine-tuned", ("strategy=naive",)),
     )
@@ -207,7 +211,7 @@ def transfer_table() -> Table:
             settings=(
                 "scenario=incremental",
                 _experiences([[known], [new]]),
-                "strategy=repmode",
+                "strategy=repmode_paper",
                 *same_steps,
             ),
             base=alone(known),

@@ -114,7 +114,7 @@ def _strategies() -> tuple[Row, ...]:
         on_repmode(
             "repmode_own",
             "RepMode, experts frozen, own normalization",
-            strategy="repmode",
+            strategy="repmode_paper",
             settings=("strategy.private_bn=true",),
         ),
         *(replace(row, base=None) if row.name in alone else row for row in tried),
@@ -135,7 +135,7 @@ def table3() -> Table:
     of_paper = (
         ("multinet", "Multi-Net, individual training", "individual"),
         ("multihead_dec", "Multi-Head (Dec.), all fine-tuned", "naive"),
-        ("repmode", "RepMode, experts frozen", "repmode"),
+        ("repmode", "RepMode, experts frozen", "repmode_paper"),
     )
     rows = tuple(
         replace(
@@ -169,7 +169,7 @@ def strategies_table() -> Table:
         "repmode",
         "RepMode, experts frozen",
         model="repmode",
-        strategy="repmode",
+        strategy="repmode_paper",
         group="RepMode network",
     )
     return Table(

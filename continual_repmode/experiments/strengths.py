@@ -130,6 +130,11 @@ def strengths_table() -> Table:
     )
 
 
+def option(strategy: str) -> str:
+    """Return the option of ``strategy`` that is tried: of RepMode the paper's."""
+    return "repmode_paper" if strategy == "repmode" else strategy
+
+
 def _row(candidate: _Candidate) -> Row:
     return Row(
         name=candidate.name,
@@ -139,7 +144,8 @@ def _row(candidate: _Candidate) -> Row:
             "scenario=incremental",
             f"scenario.experiences={_STREAM}",
             "model=repmode",
-            f"strategy={candidate.strategy}",
+            "model.private_bn=false",
+            f"strategy={option(candidate.strategy)}",
             *candidate.settings,
             OTHER_CELLS,
         ),

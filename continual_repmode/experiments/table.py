@@ -103,16 +103,20 @@ def stream_row(
     settings: Iterable[str] = (),
     group: str = "",
 ) -> Row:
-    """Return a run of the incremental stream that starts from trained base tasks."""
+    """Return a run of the incremental stream that starts from trained base tasks.
+
+    A RepMode network is the paper's, whose base tasks share their normalization.
+    """
+    network = [f"model={model}", *["model.private_bn=false"] * (model == "repmode")]
     return Row(
         name=name,
         label=label,
         settings=(
             "scenario=incremental",
-            f"model={model}",
+            *network,
             f"strategy={strategy}",
             *settings,
         ),
-        base=("scenario=base_tasks", f"model={model}", "strategy=naive"),
+        base=("scenario=base_tasks", *network, "strategy=naive"),
         group=group,
     )

@@ -4,7 +4,7 @@ A unit is a module that is called as ``unit(features, groups)`` on a batch sorte
 task.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,8 +104,23 @@ def build_conv(
             return nn.Conv3d(*channels, size, padding="same", bias=bias)
 
 
-def plain_unit(spec: UnitSpec, kernel_size: int = 5, bias: bool = False) -> ConvUnit:
-    """Build convolution, batch normalization and ReLU; the output is a convolution."""
+def plain_unit(
+    spec: UnitSpec,
+    kernel_size: int = 5,
+    bias: bool = False,
+    own_norms: Sequence[str] = (),
+) -> ConvUnit:
+    """Build convolution, batch normalization and ReLU; the output is a convolution.
+
+    Parameters
+    ----------
+    spec : UnitSpec
+    kernel_size, bias
+        See :func:`build_conv`.
+    own_norms : sequence of str
+        Tasks with batch normalization of their own; see
+        :class:`~continual_repmode.models.task_norm.TaskNorm`.
+    """
     last = spec.role == "output"
-    norm = None if last else TaskNorm(spec.out_channels)
+    norm = None if last else TaskNorm(spec.out_channels, own_norms)
     return ConvUnit(build_conv(spec, kernel_size, bias=bias), norm, activate=not last)

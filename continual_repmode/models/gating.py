@@ -6,6 +6,12 @@ that is added later brings a table of logits of its own instead of widening that
 Once tasks are frozen, their activated weights are kept and the layer is dropped.
 Other task vectors, layers and activations are chosen by a
 :class:`~continual_repmode.models.gate_spec.GateSpec`.
+
+The experts of a later task are mixed in one of two ways (:data:`EXPERT_MIXES`).
+``"softmax"``: its own expert competes with the others, as in the paper. ``"additive"``,
+our proposal: the softmax is over the base experts alone, and the task's own expert is
+added with weight 1. In the softmax a new expert starts with 12 % of the mix, so its
+kernel learns at about an eighth of the learning rate; added, it learns at the full one.
 """
 
 from collections.abc import Sequence
@@ -22,6 +28,9 @@ from continual_repmode.models.gate_spec import (
     full_precision_linear,
     mean_logits,
 )
+
+EXPERT_MIXES = ("softmax", "additive")
+"""How a new task's experts are mixed; see :meth:`TaskGate.add_task`."""
 
 GATE_INITS = ("mean", "uniform")
 """Ways to start a new gate; the name of a known task is the third way."""
@@ -43,7 +52,8 @@ class GatingTable:
         Names of the E experts the task uses, in the order of the rows of ``weights``.
     weights : Tensor, shape (E, O)
         Activated weights; each column (output channel) sums to 1, unless the gates are
-        activated by a sigmoid.
+        activated by a sigmoid. Experts that are added outside the activation
+        (``expert_mix="additive"``) come last; theirs are not part of that sum.
     """
 
     block: str
@@ -90,6 +100,8 @@ class TaskGate(nn.Module):
         self.out_channels = out_channels
         self.activation = spec.activation
         self.experts = {task: tuple(experts) for task in tasks}
+        self._base_experts = tuple(experts)
+        self._mixes: dict[str, str] = {}
         vectors = None if spec.embedding is None else spec.embedding.clone()
         self.register_buffer("embedding", vectors)
         inputs, outputs = len(tasks), len(experts) * out_channels
@@ -101,7 +113,7 @@ class TaskGate(nn.Module):
         """Return the gating weights of a task, shape (E_task, O)."""
         if self._is_stored(task):
             return self.get_buffer(f"weights_{task}")
-        return activate(self.logits(task), self.activation)
+        return self._activated(task)
 
     def table(self, tasks: Sequence[str], experts: Sequence[str]) -> Tensor:
         """Return the gating weights of several tasks at once, shape (T, E, O).
@@ -118,7 +130,10 @@ class TaskGate(nn.Module):
         return torch.stack([self._rows(task, experts) for task in tasks])
 
     def logits(self, task: str) -> Tensor:
-        """Return what the activation is taken of, shape (E_task, O), unless stored."""
+        """Return what the activation is taken of, shape (E_task, O), unless stored.
+
+        Of a task with additive experts: the parameters that its weights are made of.
+        """
         if task not in self._columns:
             return self.get_parameter(f"logits_{task}")
         return self._base_logits([task])[0]
@@ -133,20 +148,44 @@ class TaskGate(nn.Module):
         vectors = [] if self.embedding is None else [self.embedding]
         return (*(p for layer in layers for p in layer.parameters()), *vectors)
 
-    def add_task(self, task: str, experts: Sequence[str], init: str) -> None:
-        """Add a gate for a new task: a trainable table of logits, shape (E_task, O).
+    def add_task(
+        self,
+        task: str,
+        experts: Sequence[str],
+        init: str,
+        mix: str = "softmax",
+    ) -> None:
+        """Add a gate for a new task: a trainable table, shape (E_task, O).
 
         Parameters
         ----------
         task : str
         experts : sequence of str
-            Names of the experts it uses.
+            Names of the experts it uses: the base experts, those of earlier extensions,
+            then its own if it has one.
         init : str
             See :meth:`initial_logits`.
+        mix : {"softmax", "additive"}
+            ``"softmax"``: all compete, and the table holds logits. ``"additive"``: the
+            table holds logits of the base experts only. Those of earlier extensions
+            are added with a weight per output channel that is learned and starts at 0,
+            the task's own with weight 1, which is no parameter.
         """
-        logits = self.initial_logits(experts, init)
+        if mix == "softmax":
+            table = self.initial_logits(experts, init)
+        else:
+            base = len(self._base_experts)
+            table = self.initial_logits(experts[:base], init)
+            earlier = sum(name != extension_name(task) for name in experts[base:])
+            table = torch.cat([table, torch.zeros_like(table[:1]).repeat(earlier, 1)])
         self.experts[task] = tuple(experts)
-        self.register_parameter(f"logits_{task}", nn.Parameter(logits))
+        self._mixes[task] = mix
+        self.register_parameter(f"logits_{task}", nn.Parameter(table))
+
+    def num_weights(self, task: str) -> int:
+        """Count the gating weights that a task has, without those that are always 1."""
+        fixed = self._mix(task) == "additive" and self._has_own_expert(task)
+        return (len(self.experts[task]) - fixed) * self.out_channels
 
     @torch.no_grad()
     def initial_logits(self, experts: Sequence[str], init: str) -> Tensor:
@@ -198,6 +237,23 @@ class TaskGate(nn.Module):
         """Return the weights that :meth:`store` has kept, by task."""
         return {t: self(t) for t in self.experts if self._is_stored(t)}
 
+    def _activated(self, task: str) -> Tensor:
+        """Return the gating weights of a task that are not stored, (E_task, O)."""
+        table = self.logits(task)
+        if self._mix(task) == "softmax":
+            return activate(table, self.activation)
+        base = len(self._base_experts)
+        weights = [activate(table[:base], self.activation), table[base:]]
+        if self._has_own_expert(task):
+            weights.append(torch.ones_like(table[:1]))
+        return torch.cat(weights)
+
+    def _mix(self, task: str) -> str:
+        return self._mixes.get(task, "softmax")
+
+    def _has_own_expert(self, task: str) -> bool:
+        return extension_name(task) in self.experts[task]
+
     def _base_logits(self, tasks: Sequence[str]) -> Tensor:
         """Return the logits of T base tasks, shape (T, E, O)."""
         assert self.linear is not None
@@ -236,3 +292,8 @@ class TaskGate(nn.Module):
 
     def _is_stored(self, task: str) -> bool:
         return f"weights_{task}" in self._buffers
+
+
+def extension_name(task: str) -> str:
+    """Return the name of the expert that was added for a task."""
+    return f"extension_{task}"

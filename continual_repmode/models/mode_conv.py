@@ -21,7 +21,7 @@ from continual_repmode.models.experts import (
     merge_parallel,
 )
 from continual_repmode.models.gate_spec import PAPER_GATE, GateSpec
-from continual_repmode.models.gating import TaskGate
+from continual_repmode.models.gating import TaskGate, extension_name
 from continual_repmode.models.kernel_cache import KernelCache
 from continual_repmode.models.mixing import Mixture, convolve_mixed
 from continual_repmode.models.spatial import Axes, reach
@@ -96,11 +96,13 @@ class MoDEConv(nn.Module):
         expert: str | None,
         use_extensions: Sequence[str],
         gate_init: str,
+        expert_mix: str = "softmax",
     ) -> None:
         """Add a gate for a new task and, unless None, an expert of the given kind.
 
         The expert is called ``extension_<task>``. The task uses the base experts, those
-        added for the tasks in ``use_extensions``, and its own, in this order.
+        added for the tasks in ``use_extensions``, and its own, in this order; see
+        :meth:`~continual_repmode.models.gating.TaskGate.add_task` for their mix.
         """
         used = [*self.base_experts, *map(extension_name, use_extensions)]
         if expert is not None:
@@ -111,7 +113,7 @@ class MoDEConv(nn.Module):
             extension.to(like).to(memory_format=torch.channels_last_3d)
             self.experts[extension_name(task)] = extension.train(self.training)
             used.append(extension_name(task))
-        self.gate.add_task(task, used, gate_init)
+        self.gate.add_task(task, used, gate_init, expert_mix)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; training forgets the kernels kept for evaluation."""
@@ -163,8 +165,3 @@ class MoDEBlock(nn.Module):
         """Map features (B, I, Z, Y, X), sorted by task, to (B, O, Z, Y, X)."""
         features = self.conv(features, groups)
         return features if self.norm is None else F.relu_(self.norm(features, groups))
-
-
-def extension_name(task: str) -> str:
-    """Return the name of the expert that was added for a task."""
-    return f"extension_{task}"

@@ -38,6 +38,7 @@ def mode_units(
     gate_hidden: int | None = None,
     gate_activation: Activation = "softmax",
     gate_input: GateInput = "task",
+    private_bn: bool = False,
 ) -> UnitFactory:
     """Return what builds the units of one RepMode network.
 
@@ -47,7 +48,7 @@ def mode_units(
         Names of the base tasks.
     experts : sequence of str
         Kinds of the experts in every MoDE block.
-    scope, task_embedding, gate_hidden, gate_activation, gate_input
+    scope, task_embedding, gate_hidden, gate_activation, gate_input, private_bn
         See :class:`~continual_repmode.models.repmode.RepModeUNet`.
 
     Raises
@@ -65,13 +66,20 @@ def mode_units(
             f"gate_input 'features' with task_embedding {task_embedding!r} and "
             f"gate_hidden {gate_hidden}: these belong to gate_input 'task'"
         )
+    if from_features and private_bn:
+        raise UserError(
+            "private_bn with gate_input 'features': these gates know no tasks; leave "
+            "private_bn out, or use gate_input 'task'"
+        )
+    own_norms = tasks if private_bn else ()
     gate = make_gate_spec(len(tasks), task_embedding, gate_hidden, gate_activation)
 
     def unit(spec: UnitSpec) -> nn.Module:
         in_scope = spec.name.startswith(_SCOPES[scope])
         if not in_scope or spec.role not in ("conv", "output"):
-            return plain_unit(spec)
-        norm = None if spec.role == "output" else TaskNorm(spec.out_channels)
+            return plain_unit(spec, own_norms=own_norms)
+        last = spec.role == "output"
+        norm = None if last else TaskNorm(spec.out_channels, own_norms)
         channels = (spec.in_channels, spec.out_channels)
         if from_features:
             conv = FeatureGatedConv(*channels, experts, spec.axes, gate.activation)

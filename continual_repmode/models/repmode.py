@@ -14,8 +14,13 @@ from continual_repmode.models.conv_units import ConvUnit
 from continual_repmode.models.experts import EXPERTS, check_expert
 from continual_repmode.models.feature_gating import FeatureGatedBlock
 from continual_repmode.models.gate_spec import Activation, TaskEmbedding
-from continual_repmode.models.gating import GATE_INITS, GatingTable
-from continual_repmode.models.mode_conv import MoDEBlock, extension_name
+from continual_repmode.models.gating import (
+    EXPERT_MIXES,
+    GATE_INITS,
+    GatingTable,
+    extension_name,
+)
+from continual_repmode.models.mode_conv import MoDEBlock
 from continual_repmode.models.mode_units import GateInput, Scope, mode_units
 from continual_repmode.models.spatial import Axes
 from continual_repmode.models.task_groups import TaskGroups
@@ -57,6 +62,11 @@ class RepModeUNet(TaskNetwork):
     gate_input : {"task", "features"}
         ``"features"``: gates follow from the globally averaged features of each sample,
         and the task enters nowhere; such a network cannot take a new task.
+    private_bn : bool
+        Give every task batch normalization of its own from the start; nothing is shared
+        then, and tasks that are added have their own too. Running statistics that are
+        shared do not fit kernels that depend on the task. The paper's network shares
+        them; this is our proposal.
     """
 
     owned = ("extension", "private")
@@ -77,6 +87,7 @@ class RepModeUNet(TaskNetwork):
         gate_hidden: int | None = None,
         gate_activation: Activation = "softmax",
         gate_input: GateInput = "task",
+        private_bn: bool = False,
     ) -> None:
         gating: dict[str, Any] = {
             "scope": scope,
@@ -84,6 +95,7 @@ class RepModeUNet(TaskNetwork):
             "gate_hidden": gate_hidden,
             "gate_activation": gate_activation,
             "gate_input": gate_input,
+            "private_bn": private_bn,
         }
         super().__init__(
             task_names,
@@ -95,6 +107,7 @@ class RepModeUNet(TaskNetwork):
             axes=axes,
         )
         self.gate_input: GateInput = gate_input
+        self.private_bn = private_bn
         self._num_frozen_tasks = 0
         self.unet = self.build_unet(mode_units(self._task_names, experts, **gating))
 
@@ -117,6 +130,7 @@ class RepModeUNet(TaskNetwork):
         use_extensions: bool | Sequence[str] = False,
         gate_init: str = "mean",
         expert_init: str = "random",
+        expert_mix: str = "softmax",
         freeze: bool = True,
     ) -> int:
         """Extend the network to an unseen task (Fig. 8) and return its label.
@@ -134,7 +148,9 @@ class RepModeUNet(TaskNetwork):
             only.
         private_bn : bool
             Give the task its own copy of every batch normalization, trainable and with
-            its own running statistics.
+            its own running statistics: that of the task named by ``gate_init``, else
+            the shared one, or the mean of those of all tasks where none is shared. A
+            network with ``private_bn`` always gives it.
         use_extensions : bool or sequence of str
             Names of earlier extensions whose experts the task uses too, as they are;
             True: of all that have one. :meth:`architecture` gives the names, so that
@@ -147,6 +163,11 @@ class RepModeUNet(TaskNetwork):
             ``"zero"``: the new expert adds nothing until it is trained, so that the
             task starts from what the known experts make of it. Which of the two the
             paper did is unknown; random, as for the other experts, is our adaptation.
+        expert_mix : {"softmax", "additive"}
+            ``"softmax"``: the new expert competes with the others (the paper).
+            ``"additive"``: the softmax is over the base experts, and the new expert is
+            added to what they make; see
+            :meth:`~continual_repmode.models.gating.TaskGate.add_task`.
         freeze : bool
             Call :meth:`freeze` first. False leaves everything trainable (naive
             fine-tuning, which forgets).
@@ -173,6 +194,8 @@ class RepModeUNet(TaskNetwork):
             )
         if expert_init not in ("random", "zero"):
             raise UserError(f"expert_init {expert_init!r}: use 'random' or 'zero'")
+        if expert_mix not in EXPERT_MIXES:
+            raise UserError(f"expert_mix {expert_mix!r}: use 'softmax' or 'additive'")
         if expert_init == "zero" and expert is None:
             raise UserError("expert_init 'zero': there is no expert; use 'random'")
         if freeze:
@@ -180,9 +203,10 @@ class RepModeUNet(TaskNetwork):
         label = super().add_task(
             name,
             expert=expert,
-            private_bn=private_bn,
+            private_bn=private_bn or self.private_bn,
             use_extensions=used,
             gate_init=gate_init,
+            expert_mix=expert_mix,
         )
         if expert_init == "zero":
             for block in self.blocks().values():
@@ -199,7 +223,7 @@ class RepModeUNet(TaskNetwork):
         """
         for block in self.blocks().values():
             block.conv.gate.store()
-        for norm in self._shared_norms():
+        for norm in self._norms():
             for task in self._task_names:
                 norm.of(task).freeze()
             norm.freeze()
@@ -252,18 +276,17 @@ class RepModeUNet(TaskNetwork):
     def num_parameters(self) -> int:
         """Count the parameters, and with them the gating weights that are stored."""
         gates = [block.conv.gate for block in self.blocks().values()]
-        stored = sum(w.numel() for gate in gates for w in gate.stored().values())
+        stored = sum(gate.num_weights(t) for gate in gates for t in gate.stored())
         return super().num_parameters() + stored
 
     def num_task_parameters(self, task: str | int) -> int:
         """Count the parameters that were introduced for one task.
 
-        These are its gating weights (E per output channel and block, stored or not)
-        and, for an added task, its experts and private batch normalization.
+        These are its gating weights (E per output channel and block, stored or not),
+        its private batch normalization and, for an added task, its experts.
         """
         task = self.task_name(task)
-        gates: list[Tensor] = [b.conv.gate(task) for b in self.blocks().values()]
-        weights = sum(gate.numel() for gate in gates)
+        weights = sum(b.conv.gate.num_weights(task) for b in self.blocks().values())
         return super().num_task_parameters(task) + weights
 
     def architecture(self) -> dict[str, Any]:
@@ -285,7 +308,10 @@ class RepModeUNet(TaskNetwork):
         arguments = dict(architecture)
         try:
             num_frozen_tasks = arguments.pop("num_frozen_tasks")
-            extensions = [dict(extension) for extension in arguments["extensions"]]
+            extensions = [
+                {"expert_mix": "softmax", **extension}  # all there was before version 3
+                for extension in arguments["extensions"]
+            ]
             net = super().from_architecture(arguments | {"extensions": []})
             for extension in extensions:
                 if len(net.task_names) == num_frozen_tasks:
@@ -315,12 +341,14 @@ class RepModeUNet(TaskNetwork):
         private_bn: bool,
         use_extensions: list[str],
         gate_init: str,
+        expert_mix: str,
     ) -> None:
         for block in self.blocks().values():
-            block.conv.add_task(name, expert, use_extensions, gate_init)
+            block.conv.add_task(name, expert, use_extensions, gate_init, expert_mix)
         if private_bn:
-            for norm in self._shared_norms():
-                norm.add_private(name, training=self.training)
+            like = [gate_init] if gate_init in self._task_names else None
+            for norm in self._norms():
+                norm.add_private(name, self.training, like)
 
     def _used_extensions(self, wanted: bool | Sequence[str]) -> list[str]:
         """Return the names of the extensions whose experts a new task uses."""
@@ -341,5 +369,5 @@ class RepModeUNet(TaskNetwork):
             assert isinstance(unit, MoDEBlock | FeatureGatedBlock | ConvUnit)
             yield name, unit
 
-    def _shared_norms(self) -> list[TaskNorm]:
+    def _norms(self) -> list[TaskNorm]:
         return [unit.norm for _, unit in self._units() if unit.norm is not None]

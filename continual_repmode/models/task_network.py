@@ -9,13 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, TypedDict
 
 from torch import Tensor, nn
+from torch.nn import Parameter
 
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitFactory
+from continual_repmode.models.experts import LowRankExpert
+from continual_repmode.models.feature_gating import FeatureGate
+from continual_repmode.models.gating import TaskGate
 from continual_repmode.models.spatial import Axes, Size3, per_axis
 from continual_repmode.models.task_groups import TaskGroups, group_by_task
 from continual_repmode.models.unet3d import UNet3d
 from continual_repmode.tasks import check_task_name
+
+RATE_KINDS = ("gates", "outer")
+"""Kinds of parameters that may learn at a rate of their own."""
 
 
 class Shape(TypedDict, total=False):
@@ -214,6 +221,20 @@ class TaskNetwork(nn.Module, ABC):
             for name, parameter in self.named_parameters()
             if parts & set(name.split("."))
         )
+
+    def rate_kinds(self) -> dict[str, list[Parameter]]:
+        """Return the parameters that may learn at a rate of their own, by kind.
+
+        ``"gates"``: what gating weights are made of. ``"outer"``: the outer factors of
+        low-rank kernels, which multiply the inner ones from the left.
+        """
+        found: dict[str, list[Parameter]] = {kind: [] for kind in RATE_KINDS}
+        for module in self.modules():
+            if isinstance(module, LowRankExpert):
+                found["outer"].append(module.outer)
+            elif isinstance(module, TaskGate | FeatureGate):
+                found["gates"] += list(module.parameters())
+        return found
 
     def architecture(self) -> dict[str, Any]:
         """Return what :meth:`from_architecture` needs, as plain JSON values."""

@@ -1,10 +1,12 @@
 """Batch normalization that tasks share, that can be frozen, and that a task may own."""
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from continual_repmode.errors import UserError
 from continual_repmode.models.task_groups import TaskGroups
 
 _STATE = ("weight", "bias", "running_mean", "running_var")
@@ -20,9 +22,32 @@ class TaskNorm(nn.BatchNorm3d):
     Parameters
     ----------
     num_features : int
+    tasks : sequence of str
+        Tasks that have a private normalization from the start. With any, nothing is
+        shared: there are no parameters or statistics but theirs.
     """
 
     frozen: bool = False
+
+    def __init__(
+        self,
+        num_features: int,
+        tasks: Sequence[str] = (),
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+    ) -> None:
+        shared = not tasks
+        super().__init__(
+            num_features, eps, momentum, affine=shared, track_running_stats=shared
+        )
+        for task in tasks:
+            self.add_module(f"private_{task}", self._like())
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there are parameters and statistics that tasks share."""
+        return self.affine
 
     def forward(self, features: Tensor, groups: TaskGroups | None = None) -> Tensor:
         """Normalize features, shape (B, C, Z, Y, X).
@@ -41,9 +66,15 @@ class TaskNorm(nn.BatchNorm3d):
             )
         if set(rows) <= {self}:
             return super().forward(features)
-        parts = [norm(features[own]) for norm, own in rows.items()]
-        order = torch.tensor([row for own in rows.values() for row in own])
-        return torch.cat(parts)[order.argsort().to(features.device)]
+        if len(rows) == 1:
+            (norm,) = rows
+            return super(TaskNorm, norm).forward(features)
+        parts = [norm(features[_run(own)]) for norm, own in rows.items()]
+        order = [row for own in rows.values() for row in own]
+        joined = torch.cat(parts)
+        if order == sorted(order):
+            return joined
+        return joined[torch.tensor(order).argsort().to(features.device)]
 
     def of(self, task: str) -> "TaskNorm":
         """Return the normalization that a task uses: its own one or the shared one."""
@@ -55,20 +86,41 @@ class TaskNorm(nn.BatchNorm3d):
         return {name: getattr(self, name) for name in _STATE}
 
     @torch.no_grad()
-    def add_private(self, task: str, training: bool) -> None:
-        """Give a task its own copy of the shared parameters and statistics.
+    def add_private(
+        self, task: str, training: bool, like: Sequence[str] | None = None
+    ) -> None:
+        """Give a task a normalization of its own, a copy of what others use.
 
         Parameters
         ----------
         task : str
         training : bool
-            Mode of the copy, which is trainable even if the shared one is frozen.
+            Mode of the copy, which is trainable even if the others are frozen.
+        like : sequence of str, optional
+            Known tasks to start from; of several, the mean of their parameters and
+            statistics. None: the shared normalization, or all tasks if none is shared.
+
+        Raises
+        ------
+        UserError
+            If nothing is shared and no task is known.
         """
-        private = TaskNorm(self.num_features, eps=self.eps, momentum=self.momentum)
-        private.to(self.weight).train(training)
-        private.load_state_dict(
-            {name: self.state_dict()[name] for name in private.state_dict()}
-        )
+        if like is None:
+            sources = [self] if self.is_shared else self._private()
+        else:
+            sources = [self.of(name) for name in like]
+        if not sources:
+            raise UserError(f"task {task!r}: no normalization to start from")
+        private = self._like()
+        private.to(sources[0].weight).train(training)
+        states = [source.effective_state() for source in sources]
+        for name, tensor in private.effective_state().items():
+            values = [state[name] for state in states]
+            mean = torch.stack(values).mean(dim=0) if len(values) > 1 else values[0]
+            tensor.copy_(mean)
+        batches = [source.num_batches_tracked for source in sources]
+        if private.num_batches_tracked is not None and batches[0] is not None:
+            private.num_batches_tracked.copy_(batches[0])
         self.add_module(f"private_{task}", private)
 
     def freeze(self) -> None:
@@ -82,3 +134,15 @@ class TaskNorm(nn.BatchNorm3d):
         super().train(mode)
         self.training = mode and not self.frozen
         return self
+
+    def _like(self) -> "TaskNorm":
+        return TaskNorm(self.num_features, eps=self.eps, momentum=self.momentum)
+
+    def _private(self) -> list["TaskNorm"]:
+        return [norm for norm in self.children() if isinstance(norm, TaskNorm)]
+
+
+def _run(rows: list[int]) -> slice | list[int]:
+    """Return rows as a slice where they follow each other: a view, not a copy."""
+    first, last = rows[0], rows[-1]
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows

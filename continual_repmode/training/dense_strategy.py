@@ -15,7 +15,7 @@ The loop of every strategy here::
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from continual_repmode.data.collection import Pair
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.models import TaskNetwork, deploy
+from continual_repmode.models.task_network import RATE_KINDS
 from continual_repmode.training._avalanche import (
     CLExperience,
     EvaluationPlugin,
@@ -88,6 +89,10 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     num_workers : int
         Processes that load training patches. Each draws random places of its own, so
         a run repeats with equally many.
+    rate_factors : mapping of str to float, optional
+        Kind of parameter (see :meth:`TaskNetwork.rate_kinds`) -> factor of its learning
+        rate. Each kind has a group of its own in the optimizer, also while it is empty,
+        so that the groups stay the same when the network grows.
 
     Attributes
     ----------
@@ -120,6 +125,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         memory: int | None = None,
         precision: str = "float32",
         num_workers: int = 0,
+        rate_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.validation = ValidationPlugin(every=validate_every)
         self.window = window
@@ -147,6 +153,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             evaluator=evaluator or silent_evaluator(),
             eval_every=-1,
         )
+        self._rate_groups = _add_rate_groups(self.optimizer, rate_factors or {})
         # Not None, or Avalanche would set the optimizer up before the network grows.
         self.optimized_param_id: dict[str, Any] = {}
 
@@ -195,8 +202,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     def make_optimizer(self, **_: Any) -> None:
         """Give the optimizer the trainable parameters, and only them, without state.
 
-        New parameters join the first group; frozen ones leave, so that weight decay
-        and momentum cannot move them. Each experience starts with empty moments, and
+        New parameters join the first group, or that of their kind if it has a rate of
+        its own; frozen ones leave, so that weight decay and momentum cannot move them.
+        Each experience starts with empty moments, and
         parameters stand in the order of the network: a run resumed from a file, which
         knows parameters by their place, goes on as the undisturbed one.
 
@@ -212,8 +220,12 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
                 "and frozen before: train an experience with a new task"
             )
         groups, wanted = self.optimizer.param_groups, set(trainable)
+        kinds = self.net.rate_kinds()
+        apart = {p for kind in self._rate_groups for p in kinds[kind]}
         for group in groups:
-            group["params"] = [p for p in group["params"] if p in wanted]
+            group["params"] = [p for p in group["params"] if p in wanted - apart]
+        for kind, index in self._rate_groups.items():
+            groups[index]["params"] = [p for p in kinds[kind] if p in wanted]
         grouped = {p for group in groups for p in group["params"]}
         groups[0]["params"] += [p for p in trainable if p not in grouped]
         place = {parameter: i for i, parameter in enumerate(trainable)}
@@ -345,3 +357,33 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     def _eval_cleanup(self) -> None:
         self.forget_deployed()
         super()._eval_cleanup()
+
+
+def _add_rate_groups(
+    optimizer: Optimizer, factors: Mapping[str, float]
+) -> dict[str, int]:
+    """Add an empty group for each kind of parameter that has a rate of its own.
+
+    Returns
+    -------
+    dict of str to int
+        Kind -> position of its group.
+
+    Raises
+    ------
+    UserError
+        If there is no such kind, or a factor is not above 0.
+    """
+    groups, places = optimizer.param_groups, {}
+    for kind, factor in factors.items():
+        if kind not in RATE_KINDS:
+            raise UserError(
+                f"rate_factors: there is no kind {kind!r}; use {', '.join(RATE_KINDS)}"
+            )
+        if not factor > 0:
+            raise UserError(f"rate_factors: {kind} {factor}: use a factor above 0")
+        if factor != 1:
+            places[kind] = len(groups)
+            rate = groups[0]["lr"] * factor
+            optimizer.add_param_group({**groups[0], "params": [], "lr": rate})
+    return places

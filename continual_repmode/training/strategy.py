@@ -37,10 +37,14 @@ class RepMode(DenseStrategy):
     use_extensions : bool
         Let the new task also use the experts added by earlier extensions.
     gate_init : str
-        How the new gate starts: ``mean`` of the old gates, ``uniform``, the name of an
-        old task, or ``closest`` (the old task that predicts the new data best).
+        How the new gate and normalization start: ``mean`` of the old ones, ``uniform``
+        (the gate alone), the name of an old task, or ``closest`` (the old task that
+        predicts the new data best).
     expert_init : {"random", "zero"}
         How the new expert starts; ``zero``: adding nothing.
+    expert_mix : {"softmax", "additive"}
+        Whether the new expert competes with the others, as in the paper, or is added to
+        what the base experts make.
     plugins, **loop
         Arguments of :class:`DenseStrategy`.
     """
@@ -54,6 +58,7 @@ class RepMode(DenseStrategy):
         use_extensions: bool = False,
         gate_init: str = "mean",
         expert_init: str = "random",
+        expert_mix: str = "softmax",
         plugins: Sequence[SupervisedPlugin] = (),
         **loop: Any,
     ) -> None:
@@ -72,6 +77,7 @@ class RepMode(DenseStrategy):
                     use_extensions=used,
                     gate_init=start,
                     expert_init=expert_init,
+                    expert_mix=expert_mix,
                     freeze=False,  # of the tasks that arrive together, all are learned
                 )
 
@@ -101,6 +107,8 @@ class Naive(DenseStrategy):
         Give the new task batch-normalization layers of its own, in such a network. Else
         its images move the running statistics that old tasks are predicted with, and
         no penalty on weights can hold these.
+    expert_mix : {"softmax", "additive"}
+        As in :class:`RepMode`, in such a network.
     init : str
         How the new task's part starts where the network is a :class:`PartedNetwork`:
         ``fresh``, as a copy of the part of an old task, given by name, or ``closest``
@@ -116,13 +124,19 @@ class Naive(DenseStrategy):
         model: TaskNetwork,
         expert: str | None = "conv3",
         private_bn: bool = False,
+        expert_mix: str = "softmax",
         init: str = FRESH,
         plugins: Sequence[SupervisedPlugin] = (),
         **loop: Any,
     ) -> None:
         options: dict[str, Any] = {}
         if isinstance(model, RepModeUNet):
-            options = {"expert": expert, "private_bn": private_bn, "freeze": False}
+            options = {
+                "expert": expert,
+                "private_bn": private_bn,
+                "expert_mix": expert_mix,
+                "freeze": False,
+            }
         elif isinstance(model, PartedNetwork):
             options = {"init": init}
 

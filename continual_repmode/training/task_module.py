@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from continual_repmode.errors import UserError
 from continual_repmode.models import TaskNetwork
@@ -99,9 +99,10 @@ def closest_task(
 ) -> str:
     """Return the known task whose prediction fits a new one's training data best.
 
-    Each of ``known`` predicts one training patch of every image of ``new``; the task
-    with the lowest mean squared error wins. A start for what the new task gets; our
-    own proposal, not part of the paper.
+    Each of ``known`` predicts one training patch of every image of ``new``. The task
+    with the lowest mean squared error wins, after the best scale, not below 0, and
+    offset: without these the flattest prediction would win, not the most related one. A
+    start for what the new task gets; our own proposal, not part of the paper.
     """
     device = next(net.parameters()).device
     was_training = net.training
@@ -116,7 +117,16 @@ def closest_task(
     errors = {}
     for name in known:
         label = net.task_label(name)
-        losses = [nn.functional.mse_loss(net(s, label), t).item() for s, t in patches]
-        errors[name] = sum(losses) / len(losses)
+        predicted = torch.cat([net(signal, label) for signal, _ in patches])
+        errors[name] = _error_after_fit(predicted, torch.cat([t for _, t in patches]))
     net.train(was_training)
     return min(errors, key=errors.__getitem__)
+
+
+def _error_after_fit(predicted: Tensor, target: Tensor) -> float:
+    """Return the mean squared error of the best ``scale * predicted + offset``."""
+    x = predicted.double() - predicted.double().mean()
+    y = target.double() - target.double().mean()
+    power = float(x.square().sum())
+    scale = max(0.0, float((x * y).sum()) / power) if power > 0 else 0.0
+    return float((y - scale * x).square().mean())

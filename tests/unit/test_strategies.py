@@ -24,6 +24,7 @@ MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml")
 STRATEGIES = sorted(p.stem for p in (config_folder() / "strategy").glob("*.yaml"))
 SEPARATE = ("multinet", "fnet")
 SMALL = {"replay": 6, "der": 6, "agem": 6, "gem": 4}  # patches in memory
+FROZEN = ("repmode", "repmode_paper")  # presets of the same settings
 PROTECTING = ("replay", "der", "agem", "gem", "lwf", "ewc", "si", "mas")
 TINY = [
     "scenario=tiny_stream",
@@ -50,7 +51,7 @@ def composed(*overrides):
 
 def refused(model, strategy):
     return (
-        (strategy == "repmode" and model != "repmode")
+        (strategy in FROZEN and model != "repmode")
         or (strategy == "individual" and model not in SEPARATE)
         or (strategy in PROTECTING and model in SEPARATE)
     )

@@ -10,7 +10,7 @@ from continual_repmode.experiments.identity import (
     same_settings,
 )
 
-START = ("train=mini", "scenario=incremental", "seed=3")
+START = ("train=mini", "scenario=incremental", "strategy=repmode_paper", "seed=3")
 
 
 def key_of(*overrides, base=None):

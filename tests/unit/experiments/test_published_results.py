@@ -75,7 +75,7 @@ def test_the_chosen_strength_loses_and_misses_least(strategy, measured):
     tried = [
         found
         for found in measured[Path("strengths.md")].rows
-        if f"strategy={strategy}" in found.row.settings
+        if f"strategy={strengths.option(strategy)}" in found.row.settings
     ]
     assert min(tried, key=loss).row.name == strengths.CHOSEN[strategy]
 

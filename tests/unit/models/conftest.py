@@ -16,7 +16,7 @@ TASKS = ("red", "green", "blue")
 def randomize_norms(net: nn.Module, seed: int = 5) -> None:
     generator = torch.Generator().manual_seed(seed)
     for norm in net.modules():
-        if isinstance(norm, nn.BatchNorm3d):
+        if isinstance(norm, nn.BatchNorm3d) and norm.affine:
             with torch.no_grad():
                 norm.weight.uniform_(0.5, 1.5, generator=generator)
                 norm.bias.normal_(0, 0.3, generator=generator)
@@ -92,6 +92,7 @@ class ExplicitRepMode:
             f"extension_{extension['name']}": extension["expert"]
             for extension in self.options["extensions"]
         }
+        self.mixes = {e["name"]: e["expert_mix"] for e in self.options["extensions"]}
 
     def gates(self, prefix: str, task: str, sample: Tensor, num_experts: int) -> Tensor:
         gate = f"{prefix}.gate"
@@ -104,6 +105,8 @@ class ExplicitRepMode:
             if self.options["gate_hidden"]:
                 vector = self.linear(f"{gate}.hidden", vector).clamp_min(0)
             logits = self.linear(f"{gate}.linear", vector).reshape(num_experts, -1)
+        if self.mixes.get(task) == "additive":
+            return torch.cat([logits.softmax(0), torch.ones_like(logits[:1])])
         if self.options["gate_activation"] == "sigmoid":
             return 1 / (1 + (-logits).exp())
         exponentials = logits.exp()
@@ -154,9 +157,20 @@ class ExplicitRepMode:
             )
         return torch.cat(rows)
 
-    def norm_relu(self, place: str, x: Tensor) -> Tensor:
+    def norm_relu(self, place: str, x: Tensor, labels: list[int]) -> Tensor:
+        """Normalize with what all tasks share, or sample by sample of a task."""
+        if f"unet.{place}.norm.weight" in self.tensors:
+            return self.normalize_relu(f"unet.{place}.norm", x)
+        result = torch.empty_like(x)
+        for label in set(labels):
+            rows = [row for row, other in enumerate(labels) if other == label]
+            own = f"unet.{place}.norm.private_{self.tasks[label]}"
+            result[rows] = self.normalize_relu(own, x[rows])
+        return result
+
+    def normalize_relu(self, norm: str, x: Tensor) -> Tensor:
         get = {
-            key: self.tensors[f"unet.{place}.norm.{key}"]
+            key: self.tensors[f"{norm}.{key}"]
             for key in ("weight", "bias", "running_mean", "running_var")
         }
         if self.training:
@@ -174,7 +188,7 @@ class ExplicitRepMode:
         def pair(level: str, x: Tensor) -> Tensor:
             for conv in ("conv1", "conv2"):
                 place = f"{level}.{conv}"
-                x = self.norm_relu(place, self.mode_conv(place, x, labels))
+                x = self.norm_relu(place, self.mode_conv(place, x, labels), labels)
             return x
 
         x, skips = signal, []
@@ -183,12 +197,13 @@ class ExplicitRepMode:
             skips.append(x)
             place = f"encoder{i}.down"
             kernel = self.tensors[f"unet.{place}.conv.weight"]
-            x = self.norm_relu(place, F.conv3d(x, kernel, stride=two))
+            x = self.norm_relu(place, F.conv3d(x, kernel, stride=two), labels)
         x = pair("bottleneck", x)
         for i in range(self.depth, 0, -1):
             place = f"decoder{i}.up"
             kernel = self.tensors[f"unet.{place}.conv.weight"]
-            x = self.norm_relu(place, F.conv_transpose3d(x, kernel, stride=two))
+            x = F.conv_transpose3d(x, kernel, stride=two)
+            x = self.norm_relu(place, x, labels)
             x = pair(f"decoder{i}", torch.cat([skips[i - 1], x], 1))
         return self.mode_conv("output", x, labels)
 

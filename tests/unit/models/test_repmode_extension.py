@@ -16,6 +16,10 @@ OPTIONS = [
     {"expert": "conv1", "gate_init": "green"},
     {"expert": "conv3_rank2"},
     {"use_extensions": True, "private_bn": True},
+    {"expert_mix": "additive", "expert_init": "zero"},
+    {"expert_mix": "additive", "expert": "conv3_rank2", "gate_init": "gold"},
+    {"expert_mix": "additive", "use_extensions": True, "private_bn": True},
+    {"expert_mix": "additive", "expert": None, "use_extensions": True},
 ]
 
 
@@ -59,11 +63,12 @@ def assert_same(one: dict, other: dict) -> None:
             assert torch.equal(tensor, other[task][2][name]), (task, name)
 
 
+@pytest.mark.parametrize("own_norms", [False, True])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_old_tasks_are_bit_identical_after_training_new_ones(
-    make_net, options, tmp_path
+    make_net, options, own_norms, tmp_path
 ):
-    net = make_net()
+    net = make_net(private_bn=own_norms)
     train_task(net, 1)  # leaves gradients and momentum behind
     old = net.task_names
     before = snapshot(net, old)
@@ -88,14 +93,86 @@ def test_old_tasks_are_bit_identical_after_training_new_ones(
     assert_same(before, snapshot(loaded, (*old, "gold")))
 
 
+@pytest.mark.parametrize("own_norms", [False, True])
+@pytest.mark.parametrize("mix", ["softmax", "additive"])
 @pytest.mark.parametrize("expert", ["conv3", "conv7", "avg3_conv1"])
-def test_extended_network_is_the_explicit_one(make_net, make_signal, explicit, expert):
-    net = make_net()
-    net.add_task("gold", expert=expert)
+def test_extended_network_is_the_explicit_one(
+    make_net, make_signal, explicit, expert, mix, own_norms
+):
+    net = make_net(private_bn=own_norms)
+    net.add_task("gold", expert=expert, expert_mix=mix)
     train_task(net, 3)
     signal, labels = make_signal(4, 1, 4, 4, 8), [3, 0, 3, 1]
     expected = explicit(net, training=False)(signal, labels)
     torch.testing.assert_close(net(signal, torch.tensor(labels)), expected)
+
+
+def test_an_added_expert_stands_outside_the_softmax_with_weight_one(make_net):
+    net = make_net(experts=("conv3", "conv1"))
+    net.add_task("gold")
+    net.add_task("pink", expert="conv1", expert_mix="additive", use_extensions=True)
+    conv = net.blocks()["encoder1.conv2"].conv
+    logits = conv.gate.get_parameter("logits_pink")
+    with torch.no_grad():
+        logits.normal_(generator=torch.Generator().manual_seed(0))
+    weights = conv.gate("pink")
+    torch.testing.assert_close(weights[:2], logits[:2].exp() / logits[:2].exp().sum(0))
+    assert torch.equal(weights[2], logits[2])  # gold's expert, as much as it likes
+    assert torch.equal(weights[3], torch.ones(2).double())
+    assert conv.gate.num_weights("pink") == 3 * 2
+    net.freeze()
+    assert torch.equal(conv.gate("pink"), weights)
+    assert conv.gate.num_weights("pink") == 3 * 2
+
+
+def test_an_additive_task_without_training_is_its_start_task(make_net, make_signal):
+    """Gate, kernel and normalization start as those of the task it is like."""
+    signal = make_signal(1, 1, 4, 4, 4)
+    for own_norms in (False, True):
+        net = make_net(private_bn=own_norms)
+        label = net.add_task(
+            "gold", gate_init="blue", expert_mix="additive", expert_init="zero"
+        )
+        torch.testing.assert_close(net(signal, label), net(signal, 2))
+
+
+def test_a_new_norm_starts_from_that_of_its_start_task_or_the_mean(make_net):
+    net = make_net(private_bn=True)
+    for task, init in (("gold", "mean"), ("pink", "gold")):
+        net.add_task(task, gate_init=init)
+    norm = net.blocks()["encoder1.conv1"].norm
+    known = [norm.of(task) for task in ("red", "green", "blue")]
+    for name, tensor in norm.of("gold").effective_state().items():
+        values = [other.effective_state()[name] for other in known]
+        torch.testing.assert_close(tensor, sum(values) / 3)
+    for name, tensor in norm.of("pink").effective_state().items():
+        assert torch.equal(tensor, norm.of("gold").effective_state()[name])
+
+
+def test_a_network_with_norms_per_task_keeps_and_counts_no_shared_one():
+    with torch.device("meta"):
+        shared = RepModeUNet(["red", "blue"], width=4, depth=1)
+        own = RepModeUNet(["red", "blue"], width=4, depth=1, private_bn=True)
+    norms = [p.numel() for n, p in shared.named_parameters() if ".norm." in n]
+    assert own.num_parameters() == shared.num_parameters() + sum(norms)  # two, not one
+    assert own.num_task_parameters("red") == shared.num_task_parameters("red") + sum(
+        norms
+    )
+    assert not any(".norm.running_mean" in name for name in own.state_dict())
+    own.add_task("gold")
+    assert own.architecture()["extensions"][0]["private_bn"]
+
+
+def test_learning_rates_of_their_own_are_for_gates_and_outer_factors(make_net):
+    net = make_net()
+    kinds = net.rate_kinds()
+    assert len(kinds["gates"]) == 2 * len(net.blocks())  # weight and bias of each
+    assert not kinds["outer"]
+    net.add_task("gold", expert="conv3_rank2", expert_mix="additive")
+    kinds = net.rate_kinds()
+    assert [p.shape[0] for p in kinds["gates"]] == [5] * len(net.blocks())
+    assert len(kinds["outer"]) == len(net.blocks())
+    assert {p.shape[1] for p in kinds["outer"]} == {2}
 
 
 def test_freezing_keeps_outputs_to_the_bit_and_drops_the_gate_layers(make_net):
@@ -279,6 +356,16 @@ def test_experts_of_a_named_extension_enter_the_sum_and_others_do_not(make_net):
     torch.testing.assert_close(conv.merged_kernel("lime"), expected)
 
 
+def test_older_architectures_knew_no_additive_experts_or_norms_per_task(make_net):
+    net = make_net()
+    net.add_task("gold")
+    older = net.architecture()
+    del older["private_bn"]
+    older["extensions"] = [dict(extension) for extension in older["extensions"]]
+    del older["extensions"][0]["expert_mix"]
+    assert RepModeUNet.from_architecture(older).architecture() == net.architecture()
+
+
 @pytest.mark.parametrize("said", [True, False])
 def test_older_architectures_said_use_extensions_by_yes_or_no(make_net, said):
     net = make_net()
@@ -313,6 +400,11 @@ def test_extensions_that_cannot_be_used_are_refused(make_net, wanted):
         ("gold", {"gate_init": "gold"}, "gate_init 'gold'"),
         ("gold", {"expert_init": "zero", "expert": None}, "'zero': there is no expert"),
         ("gold", {"expert_init": "one"}, "expert_init 'one': use 'random' or 'zero'"),
+        (
+            "gold",
+            {"expert_mix": "sum"},
+            "expert_mix 'sum': use 'softmax'",
+        ),
         ("gold", {"use_extensions": ["red"]}, "use_extensions 'red'.*there is none"),
     ],
 )
