@@ -56,6 +56,7 @@ from continual_repmode.training._avalanche import (
 )
 from continual_repmode.training.base_model import load_base, sha256_of
 from continual_repmode.training.dense_strategy import DenseStrategy
+from continual_repmode.training.losses import LOSSES
 from continual_repmode.training.metric_plugins import RegressionMetrics
 from continual_repmode.training.plugins.learning_rate import OneCyclePlugin
 from continual_repmode.training.plugins.progress import ProgressPlugin
@@ -110,6 +111,8 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         patch_size=_triple(config.data.patch_size),
         flip_axes=config.data.flip_axes,
         pad_small=config.data.pad_small,
+        sampling=config.data.sampling,
+        variation=config.data.variation(),
         num_new=config.data.num_new,
     )
     state = TrainingStatePlugin(folder.state, every=config.train.save_every)
@@ -188,6 +191,7 @@ def build_strategy(
         optimizer=torch.optim.Adam(
             net.parameters(), lr=train.learning_rate, fused=True
         ),
+        criterion=LOSSES[train.loss],
         train_mb_size=train.batch_size,
         train_epochs=train.epochs,
         extension_epochs=train.extension_epochs,
@@ -196,6 +200,8 @@ def build_strategy(
             RegressionMetrics(), loggers=[TensorboardLogger(folder.tensorboard)]
         ),
         validate_every=train.validate_every,
+        ema=train.ema,
+        mixing=train.mixing,
         window=config.data.window_size(),
         overlap=train.overlap,
         memory=None if train.memory is None else parse_bytes(train.memory),

@@ -6,8 +6,10 @@ from typing import get_args
 from omegaconf import MISSING
 
 from continual_repmode.config.checks import require, require_choice, require_sides
+from continual_repmode.data.dataset import Sampling
 from continual_repmode.data.preparation import Order, Storage
 from continual_repmode.data.resampling import ResizeMethod
+from continual_repmode.data.variation import Variation
 
 
 @dataclass(kw_only=True, slots=True)
@@ -19,6 +21,19 @@ class DataConfig:
     #: Axes along which training patches are flipped at random; the paper: ZYX. A flip
     #: along Z turns the contrast of transmitted light around, which is harder to learn.
     flip_axes: str = "ZYX"
+    #: uniform (paper): training patches from everywhere alike; foreground: more often
+    #: from where the target is bright. The loss is not corrected for it.
+    sampling: str = "uniform"
+    #: Random turns of training patches in the plane YX: none (paper), quarter turns, or
+    #: any angle.
+    rotation: str = "none"
+    #: Random scale of training patches in the plane YX; 0.1: 0.9 to 1.1 times as large.
+    scaling: float = 0.0
+    #: Random gain and offset of the light in training; 0.1: a gain of 0.9 to 1.1, an
+    #: offset of -0.1 to 0.1 standard deviations.
+    intensity: float = 0.0
+    #: Noise added to the light in training, in standard deviations of the image.
+    noise: float = 0.0
     #: Pad volumes smaller than the patch instead of refusing them.
     pad_small: bool = False
     #: Prediction window [z, y, x] in voxels; null: the size of the patch.
@@ -31,8 +46,19 @@ class DataConfig:
         require_sides("data.patch_size", self.patch_size)
         if self.window is not None:
             require_sides("data.window", self.window)
+        require_choice("data.sampling", self.sampling, get_args(Sampling))
+        self.variation().check_patch(self.patch_size)
         few = self.num_new
         require(few is None or few >= 1, "data.num_new", few, "at least 1, or null")
+
+    def variation(self) -> Variation:
+        """Return how training patches are changed at random, besides flips."""
+        return Variation(
+            rotation=self.rotation,
+            scaling=self.scaling,
+            intensity=self.intensity,
+            noise=self.noise,
+        )
 
     def window_size(self) -> tuple[int, int, int]:
         """Return the prediction window (Z, Y, X)."""

@@ -1,10 +1,13 @@
 """Settings of the training."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 from continual_repmode.config.checks import require, require_choice
 from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import parse_bytes
+from continual_repmode.training.losses import LOSSES
+from continual_repmode.training.sampling import Mixing
 
 
 @dataclass(kw_only=True, slots=True)
@@ -21,6 +24,13 @@ class TrainConfig:
     learning_rate: float = 1e-4
     #: constant (paper), or one_cycle for short training.
     schedule: str = "constant"
+    #: mse (paper), mae_ssim, or spotlight; see docs/training.md.
+    loss: str = "mse"
+    #: random (paper), or balanced: the batches take the tasks in turn.
+    mixing: str = "random"
+    #: Decay of a moving average of the weights that is validated and kept in their
+    #: place, such as 0.99; 0: none.
+    ema: float = 0.0
     #: Epochs between validations.
     validate_every: int = 20
     #: Epochs between savings of the training state.
@@ -50,6 +60,9 @@ class TrainConfig:
                 parse_bytes(self.memory)
             except UserError as error:
                 raise UserError(f"train.{error}") from None
+        require(0 <= self.ema < 1, "train.ema", self.ema, "0 to below 1")
+        require_choice("train.loss", self.loss, tuple(LOSSES))
+        require_choice("train.mixing", self.mixing, get_args(Mixing))
         require_choice("train.schedule", self.schedule, ("constant", "one_cycle"))
         require_choice("train.precision", self.precision, ("float32", "bfloat16"))
         workers = self.num_workers

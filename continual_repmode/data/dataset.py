@@ -1,6 +1,7 @@
 """Pairs of volumes as PyTorch datasets: random patches to train on, or whole."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -9,18 +10,28 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from continual_repmode.data.collection import LoadedPair, Pair
-from continual_repmode.data.patches import cut, pad_to, random_flips, random_start
+from continual_repmode.data.patches import (
+    cut,
+    foreground_start,
+    pad_to,
+    random_flips,
+    random_start,
+)
+from continual_repmode.data.variation import UNVARIED, Variation
 from continual_repmode.errors import UserError
 
 FLIPS = ("", "X", "Y", "Z", "YX", "ZX", "ZY", "ZYX")
 """Sets of axes along which patches may be flipped."""
 
+Sampling = Literal["uniform", "foreground"]
+"""Which places of a volume patches come from."""
+
 
 class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     """One random patch of each image per epoch (Section 4, "Implementation details").
 
-    Items are ``(signal, target)``, float32 tensors of shape (1, z, y, x). Places and
-    flips come from PyTorch's global generator.
+    Items are ``(signal, target)``, float32 tensors of shape (1, z, y, x). All random
+    numbers come from PyTorch's global generator.
 
     Parameters
     ----------
@@ -33,6 +44,16 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         ``"YX"`` to leave focus alone, ``""`` for no flips.
     pad_small : bool
         Mirror images smaller than the patch at their faces instead of refusing them.
+    sampling : {"uniform", "foreground"}
+        ``uniform``: every place is equally likely, as in the paper. ``foreground``:
+        places where the target is bright are more likely
+        (:func:`~continual_repmode.data.patches.foreground_start`). The loss is not
+        corrected for it, so it no longer is an unbiased estimate of the loss over whole
+        volumes: it counts bright places more.
+    variation : Variation
+        How patches are changed further; not at all unless given. A turned or scaled
+        patch is cut from a larger box, as far as the image goes; only beyond that is
+        the image mirrored.
     """
 
     def __init__(
@@ -41,6 +62,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         patch_size: Sequence[int],
         flip_axes: str = "ZYX",
         pad_small: bool = False,
+        sampling: str = "uniform",
+        variation: Variation = UNVARIED,
     ) -> None:
         if len(patch_size) != 3 or min(patch_size) < 1:
             raise UserError(
@@ -51,11 +74,18 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
                 f"data.flip_axes={flip_axes!r}: use one of "
                 f"{', '.join(map(repr, FLIPS))}"
             )
+        if sampling not in get_args(Sampling):
+            raise UserError(
+                f"data.sampling={sampling!r}: use {' or '.join(get_args(Sampling))}"
+            )
+        variation.check_patch(patch_size)
         z, y, x = patch_size
         self.pairs = pairs
         self.patch_size = (z, y, x)
         self.flip_axes = flip_axes
         self.pad_small = pad_small
+        self.sampling = sampling
+        self.variation = variation
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -74,12 +104,19 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
                 f"the patch {self.patch_size}; make data.patch_size smaller, or set "
                 "data.pad_small=true"
             )
-        start = random_start((z, y, x), self.patch_size)
+        turn = self.variation.draw_turn()
+        depth, rows, columns = turn.region(self.patch_size)
+        size = depth, min(rows, y), min(columns, x)
+        if self.sampling == "foreground":
+            start = foreground_start(target, size)
+        else:
+            start = random_start((z, y, x), size)
         flips = random_flips(self.flip_axes)
-        return (
-            cut(signal, start, self.patch_size, flips),
-            cut(target, start, self.patch_size, flips),
+        light, wanted = (
+            turn.apply(cut(volume, start, size, flips), self.patch_size)
+            for volume in (signal, target)
         )
+        return self.variation.change_light(light), wanted
 
 
 class VolumeDataset(Dataset[tuple[Tensor, Tensor]]):

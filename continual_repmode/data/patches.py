@@ -30,6 +30,36 @@ def random_start(shape: Shape, patch_size: Shape) -> Shape:
     return z, y, x
 
 
+def foreground_start(
+    target: NDArray[np.floating], patch_size: Shape, num_candidates: int = 4
+) -> Shape:
+    """Draw where a patch begins, bright places of the target being more likely.
+
+    Of a few places drawn as by :func:`random_start`, one is taken with a probability
+    proportional to the mean of the target there, its negative values counting as 0. So
+    no more than these boxes of a volume on disk are read, and no place is favored more
+    than ``num_candidates`` times.
+
+    Parameters
+    ----------
+    target : ndarray, shape (Z, Y, X)
+        Z-scored.
+    patch_size : tuple of int
+        Sides (z, y, x) in voxels; the patch must fit.
+    num_candidates : int
+
+    Returns
+    -------
+    tuple of int
+        As of :func:`random_start`.
+    """
+    z, y, x = target.shape
+    places = [random_start((z, y, x), patch_size) for _ in range(num_candidates)]
+    boxes = [cut(target, place, patch_size, ()) for place in places]
+    light = torch.stack([box.clamp_min(0).mean() for box in boxes])
+    return places[int(torch.multinomial(light.clamp_min(1e-6), 1))]
+
+
 def random_flips(axes: str = "ZYX") -> tuple[int, ...]:
     """Draw the axes to flip, each of ``axes`` with probability one half, as above."""
     return tuple("ZYX".index(axis) for axis in axes if torch.rand(()) < 0.5)

@@ -38,7 +38,7 @@ from continual_repmode.training.metric_plugins import silent_evaluator
 from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
 from continual_repmode.training.plugins.validation import ValidationPlugin
-from continual_repmode.training.sampling import RecordingSampler
+from continual_repmode.training.sampling import BalancedSampler, RecordingSampler
 from continual_repmode.training.streams import context_of, task_names_of
 from continual_repmode.training.task_module import Grow, TaskModule
 
@@ -48,8 +48,8 @@ _log = logging.getLogger(__name__)
 class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is untyped
     """The training and evaluation loop that all strategies of this package share.
 
-    Differs from Avalanche's template in that batches mix tasks at random instead of
-    balancing them (methods of the paper, Sec. 4.1), the optimizer holds trainable
+    Differs from Avalanche's template in that batches mix tasks at random unless
+    balance is asked for (methods of the paper, Sec. 4.1), the optimizer holds trainable
     parameters only, and evaluation predicts whole volumes by Gaussian windows.
 
     Parameters
@@ -61,7 +61,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     optimizer : Optimizer, optional
         Adam with the paper's learning rate 1e-4 unless given.
     criterion : callable, optional
-        Loss of (prediction, target); mean squared error unless given.
+        Loss of (prediction, target), such as one of
+        :mod:`continual_repmode.training.losses`; mean squared error unless given.
     train_mb_size : int
         Patches in a batch.
     train_epochs : int
@@ -77,6 +78,13 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         One with :class:`RegressionMetrics` and no loggers unless given.
     validate_every : int
         Epochs between validations; the last epoch is always validated.
+    ema : float
+        Decay, below 1, of a moving average of the weights that is validated and kept in
+        their place; 0: none. See
+        :class:`~continual_repmode.training.weight_average.WeightAverage`.
+    mixing : {"random", "balanced"}
+        Batches take images at random, or the tasks in turn
+        (:class:`~continual_repmode.training.sampling.BalancedSampler`).
     window : tuple of int
         Prediction window (Z, Y, X) in voxels.
     overlap : float
@@ -120,6 +128,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         plugins: Sequence[SupervisedPlugin] = (),
         evaluator: EvaluationPlugin | None = None,
         validate_every: int = 1,
+        ema: float = 0.0,
+        mixing: str = "random",
         window: tuple[int, int, int] = (32, 128, 128),
         overlap: float = 0.5,
         memory: int | None = None,
@@ -127,11 +137,12 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         num_workers: int = 0,
         rate_factors: Mapping[str, float] | None = None,
     ) -> None:
-        self.validation = ValidationPlugin(every=validate_every)
+        self.validation = ValidationPlugin(every=validate_every, ema=ema)
         self.window = window
         self.overlap = overlap
         self.memory = memory
         self.num_workers = num_workers
+        self.mixing = mixing
         self.first_epoch = 0
         self.train_pairs: list[Pair] = []
         self.validation_volumes: Any = None
@@ -188,8 +199,10 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.validation_volumes = context.validation
 
     def make_train_dataloader(self, **_: Any) -> None:
-        """Draw patches of all tasks of the experience in random order."""
-        self._sampler = RecordingSampler(self.adapted_dataset)
+        """Draw patches of all tasks of the experience."""
+        balanced = self.mixing == "balanced"
+        sampler = BalancedSampler if balanced else RecordingSampler
+        self._sampler = sampler(self.adapted_dataset)
         self.dataloader = DataLoader(
             self.adapted_dataset,
             batch_size=self.train_mb_size,

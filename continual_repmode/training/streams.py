@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from continual_repmode.data.collection import Collection, Pair, Split
 from continual_repmode.data.dataset import PatchDataset, VolumeDataset
+from continual_repmode.data.variation import UNVARIED, Variation
 from continual_repmode.errors import UserError
 from continual_repmode.scenario import Scenario, load_scenario
 from continual_repmode.training._avalanche import (
@@ -44,6 +45,8 @@ def build_benchmark(
     patch_size: tuple[int, int, int] = (32, 128, 128),
     flip_axes: str = "ZYX",
     pad_small: bool = False,
+    sampling: str = "uniform",
+    variation: Variation = UNVARIED,
     num_new: int | None = None,
     known_tasks: Sequence[str] = (),
 ) -> CLScenario:
@@ -67,6 +70,11 @@ def build_benchmark(
         Flip training patches along each of these axes with probability 0.5.
     pad_small : bool
         Pad volumes smaller than the patch instead of refusing them.
+    sampling : {"uniform", "foreground"}
+        Whether training patches come from everywhere alike, or more often from where
+        the target is bright; see :class:`~continual_repmode.data.dataset.PatchDataset`.
+    variation : Variation
+        How training patches are changed besides flips; not at all unless given.
     num_new : int, optional
         Training images of each task that arrives after the first experience: the first
         ones of the collection. They take turns, so that an epoch has as many patches as
@@ -102,6 +110,8 @@ def build_benchmark(
         "patch_size": patch_size,
         "flip_axes": flip_axes,
         "pad_small": pad_small,
+        "sampling": sampling,
+        "variation": variation,
     }
     benchmark = with_task_labels(
         benchmark_from_datasets(

@@ -13,8 +13,9 @@ class DERPlugin(RehearsalPlugin):
     """Dark experience replay for regression.
 
     Buzzega et al., NeurIPS 2020 ("Dark experience for general continual learning").
-    The loss gains ``alpha * MSE(output, stored output) + beta * MSE(output, target)``
-    over patches in memory. ``beta=0`` is DER, otherwise DER++.
+    The loss gains ``alpha * MSE(output, stored output) + beta * loss(output, target)``
+    over patches in memory, with the loss that the strategy trains with. ``beta=0`` is
+    DER, otherwise DER++.
 
     Our adaptation: images are predicted instead of logits; a patch is stored when its
     experience has been learned, with the prediction of the weights that were kept, not
@@ -30,7 +31,7 @@ class DERPlugin(RehearsalPlugin):
     alpha : float
         Weight of the distance from the stored output.
     beta : float
-        Weight of the distance from the target.
+        Weight of the loss against the target.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class DERPlugin(RehearsalPlugin):
         strategy.loss = (
             strategy.loss
             + self._alpha * F.mse_loss(output, stored)
-            + self._beta * F.mse_loss(output, target)
+            + self._beta * strategy._criterion(output, target)
         )
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:

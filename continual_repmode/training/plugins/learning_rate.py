@@ -36,7 +36,10 @@ def one_cycle(progress: float, *, warm_up: float = 0.1, floor: float = 0.01) -> 
 
 
 class OneCyclePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
-    """Follow :func:`one_cycle` in each experience, from the optimizer's rate.
+    """Follow :func:`one_cycle` in each experience, from the optimizer's rates.
+
+    Each group of parameters has a peak of its own: the rate that it had when the plugin
+    first saw it, at the start of an experience. Groups keep their places.
 
     For short training; the paper keeps the rate constant (no plugin).
     """
@@ -46,9 +49,9 @@ class OneCyclePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
         self._peaks: list[float] = []
 
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
-        """Take the rates of the optimizer as the peaks, once."""
-        if not self._peaks:
-            self._peaks = [group["lr"] for group in strategy.optimizer.param_groups]
+        """Take the rates of the optimizer's groups as their peaks, each once."""
+        new = strategy.optimizer.param_groups[len(self._peaks) :]
+        self._peaks += [group["lr"] for group in new]
 
     def before_training_iteration(self, strategy: Any, **_: Any) -> None:
         """Set the rate of this step."""

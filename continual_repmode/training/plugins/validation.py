@@ -1,6 +1,7 @@
 """Validates during training, keeps the best weights and the learning curve."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.training._avalanche import MetricValue, SupervisedPlugin
+from continual_repmode.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
     ----------
     every : int
         Epochs between validations, at least 1; the last epoch is always validated.
+    ema : float
+        Above 0: what is validated and kept is a moving average of the network with this
+        decay (:class:`~continual_repmode.training.weight_average.WeightAverage`), which
+        starts anew with each experience; training goes on from the network itself.
 
     Attributes
     ----------
@@ -53,9 +59,11 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         Trainable parameters and all buffers of that epoch; empty after the experience.
     """
 
-    def __init__(self, *, every: int) -> None:
+    def __init__(self, *, every: int, ema: float = 0.0) -> None:
         super().__init__()
         self._every = every
+        self._ema = ema
+        self._average: WeightAverage | None = None
         self._losses: list[float] = []
         self._reset()
 
@@ -65,12 +73,19 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         self.best_weights: dict[str, Tensor] = {}
 
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
-        """Start a new learning curve."""
+        """Start a new learning curve, and a new average."""
         self._reset()
+        if self._ema:
+            self._average = WeightAverage(strategy.net, self._ema)
 
     def before_training_epoch(self, strategy: Any, **_: Any) -> None:
         """Start a new mean of the training loss."""
         self._losses = []
+
+    def after_update(self, strategy: Any, **_: Any) -> None:
+        """Take the step into the average."""
+        if self._average:
+            self._average.update(strategy.net)
 
     def after_training_iteration(self, strategy: Any, **_: Any) -> None:
         """Add the loss of this step."""
@@ -81,10 +96,12 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         epoch = strategy.clock.train_exp_epochs + 1
         valid_mse = None
         if epoch % self._every == 0 or epoch == strategy.train_epochs:
-            valid_mse = validation_mse(strategy)
-            if valid_mse < self.best_mse or self.best_epoch == 0:
-                self.best_epoch, self.best_mse = epoch, valid_mse
-                self.best_weights = _learnable_state(strategy.net)
+            average = self._average
+            with average.in_place_of(strategy.net) if average else nullcontext():
+                valid_mse = validation_mse(strategy)
+                if valid_mse < self.best_mse or self.best_epoch == 0:
+                    self.best_epoch, self.best_mse = epoch, valid_mse
+                    self.best_weights = _learnable_state(strategy.net)
         loss = sum(self._losses) / len(self._losses)
         self.curve.append(EpochRecord(epoch, loss, valid_mse))
         self._publish(strategy, {"train_loss": loss, "valid_mse": valid_mse})
@@ -106,19 +123,23 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
             for name, value in self.best_weights.items():
                 state[name].copy_(value)
         self.best_weights = {}
+        self._average = None
 
     def progress_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, without the weights."""
+        """Return what a resumed run needs, without the best weights."""
         return {
             "curve": [asdict(record) for record in self.curve],
             "best_epoch": self.best_epoch,
             "best_mse": self.best_mse,
+            **({"average": self._average.state_dict()} if self._average else {}),
         }
 
     def load_progress_dict(self, progress: dict[str, Any]) -> None:
         """Go on from what :meth:`progress_dict` returned."""
         self.curve = [EpochRecord(**record) for record in progress["curve"]]
         self.best_epoch, self.best_mse = progress["best_epoch"], progress["best_mse"]
+        if self._average:
+            self._average.load_state_dict(progress["average"])
 
 
 @torch.no_grad()

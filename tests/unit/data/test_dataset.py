@@ -7,6 +7,8 @@ from torch.utils.data import DataLoader
 
 from continual_repmode.data.collection import Intensity, LoadedPair
 from continual_repmode.data.dataset import PatchDataset, VolumeDataset
+from continual_repmode.data.patches import cut, random_flips, random_start
+from continual_repmode.data.variation import Variation
 from continual_repmode.errors import UserError
 
 
@@ -84,6 +86,86 @@ def test_the_global_generator_decides_so_that_a_run_can_be_resumed() -> None:
 
     for patch in expected:
         assert torch.equal(dataset[0][0], patch)
+
+
+def test_without_further_settings_only_places_and_flips_are_drawn() -> None:
+    """Runs of earlier versions repeat only if nothing else is drawn, in this order."""
+    pair = NumberedPair((8, 16, 16))
+    dataset = PatchDataset([pair], (2, 4, 4))
+    torch.manual_seed(1)
+    patches = [dataset[0] for _ in range(5)]
+    state = torch.get_rng_state()
+
+    torch.manual_seed(1)
+    for signal, target in patches:
+        start, flips = random_start((8, 16, 16), (2, 4, 4)), random_flips()
+        assert torch.equal(signal, cut(pair.load().signal, start, (2, 4, 4), flips))
+        assert torch.equal(target, -signal)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+VARIED = Variation(rotation="any", scaling=0.2, intensity=0.1, noise=0.1)
+
+
+@pytest.mark.parametrize("rotation", ["none", "quarter", "any"])
+def test_signal_and_target_are_turned_and_scaled_alike(rotation: str) -> None:
+    torch.manual_seed(0)
+    variation = Variation(rotation=rotation, scaling=0.2)
+    dataset = PatchDataset([NumberedPair((4, 9, 9))], (2, 8, 8), variation=variation)
+
+    for _ in range(20):
+        signal, target = dataset[0]
+        assert signal.shape == (1, 2, 8, 8)
+        torch.testing.assert_close(target, -signal, rtol=0, atol=0)
+
+
+def test_quarter_turns_of_a_patch_are_boxes_of_the_volume() -> None:
+    torch.manual_seed(0)
+    dataset = PatchDataset(
+        [NumberedPair((2, 8, 8))],
+        (2, 4, 4),
+        "",
+        variation=Variation(rotation="quarter"),
+    )
+
+    steps = set()
+    for _ in range(40):
+        signal, _ = dataset[0]
+        step_y, step_x = (signal.diff(dim=axis).unique() for axis in (2, 3))
+        steps.add((float(step_y), float(step_x)))
+    assert steps == {(8, 1), (1, -8), (-8, -1), (-1, 8)}
+
+
+def test_changes_of_the_light_leave_the_target_alone() -> None:
+    torch.manual_seed(0)
+    pair = NumberedPair((2, 4, 4))
+    light_only = Variation(intensity=0.1, noise=0.1)
+    dataset = PatchDataset([pair], (2, 4, 4), "", variation=light_only)
+
+    signal, target = dataset[0]
+
+    np.testing.assert_array_equal(target[0], pair.load().target)
+    assert not np.allclose(signal[0], pair.load().signal)
+
+
+def test_varied_patches_of_the_foreground_repeat_with_the_global_generator() -> None:
+    dataset = PatchDataset(
+        [NumberedPair((4, 16, 16))], (2, 6, 6), sampling="foreground", variation=VARIED
+    )
+    torch.manual_seed(1)
+    expected = [dataset[0] for _ in range(5)]
+
+    torch.manual_seed(1)
+
+    for signal, target in expected:
+        again = dataset[0]
+        assert torch.equal(again[0], signal)
+        assert torch.equal(again[1], target)
+
+
+def test_unknown_sampling_is_refused() -> None:
+    with pytest.raises(UserError, match="sampling='bright': use uniform or foreground"):
+        PatchDataset([], (2, 4, 4), sampling="bright")
 
 
 def test_a_data_loader_stacks_patches() -> None:

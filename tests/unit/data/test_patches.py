@@ -4,7 +4,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual_repmode.data.patches import cut, pad_to, random_flips, random_start
+from continual_repmode.data.patches import (
+    cut,
+    foreground_start,
+    pad_to,
+    random_flips,
+    random_start,
+)
 
 
 def numbered(*shape: int) -> np.ndarray:
@@ -19,6 +25,32 @@ def test_every_place_is_drawn_equally_often_the_last_one_too() -> None:
         drawn, counts = np.unique([s[axis] for s in starts], return_counts=True)
         assert drawn.tolist() == list(range(num_places))
         assert counts.min() > 0.9 * 3000 / num_places
+
+
+def test_bright_places_are_drawn_as_often_as_they_should() -> None:
+    """One of k places drawn alike, in proportion to its mean above zero."""
+    torch.manual_seed(0)
+    target = np.array([[[-5.0, 1.0, 3.0]]])
+    weights = np.array([0.0, 1.0, 3.0])
+    trials = 3000
+
+    drawn = [foreground_start(target, (1, 1, 1), 2)[2] for _ in range(trials)]
+
+    expected = np.zeros(3)
+    for one in range(3):
+        for other in range(3):
+            sum_ = weights[one] + weights[other]
+            for place in (one, other):
+                share = weights[place] / sum_ if sum_ else 0.5
+                expected[place] += share / 9
+    found = np.bincount(drawn, minlength=3) / trials
+    np.testing.assert_allclose(found, expected, atol=0.03)
+
+
+def test_where_nothing_is_bright_every_place_is_drawn() -> None:
+    torch.manual_seed(0)
+    dark = np.full((1, 1, 3), -1.0)
+    assert {foreground_start(dark, (1, 1, 1))[2] for _ in range(50)} == {0, 1, 2}
 
 
 def test_each_axis_flips_half_of_the_time_on_its_own() -> None:

@@ -1,5 +1,7 @@
 """Each plugin on its own terms; the strategies' promises are in test_strategy."""
 
+import copy
+
 import pytest
 import torch
 
@@ -89,6 +91,62 @@ class TestOneCycle:
         assert max(base) == pytest.approx(0.01)
         assert max(extension) == pytest.approx(0.01)
         assert base[-1] < 0.001
+
+    def test_every_group_has_its_own_peak_a_late_one_too_and_after_resuming(
+        self, make_strategy, benchmark, tmp_path
+    ):
+        class Groups(SupervisedPlugin):
+            """In the second experience, fills the second group and adds a third."""
+
+            def before_training_exp(self, strategy, **_):
+                groups, self.rates = strategy.optimizer.param_groups, []
+                if strategy.experience.current_experience == 1:
+                    groups[1]["params"] = [groups[0]["params"].pop()]
+                    new = {"params": [groups[0]["params"].pop()], "lr": 0.4}
+                    strategy.optimizer.add_param_group(new)
+
+            def before_update(self, strategy, **_):
+                groups = strategy.optimizer.param_groups
+                self.rates.append([group["lr"] for group in groups])
+
+        class Stop(Exception):
+            pass
+
+        class Kill(SupervisedPlugin):
+            def after_training_iteration(self, strategy, **_):
+                if strategy.clock.train_exp_epochs == 4:
+                    raise Stop
+
+        def two_groups(parameters, lr):
+            groups = [{"params": list(parameters)}, {"params": [], "lr": 0.2}]
+            return torch.optim.Adam(groups, lr=lr)
+
+        def second_experience(net, name, *more):
+            state = TrainingStatePlugin(tmp_path / name)
+            groups = Groups()
+            RepMode(
+                model=copy.deepcopy(net),
+                optimizer=two_groups([], 0.01),
+                train_epochs=10,
+                plugins=[SeedingPlugin(0), groups, OneCyclePlugin(), state, *more],
+                **{"train_mb_size": 4, "window": (8, 16, 16)},
+            ).train(benchmark.train_stream[1])
+            return groups.rates
+
+        base = make_strategy(
+            RepMode, optimizer=two_groups, plugins=[OneCyclePlugin(), Groups()]
+        )
+        base.train(benchmark.train_stream[0])
+
+        rates = second_experience(base.net, "undisturbed")
+        for peak, of_group in zip(
+            (0.01, 0.2, 0.4), zip(*rates, strict=True), strict=True
+        ):
+            assert max(of_group) == pytest.approx(peak)
+            assert of_group[-1] < peak / 10
+        with pytest.raises(Stop):
+            second_experience(base.net, "killed", Kill())
+        assert second_experience(base.net, "killed") == rates[4:]
 
 
 class TestFiniteGuard:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.plugins.der import DERPlugin
@@ -17,8 +18,11 @@ def test_patches_are_stored_with_the_predictions_of_the_kept_weights(
         torch.testing.assert_close(stored, strategy.net(signal, labels))
 
 
+@pytest.mark.parametrize("criterion", [F.mse_loss, F.l1_loss])
 @pytest.mark.parametrize(("alpha", "beta"), [(2.0, 0.0), (0.5, 0.5)])
-def test_the_loss_gains_both_distances(fine_tuning, benchmark, alpha, beta):
+def test_the_loss_gains_the_distance_from_stored_outputs_and_its_own_for_targets(
+    fine_tuning, benchmark, alpha, beta, criterion
+):
     class Compare(SupervisedPlugin):
         def __init__(self):
             super().__init__()
@@ -37,7 +41,7 @@ def test_the_loss_gains_both_distances(fine_tuning, benchmark, alpha, beta):
             with torch.no_grad():
                 output = strategy.net(signal, labels)
             far = torch.mean((output - stored) ** 2).item()
-            wrong = torch.mean((output - target) ** 2).item()
+            wrong = criterion(output, target).item()
             self.expected.append(alpha * far + beta * wrong)
             strategy.net.train()
 
@@ -47,7 +51,7 @@ def test_the_loss_gains_both_distances(fine_tuning, benchmark, alpha, beta):
 
     plugin = DERPlugin(patches=6, patches_per_step=3, alpha=alpha, beta=beta)
     compare = Compare()
-    strategy = fine_tuning(Store(), compare)
+    strategy = fine_tuning(Store(), compare, criterion=criterion)
     for experience in benchmark.train_stream[:2]:
         strategy.train(experience)
     assert compare.gained == pytest.approx(compare.expected, rel=1e-3, abs=1e-6)

@@ -1,6 +1,7 @@
 """A run that was interrupted ends with the network of the undisturbed one."""
 
 from functools import partial
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from continual_repmode.models.methods.tgnet import TGNet
 from continual_repmode.results import RunFolder
 from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.loop import run_stream
+from continual_repmode.training.losses import mae_ssim
 from continual_repmode.training.plugins.agem import AGEMPlugin
 from continual_repmode.training.plugins.cumulative import CumulativePlugin
 from continual_repmode.training.plugins.der import DERPlugin
@@ -72,20 +74,20 @@ class Kill(SupervisedPlugin):
 def go(fine_tuning, benchmark, tmp_path):
     """Begin a run, or go on with it, as the command does."""
 
-    def go(method, name, kill=None, **network):
+    def go(method, name, kill=None, loop=MappingProxyType({}), **network):
         folder = RunFolder(tmp_path / name)
         state = TrainingStatePlugin(folder.state)
         plugins = [SeedingPlugin(0), OneCyclePlugin(), state]
         plugins += [METHODS[method]()] if method else []
         plugins += [kill] if kill else []
-        options = {"train_epochs": 3, "validate_every": 2}
+        options = {"train_epochs": 3, "validate_every": 2, **loop}
         strategy = fine_tuning(*plugins, **network, **options)
         done = folder.records()
         if done:
             net = load_model(folder.checkpoint(len(done) - 1))
             chosen = torch.optim.Adam(net.parameters(), lr=0.01)
-            loop = {"train_mb_size": 4, "window": (8, 16, 16), **options}
-            strategy = Naive(model=net, optimizer=chosen, plugins=plugins, **loop)
+            options = {"train_mb_size": 4, "window": (8, 16, 16), **options}
+            strategy = Naive(model=net, optimizer=chosen, plugins=plugins, **options)
         run_stream(
             strategy,
             benchmark,
@@ -126,6 +128,20 @@ def test_a_network_that_grew_twice_goes_on_to_the_bit(go, network):
     interrupted = go(None, "interrupted", network=network)
     expected = undisturbed.checkpoint(2).read_bytes()
     assert interrupted.checkpoint(2).read_bytes() == expected
+
+
+def test_averaged_weights_and_balanced_batches_go_on_to_the_bit(go):
+    options = {
+        "loop": {"ema": 0.9, "mixing": "balanced", "criterion": mae_ssim},
+        "network": NETWORKS["repmode"],
+    }
+    undisturbed = go("der", "undisturbed", **options)
+    with pytest.raises(Stop):
+        go("der", "interrupted", Kill(1, 2), **options)
+    interrupted = go("der", "interrupted", **options)
+    for index in range(3):
+        expected = undisturbed.checkpoint(index).read_bytes()
+        assert interrupted.checkpoint(index).read_bytes() == expected
 
 
 def test_only_the_last_memory_is_kept(go, tmp_path):
