@@ -12,6 +12,8 @@ import numpy as np
 import continual_repmode
 from continual_repmode import open_volume
 from continual_repmode.analysis.gating import GatingRow
+from continual_repmode.config.data import DataConfig
+from continual_repmode.config.train import TrainConfig
 from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models import read_card
 from continual_repmode.tasks import TASKS
@@ -95,6 +97,13 @@ def test_extras_are_installed_from_the_folder_of_the_project():
 def test_the_page_on_tables_tells_the_names_of_the_tasks():
     page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     assert [task for task in TASKS if f"`{task}`" not in page] == []
+
+
+def test_the_page_on_training_tells_every_setting():
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    names = [f"data.{field.name}" for field in fields(DataConfig)]
+    names += [f"train.{field.name}" for field in fields(TrainConfig)]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_every_file_the_readme_names_is_there():

@@ -80,6 +80,26 @@ def carry_out(tiny_collection, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("default")  # Avalanche's deprecated calls
+@pytest.mark.parametrize(
+    ("model", "strategy"),
+    [("repmode", "repmode"), ("pipofan", "ewc"), ("multihead_las", "gem")],
+)
+def test_the_recipe_goes_with_every_kind_of_network_and_method(
+    carry_out, model, strategy
+):
+    recipe = ["data.sampling=foreground", "data.rotation=quarter", "data.scaling=0.1"]
+    recipe += ["data.intensity=0.1", "data.noise=0.1", "train.loss=spotlight"]
+    recipe += ["train.ema=0.9", "train.mixing=balanced", "train.schedule=one_cycle"]
+    config = composed(f"model={model}", f"strategy={strategy}", *recipe)
+    run, folder = carry_out(config)
+    proofs = folder.records()[-1].proofs
+    assert all(proof["unchanged"] for proof in proofs) == (strategy == "repmode")
+    train = run.benchmark.train_stream[0].dataset
+    torch.manual_seed(0)
+    assert not torch.equal(train[0][0], train[0][0])
+
+
+@pytest.mark.filterwarnings("default")  # Avalanche's deprecated calls
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_pair_runs_or_says_why_not(carry_out, model, strategy):

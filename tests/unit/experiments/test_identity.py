@@ -58,6 +58,12 @@ def test_where_and_how_it_is_computed_does_not_matter(key, override):
         "train.epochs=13",
         "train.precision=bfloat16",
         "train.num_workers=3",
+        "train.loss=mae_ssim",
+        "train.ema=0.99",
+        "train.mixing=balanced",
+        "data.sampling=foreground",
+        "data.rotation=any",
+        "data.noise=0.1",
         "data.num_train=9",
         "data.num_new=2",
         "data.seed=1",
@@ -76,6 +82,7 @@ def test_the_network_that_a_run_starts_from_is_part_of_it(key):
 
 def test_a_setting_left_at_its_default_does_not_matter(key):
     assert key_of("strategy.expert=conv3", "data.num_new=null") == key
+    assert key_of("train.ema=0", "train.loss=mse", "data.rotation=none") == key
 
 
 def test_the_stream_counts_and_not_how_it_is_written():
