@@ -1,13 +1,12 @@
 """Settings of the training."""
 
 from dataclasses import dataclass
-from typing import get_args
 
 from continual_repmode.config.checks import require, require_choice
 from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import parse_bytes
 from continual_repmode.training.losses import LOSSES
-from continual_repmode.training.sampling import Mixing
+from continual_repmode.training.sampling import SAMPLERS
 
 
 @dataclass(kw_only=True, slots=True)
@@ -62,7 +61,7 @@ class TrainConfig:
                 raise UserError(f"train.{error}") from None
         require(0 <= self.ema < 1, "train.ema", self.ema, "0 to below 1")
         require_choice("train.loss", self.loss, tuple(LOSSES))
-        require_choice("train.mixing", self.mixing, get_args(Mixing))
+        require_choice("train.mixing", self.mixing, tuple(SAMPLERS))
         require_choice("train.schedule", self.schedule, ("constant", "one_cycle"))
         require_choice("train.precision", self.precision, ("float32", "bfloat16"))
         workers = self.num_workers

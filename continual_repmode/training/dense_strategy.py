@@ -38,7 +38,7 @@ from continual_repmode.training.metric_plugins import silent_evaluator
 from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
 from continual_repmode.training.plugins.validation import ValidationPlugin
-from continual_repmode.training.sampling import BalancedSampler, RecordingSampler
+from continual_repmode.training.sampling import SAMPLERS, RecordingSampler
 from continual_repmode.training.streams import context_of, task_names_of
 from continual_repmode.training.task_module import Grow, TaskModule
 
@@ -200,9 +200,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
 
     def make_train_dataloader(self, **_: Any) -> None:
         """Draw patches of all tasks of the experience."""
-        balanced = self.mixing == "balanced"
-        sampler = BalancedSampler if balanced else RecordingSampler
-        self._sampler = sampler(self.adapted_dataset)
+        self._sampler = SAMPLERS[self.mixing](self.adapted_dataset)
         self.dataloader = DataLoader(
             self.adapted_dataset,
             batch_size=self.train_mb_size,

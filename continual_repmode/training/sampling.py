@@ -2,13 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.utils.data import RandomSampler
-
-Mixing = Literal["random", "balanced"]
-"""How the batches of an experience mix its tasks."""
 
 
 class RecordingSampler(RandomSampler):
@@ -54,3 +51,7 @@ class BalancedSampler(RecordingSampler):
             place[index] = (drawn[label] + first[label]) / numbers[label]
             drawn[label] += 1
         return sorted(place, key=place.__getitem__)
+
+
+SAMPLERS = {"random": RecordingSampler, "balanced": BalancedSampler}
+"""How batches mix the tasks of an experience, by the name that ``train.mixing`` has."""

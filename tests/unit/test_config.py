@@ -153,6 +153,7 @@ def test_a_command_line_value_beats_the_training_preset():
         ("train.mixing=even", "train.mixing=even: must be random or balanced"),
         ("data.sampling=bright", "data.sampling=bright: must be uniform or foreground"),
         ("data.rotation=half", "data.rotation=half: must be none or quarter or any"),
+        ("data.patch_size=[4,8,6] data.rotation=quarter", "not square in Y and X"),
         ("data.scaling=-1", "data.scaling=-1.0: must be 0 to below 1"),
         ("train.precision=half", "float32 or bfloat16"),
         ("data.patch_size=[16,32]", "three positive numbers"),
@@ -165,7 +166,7 @@ def test_a_command_line_value_beats_the_training_preset():
 )
 def test_a_bad_value_is_told_in_one_line(override, message):
     with pytest.raises(UserError) as caught:
-        composed(override)
+        composed(*override.split())
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
