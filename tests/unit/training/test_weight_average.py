@@ -120,7 +120,10 @@ def test_training_itself_is_the_same_with_and_without(make_strategy, benchmark):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("options", [{}, {"private_bn": True, "expert": None}])
+ADDITIVE = {"expert_mix": "additive", "private_bn": True, "rate_factors": {"gates": 9}}
+
+
+@pytest.mark.parametrize("options", [{}, ADDITIVE], ids=["paper", "additive"])
 def test_old_tasks_stay_to_the_bit(make_strategy, benchmark, options):
     strategy = make_strategy(RepMode, ema=0.9, **options)
     strategy.train(benchmark.train_stream[0])
