@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.reparameterize import reparameterize
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.task_network import TaskNetwork
@@ -31,7 +32,9 @@ class OneTask(nn.Module):
 
 
 def deploy(net: TaskNetwork, task: str | int) -> nn.Module:
-    """Return a network of one task: re-parameterized where its kernels allow it.
+    """Return a network of one task: re-parameterized where that takes parts away.
+
+    That is with experts, and with adapters that equal a kernel.
 
     Raises
     ------
@@ -40,4 +43,7 @@ def deploy(net: TaskNetwork, task: str | int) -> nn.Module:
     """
     if isinstance(net, RepModeUNet) and net.gate_input == "task":
         return reparameterize(net, task)
+    if isinstance(net, AdaptableNetwork):
+        if net.adapter_kind(task) not in (None, "grouped"):
+            return reparameterize(net, task)
     return OneTask(net, task)
