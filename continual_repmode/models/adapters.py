@@ -81,9 +81,9 @@ class GroupedAdapter(Adapter):
     """Add grouped convolutions of what a convolution makes to it (EFT-like).
 
     ``y + S y + P y`` with a 3x3x3 convolution S in groups of 4 channels and a 1x1x1
-    convolution P in groups of 8. In EFT the new features are ``S y + P y``. The residual
-    form and the zeros that S and P start with, so that the adapter starts as identity,
-    are our adaptation, and so are the sizes of the groups, made for networks of few
+    convolution P in groups of 8. In EFT the new features are ``S y + P y``. Our
+    adaptation: the residual form, the zeros that S and P start with, so that the
+    adapter starts as identity, and the sizes of the groups, for networks of few
     channels.
 
     Parameters
@@ -106,7 +106,7 @@ class GroupedAdapter(Adapter):
 
 
 def check_adapter(kind: str) -> str:
-    """Return ``kind`` if it names a kind of adapter, else raise a :class:`UserError`."""
+    """Return ``kind`` if it names a kind of adapter, else raise a ``UserError``."""
     if kind not in ("none", "residual", "grouped") and not _LOW_RANK.fullmatch(kind):
         raise UserError(
             f"adapter {kind!r}: use 'low_rankR' with a number of channels R, such as "

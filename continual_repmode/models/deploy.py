@@ -43,7 +43,6 @@ def deploy(net: TaskNetwork, task: str | int) -> nn.Module:
     """
     if isinstance(net, RepModeUNet) and net.gate_input == "task":
         return reparameterize(net, task)
-    if isinstance(net, AdaptableNetwork):
-        if net.adapter_kind(task) not in (None, "grouped"):
-            return reparameterize(net, task)
+    if isinstance(net, AdaptableNetwork) and net.has_parallel_adapters(task):
+        return reparameterize(net, task)
     return OneTask(net, task)

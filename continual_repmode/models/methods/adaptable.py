@@ -1,7 +1,7 @@
 """Plain networks whose frozen convolutions a new task adapts to itself."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ class AdaptableNetwork(PartedNetwork):
     comparison.
     """
 
-    owned = ("adapter", "head", "private")
+    owned: ClassVar[tuple[str, ...]] = ("adapter", "head", "private")
 
     def add_task(  # type: ignore[override]  # names its options
         self, name: str, *, init: str = FRESH, adapter: str | None = None
@@ -63,6 +63,10 @@ class AdaptableNetwork(PartedNetwork):
         kinds = {e["name"]: e.get("adapter") for e in self._extensions}
         return kinds.get(task)
 
+    def has_parallel_adapters(self, task: str | int) -> bool:
+        """Return whether a task has adapters, if any, that kernels can take in."""
+        return self.adapter_kind(task) not in (None, "grouped")
+
     @abstractmethod
     def units_of(self, task: str) -> dict[str, ConvUnit]:
         """Return the units that a task passes, by their places in the U-Net."""
@@ -79,7 +83,9 @@ class AdaptableNetwork(PartedNetwork):
             if isinstance(module, TaskNorm) and module.of(task) is not module:
                 unused |= {f"{place}.{name}" for name in module.effective_state()}
                 unused.add(f"{place}.num_batches_tracked")
-            elif isinstance(module, ConvUnit) and module.conv_of(task) is not module.conv:
+            elif (
+                isinstance(module, ConvUnit) and module.conv_of(task) is not module.conv
+            ):
                 unused |= {f"{place}.conv.{name}" for name in module.conv.state_dict()}
         state = super().task_state(task)
         return {name: tensor for name, tensor in state.items() if name not in unused}

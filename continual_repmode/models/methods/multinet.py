@@ -64,7 +64,6 @@ class MultiNet(AdaptableNetwork):
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
         """Predict a batch that is sorted by task."""
 
-
         def predict(task: str, rows: Tensor) -> Tensor:
             prediction: Tensor = self.nets.of(task)(rows, groups.alone(task))
             return prediction
