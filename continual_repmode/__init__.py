@@ -20,12 +20,13 @@ if TYPE_CHECKING:
         reparameterize,
         save_model,
     )
-    from continual_repmode.training.strategy import Naive, RepMode
+    from continual_repmode.training.strategy import Adapter, Naive, RepMode
     from continual_repmode.training.streams import build_benchmark
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Adapter": "continual_repmode.training.strategy",
     "ManifestCollection": "continual_repmode.data.manifest",
     "Naive": "continual_repmode.training.strategy",
     "RepMode": "continual_repmode.training.strategy",
@@ -52,6 +53,7 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "ManifestCollection",
     "build_benchmark",
     "RepMode",
+    "Adapter",
     "Naive",
 ]
 

@@ -21,7 +21,7 @@ from continual_repmode.config.model import (
     TSNConfig,
 )
 from continual_repmode.config.run import RunConfig, strategy_name
-from continual_repmode.config.strategy import RepModeConfig
+from continual_repmode.config.strategy import AdapterConfig, RepModeConfig
 from continual_repmode.data.check import sound_collection
 from continual_repmode.data.collection import Collection
 from continual_repmode.data.synthetic import SyntheticCells
@@ -263,7 +263,7 @@ def _model_card(config: RunConfig, base: dict[str, str] | None) -> ModelCard:
 
 def _may_be_frozen(config: RunConfig) -> bool:
     """Whether the strategy trains nothing that a base model has."""
-    return isinstance(config.strategy, RepModeConfig)
+    return isinstance(config.strategy, RepModeConfig | AdapterConfig)
 
 
 def _check_patch(config: RunConfig, net: TaskNetwork) -> None:

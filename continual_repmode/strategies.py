@@ -6,12 +6,14 @@ import torch
 
 from continual_repmode.config.model import (
     DoDNetConfig,
+    MultiHeadConfig,
     MultiNetConfig,
     RepModeModelConfig,
     TGNetConfig,
 )
 from continual_repmode.config.run import RunConfig, option_name, strategy_name
 from continual_repmode.config.strategy import (
+    AdapterConfig,
     AGEMConfig,
     CumulativeConfig,
     DERConfig,
@@ -30,6 +32,7 @@ from continual_repmode.config.strategy import (
 )
 from continual_repmode.errors import UserError
 from continual_repmode.models import RepModeUNet, TaskNetwork
+from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.methods.task_parts import FRESH, PartedNetwork
 from continual_repmode.models.networks import rebuild
 from continual_repmode.training._avalanche import SupervisedPlugin
@@ -43,7 +46,13 @@ from continual_repmode.training.plugins.lwf import LwFPlugin
 from continual_repmode.training.plugins.mas import MASPlugin
 from continual_repmode.training.plugins.replay import ReplayPlugin
 from continual_repmode.training.plugins.si import SIPlugin
-from continual_repmode.training.strategy import CLOSEST, Individual, Naive, RepMode
+from continual_repmode.training.strategy import (
+    CLOSEST,
+    Adapter,
+    Individual,
+    Naive,
+    RepMode,
+)
 
 
 def check_combination(config: RunConfig) -> None:
@@ -64,6 +73,11 @@ def check_combination(config: RunConfig) -> None:
             raise UserError(
                 f"{pair}: there are no experts and gates to add; use model=repmode, or "
                 "strategy=naive"
+            )
+        case AdapterConfig() if not isinstance(model, MultiNetConfig | MultiHeadConfig):
+            raise UserError(
+                f"{pair}: adapters are for plain networks whose tasks have parts; use "
+                "model=multihead_las, model=multihead_dec, model=multinet or model=fnet"
             )
         case IndividualConfig() if not isinstance(model, MultiNetConfig):
             raise UserError(
@@ -164,6 +178,9 @@ def _growth_options(strategy: Any, net: TaskNetwork) -> dict[str, Any]:
                 "expert_init": strategy.expert_init,
                 "expert_mix": strategy.expert_mix,
             }
+        case AdapterConfig(adapter=adapter, init=init):
+            known = net.task_names[0] if init == CLOSEST else init
+            return {"adapter": adapter, "init": known}
         case NaiveConfig() if isinstance(net, RepModeUNet):
             return {
                 "expert": strategy.expert,
@@ -221,6 +238,16 @@ def make_strategy(
                 gate_init=strategy.gate_init,
                 expert_init=strategy.expert_init,
                 expert_mix=strategy.expert_mix,
+                plugins=plugins,
+                **loop,
+            )
+        case AdapterConfig():
+            assert isinstance(net, AdaptableNetwork)
+            return Adapter(
+                model=net,
+                adapter=strategy.adapter,
+                init=strategy.init,
+                rate_factors={"outer": strategy.outer_rate},
                 plugins=plugins,
                 **loop,
             )

@@ -113,6 +113,8 @@ class MultiHeadConfig(KernelConfig):
 
     #: What each task has of its own: decoder, or output (the last convolution).
     part: str = "decoder"
+    #: Give every task batch normalization of its own in what is shared.
+    private_bn: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges."""

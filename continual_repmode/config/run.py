@@ -25,6 +25,7 @@ from continual_repmode.config.model import (
     TSNConfig,
 )
 from continual_repmode.config.strategy import (
+    AdapterConfig,
     AGEMConfig,
     CumulativeConfig,
     DERConfig,
@@ -112,6 +113,7 @@ _OPTIONS: dict[str, dict[str, type]] = {
     },
     "strategy": {
         "repmode": RepModeConfig,
+        "adapter": AdapterConfig,
         "naive": NaiveConfig,
         "individual": IndividualConfig,
         "cumulative": CumulativeConfig,

@@ -51,6 +51,25 @@ class RepModeConfig(ExpertsConfig):
 
 
 @dataclass(kw_only=True, slots=True)
+class AdapterConfig(StrategyConfig):
+    """Freeze what is known; adapt it to a new task by small parts of its own."""
+
+    #: What each convolution gains: low_rank<R> (R channels), residual, grouped, or
+    #: none: normalization and the last convolution only.
+    adapter: str = "low_rank4"
+    #: The known task that a new one starts from: closest, or given by name; with
+    #: model=multihead_las also fresh, then its last convolution is drawn anew.
+    init: str = "closest"
+    #: Factor of the learning rate for the outer factors of low-rank adapters.
+    outer_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        rate = self.outer_rate
+        require(rate > 0, "strategy.outer_rate", rate, "above 0")
+
+
+@dataclass(kw_only=True, slots=True)
 class IndividualConfig(StrategyConfig):
     """One network per task; those of old tasks stay as they are."""
 

@@ -4,14 +4,17 @@ A unit is a module that is called as ``unit(features, groups)`` on a batch sorte
 task.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
+from continual_repmode.models.adapters import Adapter, build_adapter
 from continual_repmode.models.spatial import Axes, per_axis
 from continual_repmode.models.task_groups import TaskGroups
 from continual_repmode.models.task_norm import TaskNorm
@@ -49,6 +52,9 @@ UnitFactory = Callable[[UnitSpec], nn.Module]
 class ConvUnit(nn.Module):
     """An ordinary convolution, then normalization and ReLU where wanted.
 
+    A task that is adapted to the unit (:meth:`adapt`) has children of its own in it:
+    ``adapter_<task>``, or instead of the convolution ``head_<task>``.
+
     Parameters
     ----------
     conv : nn.Conv3d or nn.ConvTranspose3d
@@ -71,10 +77,73 @@ class ConvUnit(nn.Module):
 
     def forward(self, features: Tensor, groups: TaskGroups | None = None) -> Tensor:
         """Map features (B, I, Z, Y, X), sorted by task, to (B, O, Z', Y', X')."""
-        features = self.conv(features)
+        features = self._convolve(features, groups)
         if self.norm is not None:
             features = self.norm(features, groups)
         return F.relu_(features) if self.activate else features
+
+    def conv_of(self, task: str) -> nn.Conv3d | nn.ConvTranspose3d:
+        """Return the convolution that a task uses: its own one or the shared one."""
+        own = self._modules.get(f"head_{task}")
+        return own if isinstance(own, nn.Conv3d) else self.conv
+
+    def adapter_of(self, task: str) -> Adapter | None:
+        """Return the adapter of a task, if it has one."""
+        own = self._modules.get(f"adapter_{task}")
+        return own if isinstance(own, Adapter) else None
+
+    def adapt(self, task: str, kind: str, axes: Axes, start: str | None) -> None:
+        """Give a new task what it has to itself in this unit; all of it is trainable.
+
+        That is batch normalization, and an adapter where the convolution keeps the
+        resolution. Without normalization, which is where the prediction is made, it is
+        a copy of the convolution instead.
+
+        Parameters
+        ----------
+        task : str
+        kind : str
+            Kind of the adapter; see :mod:`~continual_repmode.models.adapters`.
+        axes : {"ZYX", "YX"}
+            Axes that its kernels extend over.
+        start : str or None
+            Task whose normalization, and whose adapter or convolution, are copied. If
+            it has no adapter, or with None, the new one starts as identity. None: the
+            normalization is the shared one, or the mean of those of all tasks.
+        """
+        if self.norm is None:
+            head = copy.deepcopy(self.conv if start is None else self.conv_of(start))
+            self.add_module(f"head_{task}", head.requires_grad_(True))
+            return
+        self.norm.add_private(task, self.training, None if start is None else [start])
+        if any(side != 1 for side in self.conv.stride):
+            return
+        adapter = None if start is None else copy.deepcopy(self.adapter_of(start))
+        if adapter is None:
+            channels = (self.conv.in_channels, self.conv.out_channels)
+            adapter = build_adapter(kind, *channels, axes)
+        if adapter is not None:
+            adapter.to(self.conv.weight).to(memory_format=torch.channels_last_3d)
+            adapter.requires_grad_(True).train(self.training)
+            self.add_module(f"adapter_{task}", adapter)
+
+    def _convolve(self, features: Tensor, groups: TaskGroups | None) -> Tensor:
+        tasks = [group.task for group in groups.groups] if groups is not None else []
+        if groups is None or not any(map(self._is_adapted, tasks)):
+            convolved: Tensor = self.conv(features)
+            return convolved
+        return groups.map(self._convolve_adapted, features)
+
+    def _is_adapted(self, task: str) -> bool:
+        return not {f"head_{task}", f"adapter_{task}"}.isdisjoint(self._modules)
+
+    def _convolve_adapted(self, task: str, rows: Tensor) -> Tensor:
+        convolved: Tensor = self.conv_of(task)(rows)
+        adapter = self.adapter_of(task)
+        if adapter is None:
+            return convolved
+        adapted: Tensor = adapter(rows, convolved)
+        return adapted
 
 
 def build_conv(

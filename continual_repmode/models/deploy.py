@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.reparameterize import reparameterize
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.task_network import TaskNetwork
@@ -31,7 +32,9 @@ class OneTask(nn.Module):
 
 
 def deploy(net: TaskNetwork, task: str | int) -> nn.Module:
-    """Return a network of one task: re-parameterized where its kernels allow it.
+    """Return a network of one task: re-parameterized where that takes parts away.
+
+    That is with experts, and with adapters that equal a kernel.
 
     Raises
     ------
@@ -39,5 +42,7 @@ def deploy(net: TaskNetwork, task: str | int) -> nn.Module:
         If the network does not know the task.
     """
     if isinstance(net, RepModeUNet) and net.gate_input == "task":
+        return reparameterize(net, task)
+    if isinstance(net, AdaptableNetwork) and net.has_parallel_adapters(task):
         return reparameterize(net, task)
     return OneTask(net, task)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
@@ -116,6 +117,10 @@ class ConvExpert(nn.Module):
         """Return the convolution kernel this expert equals, (O, I, kZ, kY, kX)."""
         return self.weight
 
+    def convolve(self, features: Tensor) -> Tensor:
+        """Map (B, I, Z, Y, X) to (B, O, Z, Y, X), with 'same' zero padding."""
+        return F.conv3d(features, self.kernel(), padding="same")
+
     def zero_(self) -> None:
         """Make the kernel zero, in a way that it can be trained from."""
         nn.init.zeros_(self.weight)
@@ -173,6 +178,11 @@ class LowRankExpert(ConvExpert):
         """The kernel (O, I, kZ, kY, kX)."""
         kernel = torch.einsum("or,rizyx->oizyx", self.outer, self.inner)
         return kernel.contiguous(memory_format=torch.channels_last_3d)
+
+    def convolve(self, features: Tensor) -> Tensor:
+        """Do the two convolutions one after the other, which is less work."""
+        inner = F.conv3d(features, self.inner, padding="same")
+        return F.conv3d(inner, self.outer[:, :, None, None, None])
 
     def zero_(self) -> None:
         """Make the kernel zero, in a way that it can be trained from."""

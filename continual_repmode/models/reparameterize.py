@@ -1,18 +1,22 @@
-"""Turn one task of a RepMode network into a plain network.
+"""Turn one task of a network into a plain network.
 
 This is structural re-parameterization: the experts of each block are merged for the
-task (GatRep, Sec. 3.4) and batch
+task (GatRep, Sec. 3.4), or its parallel adapters with what they adapt, and batch
 normalization is folded into the convolution before it, so what is left is an ordinary
 U-Net of ``nn.Conv3d`` and ``nn.ConvTranspose3d`` that predicts the same.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
+from continual_repmode.models.adapters import ParallelAdapter
 from continual_repmode.models.conv_units import ConvUnit, UnitSpec, build_conv
+from continual_repmode.models.experts import merge_parallel
+from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.mode_conv import MoDEBlock
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.task_norm import TaskNorm
@@ -20,12 +24,12 @@ from continual_repmode.models.unet3d import UNet3d
 
 
 @torch.no_grad()
-def reparameterize(net: RepModeUNet, task: str | int) -> UNet3d:
+def reparameterize(net: RepModeUNet | AdaptableNetwork, task: str | int) -> UNet3d:
     """Return a plain U-Net that equals the network for one task.
 
     Parameters
     ----------
-    net : RepModeUNet
+    net : RepModeUNet or AdaptableNetwork
         Is left as it is and shares no storage with the result.
     task : str or int
         Name or label of the task.
@@ -40,36 +44,70 @@ def reparameterize(net: RepModeUNet, task: str | int) -> UNet3d:
     Raises
     ------
     UserError
-        If the network does not know the task, or its kernels depend on the image.
+        If the network does not know the task, or its kernels depend on the image, or
+        the task has adapters that equal no kernel.
     """
     task = net.task_name(task)
+    if isinstance(net, RepModeUNet):
+        layers = _merged_layers(net, task)
+    else:
+        layers = _adapted_layers(net, task)
+
+    def fold(spec: UnitSpec) -> ConvUnit:
+        layer = layers[spec.name]
+        biased = layer.norm is not None or layer.bias is not None
+        with torch.device("meta"):  # the values come from the network: draw none
+            conv = build_conv(spec, layer.kernel.shape[-1], bias=biased)
+        conv = conv.to(layer.kernel.dtype).to_empty(device=layer.kernel.device)
+        _fill(conv, layer)
+        return ConvUnit(conv, None, activate=layer.norm is not None)
+
+    return net.build_unet(fold).eval()
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A convolution of one task, and the normalization after it."""
+
+    kernel: Tensor
+    bias: Tensor | None
+    norm: TaskNorm | None
+
+
+def _merged_layers(net: RepModeUNet, task: str) -> dict[str, _Layer]:
     if net.gate_input == "features":
         raise UserError(
             f"task {task!r}: with gate_input 'features' every image has kernels of its "
             "own, which no plain network has; use deploy() or gate_input 'task'"
         )
-    units = dict(net.unet.units())
-
-    def fold(spec: UnitSpec) -> ConvUnit:
-        unit = units[spec.name]
+    layers = {}
+    for name, unit in net.unet.units():
         assert isinstance(unit, MoDEBlock | ConvUnit)
         if isinstance(unit, MoDEBlock):
             kernel = unit.conv.merged_kernel(task)
         else:
             kernel = unit.conv.weight
-        with torch.device("meta"):  # the values come from the network: draw none
-            conv = build_conv(spec, kernel.shape[-1], bias=unit.norm is not None)
-        conv = conv.to(kernel.dtype).to_empty(device=kernel.device)
-        if unit.norm is None:
-            conv.weight.copy_(kernel)
-        else:
-            _fold_norm(conv, kernel, unit.norm.of(task))
-        return ConvUnit(conv, None, activate=unit.norm is not None)
+        norm = None if unit.norm is None else unit.norm.of(task)
+        layers[name] = _Layer(kernel, None, norm)
+    return layers
 
-    unet = net.unet
-    return UNet3d(
-        unet.width, unet.depth, unet.in_channels, unet.out_channels, unet.axes, fold
-    ).eval()
+
+def _adapted_layers(net: AdaptableNetwork, task: str) -> dict[str, _Layer]:
+    layers = {}
+    for name, unit in net.units_of(task).items():
+        kernel, adapter = unit.conv.weight, unit.adapter_of(task)
+        if isinstance(adapter, ParallelAdapter):
+            both = [kernel, adapter.kernel()]
+            kernel = merge_parallel(both, kernel.new_ones(2, len(kernel)))
+        elif adapter is not None:
+            raise UserError(
+                f"task {task!r}: its adapters are of the kind "
+                f"{net.adapter_kind(task)!r}, which equal no kernel; use deploy()"
+            )
+        norm = None if unit.norm is None else unit.norm.of(task)
+        layers[name] = _Layer(kernel, unit.conv.bias, norm)
+    output = net.output_of(task)
+    return layers | {"output": _Layer(output.weight, output.bias, None)}
 
 
 class MergedTasks(nn.Module):
@@ -77,7 +115,7 @@ class MergedTasks(nn.Module):
 
     Parameters
     ----------
-    net : RepModeUNet
+    net : RepModeUNet or AdaptableNetwork
         Is left as it is.
     tasks : sequence of str or int, optional
         Names or labels of the K tasks; all of them by default.
@@ -89,7 +127,9 @@ class MergedTasks(nn.Module):
     """
 
     def __init__(
-        self, net: RepModeUNet, tasks: Sequence[str | int] | None = None
+        self,
+        net: RepModeUNet | AdaptableNetwork,
+        tasks: Sequence[str | int] | None = None,
     ) -> None:
         super().__init__()
         chosen = net.task_names if tasks is None else tasks
@@ -101,14 +141,21 @@ class MergedTasks(nn.Module):
         return torch.cat([network(signal) for network in self.networks], dim=1)
 
 
-def _fold_norm(
-    conv: nn.Conv3d | nn.ConvTranspose3d, kernel: Tensor, norm: TaskNorm
-) -> None:
-    """Fill a convolution to equal ``norm`` (evaluation mode) after ``kernel``."""
-    weight, bias, mean, variance = (t.double() for t in norm.effective_state().values())
-    scale = weight / (variance + norm.eps).sqrt()
+def _fill(conv: nn.Conv3d | nn.ConvTranspose3d, layer: _Layer) -> None:
+    """Give a convolution the values that make it equal a layer in evaluation mode."""
+    if layer.norm is None:
+        conv.weight.copy_(layer.kernel)
+        if conv.bias is not None and layer.bias is not None:
+            conv.bias.copy_(layer.bias)
+        return
+    weight, bias, mean, variance = (
+        tensor.double() for tensor in layer.norm.effective_state().values()
+    )
+    scale = weight / (variance + layer.norm.eps).sqrt()
     out_axis = 1 if isinstance(conv, nn.ConvTranspose3d) else 0
     shape = [-1 if axis == out_axis else 1 for axis in range(5)]
     assert conv.bias is not None
-    conv.weight.copy_(kernel.double() * scale.view(shape))
+    conv.weight.copy_(layer.kernel.double() * scale.view(shape))
+    if layer.bias is not None:
+        mean = mean - layer.bias.double()
     conv.bias.copy_(bias - mean * scale)

@@ -108,13 +108,7 @@ class RepModeUNet(TaskNetwork):
         )
         self.gate_input: GateInput = gate_input
         self.private_bn = private_bn
-        self._num_frozen_tasks = 0
         self.unet = self.build_unet(mode_units(self._task_names, experts, **gating))
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether :meth:`freeze` has fixed what the tasks share."""
-        return self._num_frozen_tasks > 0
 
     @property
     def extended_tasks(self) -> tuple[str, ...]:
@@ -216,21 +210,12 @@ class RepModeUNet(TaskNetwork):
     def freeze(self) -> None:
         """Fix every task known so far for good.
 
-        No parameter requires a gradient any more (gradients are dropped, so no
-        optimizer moves them by weight decay), the activated gating weights are kept in
-        buffers instead of the layers that made them, and batch normalization stays in
-        evaluation mode. Predictions in evaluation mode remain the same to the bit.
+        As for every network, and the activated gating weights are kept in buffers
+        instead of the layers that made them.
         """
         for block in self.blocks().values():
             block.conv.gate.store()
-        for norm in self._norms():
-            for task in self._task_names:
-                norm.of(task).freeze()
-            norm.freeze()
-        for parameter in self.parameters():
-            parameter.requires_grad_(False)
-            parameter.grad = None
-        self._num_frozen_tasks = len(self._task_names)
+        super().freeze()
 
     def blocks(self) -> dict[str, MoDEBlock]:
         """Return the MoDE blocks by name, in the order a signal passes them.

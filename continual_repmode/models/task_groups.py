@@ -5,7 +5,7 @@ per task that is present instead of once per sample.
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +31,8 @@ class TaskGroups:
     ----------
     labels : sequence of int
         Task label of each sample, in the order of the batch.
-    task_names : sequence of str
-        Task names; a label is a position in it.
+    task_names : sequence of str, or mapping of int to str
+        Task names; a label is a position in it, or a key.
 
     Attributes
     ----------
@@ -40,7 +40,9 @@ class TaskGroups:
         One per task present, in order of their labels; together they cover the batch.
     """
 
-    def __init__(self, labels: Sequence[int], task_names: Sequence[str]) -> None:
+    def __init__(
+        self, labels: Sequence[int], task_names: Sequence[str] | Mapping[int, str]
+    ) -> None:
         order = sorted(range(len(labels)), key=labels.__getitem__)
         self._order = None if order == list(range(len(labels))) else order
         groups: list[TaskGroup] = []
@@ -67,6 +69,11 @@ class TaskGroups:
             for group in self.groups
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def alone(self, task: str) -> "TaskGroups":
+        """Return the groups of a batch that consists of the rows of one task only."""
+        (own,) = (group for group in self.groups if group.task == task)
+        return TaskGroups([own.label] * (own.stop - own.start), {own.label: task})
 
 
 def group_by_task(

@@ -18,6 +18,7 @@ from continual_repmode.models.feature_gating import FeatureGate
 from continual_repmode.models.gating import TaskGate
 from continual_repmode.models.spatial import Axes, Size3, per_axis
 from continual_repmode.models.task_groups import TaskGroups, group_by_task
+from continual_repmode.models.task_norm import TaskNorm
 from continual_repmode.models.unet3d import UNet3d
 from continual_repmode.tasks import check_task_name
 
@@ -101,6 +102,7 @@ class TaskNetwork(nn.Module, ABC):
         self.axes: Axes = axes
         self._options = dict(options)
         self._extensions: list[dict[str, Any]] = []
+        self._num_frozen_tasks = 0
 
     @abstractmethod
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
@@ -114,6 +116,11 @@ class TaskNetwork(nn.Module, ABC):
     def task_names(self) -> tuple[str, ...]:
         """Names of all tasks; the index is the task label."""
         return self._task_names
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether :meth:`freeze` has fixed what the tasks share."""
+        return self._num_frozen_tasks > 0
 
     @property
     def divisor(self) -> Size3:
@@ -202,7 +209,7 @@ class TaskNetwork(nn.Module, ABC):
         """Return a copy of all tensors that decide the predictions of one task."""
         task = self.task_name(task)
         foreign = {part for other in self._task_names for part in self._parts(other)}
-        foreign -= self._parts(task)
+        foreign -= self._used_parts(task)
         return {
             name: tensor.detach().clone()
             for name, tensor in self.state_dict().items()
@@ -215,12 +222,29 @@ class TaskNetwork(nn.Module, ABC):
 
     def num_task_parameters(self, task: str | int) -> int:
         """Count the parameters that one task has to itself."""
-        parts = self._parts(self.task_name(task))
-        return sum(
-            parameter.numel()
-            for name, parameter in self.named_parameters()
-            if parts & set(name.split("."))
-        )
+        own = self._parts(self.task_name(task))
+        anyones = {part for other in self._task_names for part in self._parts(other)}
+        count = 0
+        for name, parameter in self.named_parameters():
+            parts = [part for part in name.split(".") if part in anyones]
+            if parts and parts[-1] in own:  # perhaps within a part of another task
+                count += parameter.numel()
+        return count
+
+    def freeze(self) -> None:
+        """Fix every task known so far for good.
+
+        No parameter requires a gradient any more (gradients are dropped, so no
+        optimizer moves them by weight decay), and batch normalization stays in
+        evaluation mode. Predictions in evaluation mode remain the same to the bit.
+        """
+        for module in self.modules():
+            if isinstance(module, TaskNorm):
+                module.freeze()
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        self._num_frozen_tasks = len(self._task_names)
 
     def rate_kinds(self) -> dict[str, list[Parameter]]:
         """Return the parameters that may learn at a rate of their own, by kind.
@@ -238,6 +262,7 @@ class TaskNetwork(nn.Module, ABC):
 
     def architecture(self) -> dict[str, Any]:
         """Return what :meth:`from_architecture` needs, as plain JSON values."""
+        frozen = {"num_frozen_tasks": self._num_frozen_tasks} if self.is_frozen else {}
         return {
             "network": type(self).__name__,
             "task_names": list(self._task_names[: -len(self._extensions) or None]),
@@ -248,11 +273,12 @@ class TaskNetwork(nn.Module, ABC):
             "axes": self.axes,
             **self._options,
             "extensions": [dict(extension) for extension in self._extensions],
+            **frozen,
         }
 
     @classmethod
     def from_architecture(cls, architecture: dict[str, Any]) -> Self:
-        """Build a network of the same structure with fresh parameters.
+        """Build a network of the same structure, frozen alike, with fresh parameters.
 
         Raises
         ------
@@ -263,17 +289,22 @@ class TaskNetwork(nn.Module, ABC):
         try:
             network = arguments.pop("network")
             extensions = [dict(extension) for extension in arguments.pop("extensions")]
+            num_frozen_tasks = arguments.pop("num_frozen_tasks", 0)
             if network != cls.__name__:
                 raise UserError(
                     f"architecture: network {network!r}, not {cls.__name__}"
                 )
             net = cls(**arguments)
             for extension in extensions:
+                if len(net.task_names) == num_frozen_tasks:
+                    net.freeze()
                 net.add_task(**extension)
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"architecture: missing or unknown entry ({error})"
             ) from None
+        if len(net.task_names) == num_frozen_tasks:
+            net.freeze()
         return net
 
     def build_unet(self, unit: UnitFactory, out_channels: int | None = None) -> UNet3d:
@@ -285,6 +316,10 @@ class TaskNetwork(nn.Module, ABC):
 
     def _parts(self, task: str) -> set[str]:
         return {f"{what}_{task}" for what in self.owned}
+
+    def _used_parts(self, task: str) -> set[str]:
+        """Return the names of what belongs to single tasks and a task uses."""
+        return self._parts(task)
 
     def _check_new_name(self, name: str) -> None:
         check_task_name(name)

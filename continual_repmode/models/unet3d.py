@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
-from continual_repmode.models.conv_units import Role, UnitFactory, UnitSpec, plain_unit
+from continual_repmode.models.conv_units import (
+    ConvUnit,
+    Role,
+    UnitFactory,
+    UnitSpec,
+    plain_unit,
+)
 from continual_repmode.models.spatial import (
     Axes,
     Size3,
@@ -235,3 +241,8 @@ class UNet3d(nn.Module):
                 f"signal has shape {tuple(signal.shape)}; expected "
                 f"(B, {self.in_channels}, Z, Y, X) with no empty axis"
             )
+
+
+def plain_units(unet: UNet3d) -> dict[str, ConvUnit]:
+    """Return the plain units of a U-Net by name, in the order a signal passes them."""
+    return {n: unit for n, unit in unet.units() if isinstance(unit, ConvUnit)}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import UserError
-from continual_repmode.models import RepModeUNet, TaskNetwork, load_model
+from continual_repmode.models import TaskNetwork, load_model
 
 
 def load_base(
@@ -44,7 +44,7 @@ def load_base(
                 f"{expected.get(key)}: choose model and its settings as they were for "
                 "that file, or give another"
             )
-    if isinstance(net, RepModeUNet) and net.is_frozen and not may_be_frozen:
+    if net.is_frozen and not may_be_frozen:
         raise UserError(
             f"base_model={path}: this network is frozen, as strategy=repmode leaves "
             "it, and cannot be fine-tuned: give one learned with strategy=naive or "

@@ -5,6 +5,7 @@ from typing import Any
 
 from continual_repmode.errors import UserError
 from continual_repmode.models import RepModeUNet, TaskNetwork
+from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.methods.task_parts import FRESH, PartedNetwork
 from continual_repmode.training._avalanche import CLExperience, SupervisedPlugin
 from continual_repmode.training.dense_strategy import DenseStrategy
@@ -84,6 +85,54 @@ class RepMode(DenseStrategy):
         self.proof = UnchangedTasksPlugin(required=True)
         own = [StoredGatesPlugin(), self.proof]
         super().__init__(model=model, grow=grow, plugins=[*own, *plugins], **loop)
+
+
+class Adapter(DenseStrategy):
+    """Learn base tasks jointly, then adapt frozen plain convolutions to each new one.
+
+    What RepMode is to be measured against. The first experience trains the network as
+    it is. Every later one freezes it and gives each new task adapters, batch
+    normalization and a last convolution of its own, beside the convolutions of a known
+    task; see :class:`~continual_repmode.models.methods.adaptable.AdaptableNetwork`.
+    That old tasks are unchanged is proved as in :class:`RepMode`.
+
+    Parameters
+    ----------
+    model : AdaptableNetwork
+        Such as :class:`~continual_repmode.models.methods.multihead.MultiHeadUNet`, made
+        with ``task_names=benchmark.base_tasks``.
+    adapter : str
+        Kind of the adapters: ``low_rankR`` with a number of channels R, ``residual``,
+        ``grouped``, or ``none``: normalization and last convolution only. See
+        :mod:`continual_repmode.models.adapters`.
+    init : str
+        The known task that a new one starts from: its name, or ``closest`` (the known
+        task that predicts the new data best). Where all that a task has of its own is
+        the last convolution, also ``fresh``: that one is then drawn anew.
+    plugins, **loop
+        Arguments of :class:`DenseStrategy`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: AdaptableNetwork,
+        adapter: str = "low_rank4",
+        init: str = CLOSEST,
+        plugins: Sequence[SupervisedPlugin] = (),
+        **loop: Any,
+    ) -> None:
+        def grow(names: Sequence[str], experience: CLExperience) -> None:
+            known = model.task_names
+            model.freeze()
+            for name in names:
+                start = init
+                if start == CLOSEST:
+                    start = closest_task(model, known, name, experience)
+                model.add_task(name, init=start, adapter=adapter)
+
+        self.proof = UnchangedTasksPlugin(required=True)
+        super().__init__(model=model, grow=grow, plugins=[self.proof, *plugins], **loop)
 
 
 class Naive(DenseStrategy):

@@ -23,6 +23,7 @@ from continual_repmode.training.plugins.replay import ReplayPlugin
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 STRATEGIES = sorted(p.stem for p in (config_folder() / "strategy").glob("*.yaml"))
 SEPARATE = ("multinet", "fnet")
+ADAPTABLE = ("multihead_las", "multihead_dec", *SEPARATE)
 SMALL = {"replay": 6, "der": 6, "agem": 6, "gem": 4}  # patches in memory
 FROZEN = ("repmode", "repmode_paper")  # presets of the same settings
 PROTECTING = ("replay", "der", "agem", "gem", "lwf", "ewc", "si", "mas")
@@ -53,6 +54,7 @@ def refused(model, strategy):
     return (
         (strategy in FROZEN and model != "repmode")
         or (strategy == "individual" and model not in SEPARATE)
+        or (strategy == "adapter" and model not in ADAPTABLE)
         or (strategy in PROTECTING and model in SEPARATE)
     )
 
@@ -177,6 +179,14 @@ def test_gates_that_know_no_tasks_may_learn_one_experience():
         ),
         (["strategy.expert_init=0"], "repmode: expert_init '0': use"),
         (
+            ["model=multihead_las", "strategy=adapter", "strategy.adapter=conv3"],
+            "strategy=adapter: adapter 'conv3': use 'low_rankR' .* or 'none'",
+        ),
+        (
+            ["model=fnet", "strategy=adapter", "strategy.init=fresh"],
+            r"adapter: init 'fresh': use a known task \(dna, .*; or 'closest', which",
+        ),
+        (
             ["model=multihead_dec", "strategy=naive", "strategy.init=golgi"],
             "naive: init 'golgi': use 'fresh' or a known task .*; or 'closest', which",
         ),
@@ -196,6 +206,7 @@ def test_what_a_later_task_cannot_get_is_refused_before_any_data(
         ["strategy.gate_init=closest", "strategy.expert_init=zero"],
         ["model=multihead_dec", "strategy=naive", "strategy.init=closest"],
         ["model=multihead_las", "strategy=naive", "strategy.init=dna"],
+        ["model=multihead_dec", "strategy=adapter", "model.private_bn=true"],
     ],
 )
 @pytest.mark.filterwarnings("default")  # Avalanche's deprecated calls
@@ -251,6 +262,17 @@ class TestBaseModel:
         plugins = run.strategy.plugins
         (replay,) = [p for p in plugins if isinstance(p, ReplayPlugin)]
         assert set(replay.memory.counts()) == {0, 1, 2}
+
+    def test_one_learned_by_fine_tuning_serves_adapters(self, carry_out):
+        model = ["model=fnet", "strategy.init=dna"]
+        _, folder = carry_out(composed(*model, "strategy=naive"), "base")
+        base = folder.checkpoint(0)
+        adapted = composed(*model, "strategy=adapter", f"base_model={base}")
+        _, folder = carry_out(adapted, "adapted")
+        first, second = folder.records()
+        assert first.adopted
+        assert [proof["unchanged"] for proof in second.proofs] == [True, True]
+        assert load_model(folder.checkpoint(1)).adapter_kind("nucleolus") == "low_rank4"
 
     @pytest.mark.parametrize(
         ("overrides", "reason"),

@@ -6,14 +6,16 @@ from typing import Unpack
 
 from torch import Tensor
 
-from continual_repmode.models.conv_units import plain_unit
-from continual_repmode.models.methods.task_parts import PartedNetwork, TaskParts
+from continual_repmode.models.conv_units import ConvUnit, plain_unit
+from continual_repmode.models.methods.adaptable import AdaptableNetwork
+from continual_repmode.models.methods.task_parts import TaskParts
 from continual_repmode.models.task_groups import TaskGroups
 from continual_repmode.models.task_network import Shape
+from continual_repmode.models.unet3d import UNet3d, plain_units
 from continual_repmode.tasks import TASKS
 
 
-class MultiNet(PartedNetwork):
+class MultiNet(AdaptableNetwork):
     """The individual networks that every other method is measured against (Table 1).
 
     Each network sees the images of its own task only, and only those whose tasks are in
@@ -42,7 +44,7 @@ class MultiNet(PartedNetwork):
         :class:`~continual_repmode.models.task_network.Shape`.
     """
 
-    owned = ("net",)
+    owned = ("net", *AdaptableNetwork.owned)
 
     def __init__(
         self,
@@ -61,8 +63,24 @@ class MultiNet(PartedNetwork):
 
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
         """Predict a batch that is sorted by task."""
-        prediction: Tensor = self.nets(signal, groups)
-        return prediction
 
-    def _grow(self, name: str, *, init: str) -> None:  # type: ignore[override]
+        def predict(task: str, rows: Tensor) -> Tensor:
+            prediction: Tensor = self.nets.of(task)(rows, groups.alone(task))
+            return prediction
+
+        return groups.map(predict, signal)
+
+    def units_of(self, task: str) -> dict[str, ConvUnit]:
+        """Return the units that a task passes, by their places in the U-Net."""
+        net = self.nets.of(task)
+        assert isinstance(net, UNet3d)
+        return plain_units(net)
+
+    def _grow_part(self, name: str, init: str) -> None:
         self.nets.add_task(name, init)
+
+    def _use_part(self, name: str, init: str) -> None:
+        self.nets.share(name, init)
+
+    def _used_parts(self, task: str) -> set[str]:
+        return {*super()._used_parts(task), self.nets.name_of(task)}

@@ -1,7 +1,7 @@
 """Modules of which every task has one of its own, and networks that have such."""
 
-import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class TaskParts(nn.Module):
         self, what: str, tasks: Sequence[str], make: Callable[[], nn.Module]
     ) -> None:
         super().__init__()
+        self._users: dict[str, str] = {}
         self._what = what
         self._make = make
         for task in tasks:
@@ -51,7 +52,11 @@ class TaskParts(nn.Module):
 
     def of(self, task: str) -> nn.Module:
         """Return the part of a task."""
-        return self.get_submodule(f"{self._what}_{task}")
+        return self.get_submodule(self.name_of(task))
+
+    def name_of(self, task: str) -> str:
+        """Return the name of the part of a task, or of that which it uses."""
+        return f"{self._what}_{self._users.get(task, task)}"
 
     def add_task(self, name: str, init: str = FRESH) -> None:
         """Add the part of a new task; it is trainable.
@@ -74,10 +79,35 @@ class TaskParts(nn.Module):
                 f"init {init!r}: use {FRESH!r} or a known task "
                 f"({', '.join(self.tasks)}) to copy"
             )
-        part = self._make() if init == FRESH else copy.deepcopy(self.of(init))
+        part = self._make() if init == FRESH else self._copy(init)
         part.to(next(self.parameters())).to(memory_format=torch.channels_last_3d)
         part.requires_grad_(True).train(self.training)
         self.add_module(f"{self._what}_{name}", part)
+
+    def share(self, name: str, start: str) -> None:
+        """Let a new task use the part that a known one uses.
+
+        Raises
+        ------
+        UserError
+            If ``start`` is no known task; nothing has changed then.
+        """
+        known = (*self.tasks, *self._users)
+        if start not in known:
+            raise UserError(
+                f"init {start!r}: use a known task ({', '.join(known)}), whose "
+                f"{self._what} the new one uses"
+            )
+        self._users[name] = self._users.get(start, start)
+
+    def _copy(self, task: str) -> nn.Module:
+        """Copy the part of a task, without what other tasks have in it, not frozen."""
+        with torch.device("meta"):
+            part = self._make()
+        tensors = self.of(task).state_dict()
+        own = {name: tensors[name].clone() for name in part.state_dict()}
+        part.load_state_dict(own, assign=True)
+        return part
 
 
 class PartedNetwork(TaskNetwork):
@@ -85,9 +115,7 @@ class PartedNetwork(TaskNetwork):
 
     reserved_names = (FRESH,)
 
-    def add_task(  # type: ignore[override]  # names its option
-        self, name: str, *, init: str = FRESH
-    ) -> int:
+    def add_task(self, name: str, *, init: str = FRESH, **options: Any) -> int:
         """Add the part of a new task and return the task's label.
 
         Parameters
@@ -97,11 +125,15 @@ class PartedNetwork(TaskNetwork):
             ``"fresh"``, or the name of a known task whose part is copied with all that
             it has learned, and can then be fine-tuned. Which of the two the paper did
             is unknown; fresh is our adaptation.
+        **options
+            Further ones of the method.
 
         Raises
         ------
         UserError
             If the name is taken or not a name, ``init`` is not as above, or the method
             has no room for another task. The network is then unchanged.
+        TypeError
+            If the method has no such option.
         """
-        return super().add_task(name, init=init)
+        return super().add_task(name, init=init, **options)

@@ -109,6 +109,14 @@ def test_a_low_rank_expert_is_two_convolutions_one_after_the_other():
     assert sum(p.numel() for p in expert.parameters()) == 2 * (27 * 4 + 5)
 
 
+@pytest.mark.parametrize("kind", ["conv3", "conv1", "avg3_conv1", "conv3_rank2"])
+def test_an_expert_on_its_own_is_the_convolution_with_its_kernel(kind):
+    expert = build_expert(kind, 4, 5, "ZYX").double()
+    features = torch.randn(2, 4, 5, 6, 7, dtype=torch.float64)
+    expected = F.conv3d(features, expert.kernel(), padding=expert.size[0] // 2)
+    torch.testing.assert_close(expert.convolve(features), expected)
+
+
 def test_a_low_rank_expert_starts_with_the_variance_of_a_full_one():
     torch.manual_seed(0)
     low, full = (

@@ -18,6 +18,7 @@ SMALL = {"width": 4, "depth": 2}
 CASES = {name: (name, {}) for name in NETWORKS} | {
     "fnet": ("MultiNet", {"kernel_size": 3, "bias": True}),
     "MultiHeadUNet-output": ("MultiHeadUNet", {"part": "output"}),
+    "MultiHeadUNet-private_bn": ("MultiHeadUNet", {"private_bn": True}),
     "CondNet-per_task": ("CondNet", {"head": "per_task"}),
     "TaskSwitchingUNet-per_task": ("TaskSwitchingUNet", {"head": "per_task"}),
 }

@@ -42,6 +42,12 @@ def test_map_hands_each_task_its_rows():
     assert groups.unsort(result).tolist() == [10, 20, 30]
 
 
+def test_the_rows_of_one_task_are_a_batch_of_their_own():
+    groups = TaskGroups([2, 0, 2], NAMES)
+    (group,) = groups.alone("blue").groups
+    assert (group.task, group.label, group.start, group.stop) == ("blue", 2, 0, 2)
+
+
 @pytest.mark.parametrize("label", [1, np.int64(1)])
 def test_one_label_stands_for_the_whole_batch(label):
     (group,) = group_by_task(label, 4, NAMES).groups

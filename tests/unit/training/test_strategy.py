@@ -17,7 +17,7 @@ from continual_repmode.training import strategy as strategies
 from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.metric_plugins import regression_metrics
 from continual_repmode.training.plugins.unchanged_tasks import ForgettingError
-from continual_repmode.training.strategy import Individual, Naive, RepMode
+from continual_repmode.training.strategy import Adapter, Individual, Naive, RepMode
 from continual_repmode.training.streams import build_benchmark
 from continual_repmode.training.task_module import closest_task
 
@@ -69,6 +69,60 @@ def test_repmode_keeps_every_old_metric_exactly(
     after = scores(strategy, benchmark)
     assert {key: after[key] for key in before} == before
     assert len(after) == len(before) + 4
+
+
+@pytest.mark.parametrize("optimizer", [adamw, sgd])
+@pytest.mark.parametrize("adapter", ["none", "low_rank2", "residual", "grouped"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        partial(MultiHeadUNet, part="output"),
+        partial(MultiHeadUNet, part="decoder", private_bn=True),
+        partial(MultiNet, bias=True),
+    ],
+    ids=["output", "decoder", "fnet"],
+)
+def test_adapters_keep_every_old_metric_exactly(benchmark, network, adapter, optimizer):
+    torch.manual_seed(0)
+    net = network(benchmark.base_tasks, width=2, depth=1, kernel_size=3)
+    strategy = Adapter(
+        model=net,
+        adapter=adapter,
+        optimizer=optimizer(net.parameters(), lr=0.01),
+        rate_factors={"outer": 10.0},
+        train_mb_size=4,
+        window=(8, 16, 16),
+    )
+    strategy.train(benchmark.train_stream[0])
+    before = scores(strategy, benchmark)
+    for experience, task in zip(
+        benchmark.train_stream[1:], ["nucleolus", "cell_membrane"], strict=True
+    ):
+        strategy.train(experience)
+        assert strategy.proof.proofs
+        assert all(proof.unchanged for proof in strategy.proof.proofs)
+        held = [p for group in strategy.optimizer.param_groups for p in group["params"]]
+        assert sum(p.numel() for p in held) == net.num_task_parameters(task)
+        assert len(strategy.optimizer.param_groups[-1]["params"]) == (
+            6 if adapter == "low_rank2" else 0
+        )
+    after = scores(strategy, benchmark)
+    assert {key: after[key] for key in before} == before
+    assert len(after) == len(before) + 4
+
+
+@pytest.mark.parametrize(
+    ("init", "start"), [("dna", "dna"), ("closest", "nuclear_envelope")]
+)
+def test_adapters_start_from_a_task_by_name_or_the_closest(
+    benchmark, monkeypatch, init, start
+):
+    monkeypatch.setattr(strategies, "closest_task", lambda *_: "nuclear_envelope")
+    net = MultiNet(benchmark.base_tasks, width=2, depth=1, kernel_size=3)
+    strategy = Adapter(model=net, init=init)
+    strategy.model.adaptation(benchmark.train_stream[1])
+    (added,) = net.architecture()["extensions"]
+    assert added["init"] == start
 
 
 def test_naive_changes_old_tasks_and_says_so(make_strategy, benchmark):
@@ -225,7 +279,7 @@ def together(tiny_collection):
     return build_benchmark(scenario, data=tiny_collection, patch_size=(4, 8, 8))
 
 
-@pytest.mark.parametrize("kind", [RepMode, Individual])
+@pytest.mark.parametrize("kind", [RepMode, Individual, Adapter])
 def test_tasks_that_arrive_together_are_all_learned(tiny_collection, kind):
     benchmark = together(tiny_collection)
     network = RepModeUNet if kind is RepMode else partial(MultiNet, kernel_size=3)

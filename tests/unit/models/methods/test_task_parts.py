@@ -76,6 +76,24 @@ def test_an_unknown_start_is_refused_and_nothing_changes(parts):
     assert parts.tasks == TASKS
 
 
+def test_a_task_may_use_the_part_of_another_and_a_third_the_same(parts):
+    before = parts.state_dict().keys()
+    parts.share("gold", "green")
+    parts.share("pink", "gold")
+    assert parts.state_dict().keys() == before
+    assert parts.of("gold") is parts.of("pink") is parts.of("green")
+    assert parts.name_of("pink") == "part_green"
+    assert parts.tasks == TASKS
+
+
+def test_only_the_part_of_a_known_task_can_be_used(parts):
+    parts.share("gold", "green")
+    with pytest.raises(UserError, match=r"'cyan': .*\(red, green, blue, gold\), whose"):
+        parts.share("pink", "cyan")
+    with pytest.raises(UserError, match=r"init 'gold': use 'fresh' or .*blue\)"):
+        parts.add_task("pink", "gold")
+
+
 def test_copies_and_pickles_still_grow(parts):
     for other in (copy.deepcopy(parts), pickle.loads(pickle.dumps(parts))):
         other.add_task("gold")

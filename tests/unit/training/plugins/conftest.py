@@ -24,11 +24,18 @@ def fine_tuning(benchmark):
     def multihead(tasks):
         return MultiHeadUNet(tasks, part="output", width=2, depth=1, kernel_size=3)
 
-    def make(*plugins, network=multihead, optimizer=torch.optim.Adam, lr=0.01, **loop):
+    def make(
+        *plugins,
+        network=multihead,
+        kind=Naive,
+        optimizer=torch.optim.Adam,
+        lr=0.01,
+        **loop,
+    ):
         torch.manual_seed(0)
         net = network(benchmark.base_tasks)
         loop = {"train_mb_size": 4, "train_epochs": 2, "window": (8, 16, 16), **loop}
         chosen = optimizer(net.parameters(), lr=lr)
-        return Naive(model=net, optimizer=chosen, plugins=plugins, **loop)
+        return kind(model=net, optimizer=chosen, plugins=plugins, **loop)
 
     return make

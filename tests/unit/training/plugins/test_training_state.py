@@ -27,7 +27,7 @@ from continual_repmode.training.plugins.replay import ReplayPlugin
 from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.si import SIPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
-from continual_repmode.training.strategy import Naive
+from continual_repmode.training.strategy import Adapter, Naive
 
 METHODS = {
     "agem": lambda: AGEMPlugin(patches=8, patches_per_step=4),
@@ -74,20 +74,20 @@ class Kill(SupervisedPlugin):
 def go(fine_tuning, benchmark, tmp_path):
     """Begin a run, or go on with it, as the command does."""
 
-    def go(method, name, kill=None, loop=MappingProxyType({}), **network):
+    def go(method, name, kill=None, loop=MappingProxyType({}), kind=Naive, **network):
         folder = RunFolder(tmp_path / name)
         state = TrainingStatePlugin(folder.state)
         plugins = [SeedingPlugin(0), OneCyclePlugin(), state]
         plugins += [METHODS[method]()] if method else []
         plugins += [kill] if kill else []
         options = {"train_epochs": 3, "validate_every": 2, **loop}
-        strategy = fine_tuning(*plugins, **network, **options)
+        strategy = fine_tuning(*plugins, kind=kind, **network, **options)
         done = folder.records()
         if done:
             net = load_model(folder.checkpoint(len(done) - 1))
             chosen = torch.optim.Adam(net.parameters(), lr=0.01)
             options = {"train_mb_size": 4, "window": (8, 16, 16), **options}
-            strategy = Naive(model=net, optimizer=chosen, plugins=plugins, **options)
+            strategy = kind(model=net, optimizer=chosen, plugins=plugins, **options)
         run_stream(
             strategy,
             benchmark,
@@ -142,6 +142,20 @@ def test_averaged_weights_and_balanced_batches_go_on_to_the_bit(go):
     for index in range(3):
         expected = undisturbed.checkpoint(index).read_bytes()
         assert interrupted.checkpoint(index).read_bytes() == expected
+
+
+@pytest.mark.parametrize("adapter", ["low_rank2", "grouped"])
+def test_adapters_go_on_to_the_bit(go, adapter):
+    kind = partial(Adapter, adapter=adapter, rate_factors={"outer": 10.0})
+    undisturbed = go(None, "undisturbed", kind=kind)
+    for kill in (Kill(1, 1), Kill(1), Kill(2, 1)):
+        with pytest.raises(Stop):
+            go(None, "interrupted", kill, kind=kind)
+    interrupted = go(None, "interrupted", kind=kind)
+    for index in range(3):
+        expected = undisturbed.checkpoint(index).read_bytes()
+        assert interrupted.checkpoint(index).read_bytes() == expected
+    assert all(p["unchanged"] for r in interrupted.records() for p in r.proofs)
 
 
 def test_only_the_last_memory_is_kept(go, tmp_path):

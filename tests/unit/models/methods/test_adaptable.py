@@ -1,0 +1,461 @@
+"""New tasks as adapters beside frozen convolutions: the old ones stay to the bit."""
+
+import copy
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from continual_repmode.errors import UserError
+from continual_repmode.models import (
+    deploy,
+    fingerprint,
+    load_model,
+    reparameterize,
+    save_model,
+)
+from continual_repmode.models.methods.condnet import CondNet
+from continual_repmode.models.methods.multihead import MultiHeadUNet
+from continual_repmode.models.methods.multinet import MultiNet
+from continual_repmode.models.networks import rebuild
+from continual_repmode.models.unet3d import UNet3d
+
+TASKS = ("red", "green")
+NETWORKS = {
+    "las": (MultiHeadUNet, {"part": "output"}),
+    "dec": (MultiHeadUNet, {"part": "decoder"}),
+    "las_private": (MultiHeadUNet, {"part": "output", "private_bn": True}),
+    "dec_private": (MultiHeadUNet, {"part": "decoder", "private_bn": True}),
+    "fnet": (MultiNet, {"bias": True}),
+}
+PRIVATE = ("las_private", "dec_private")
+KINDS = ("none", "low_rank2", "residual", "grouped")
+
+
+def build(name, width=2, **options):
+    """Make a small float64 network in evaluation mode with telling statistics."""
+    torch.manual_seed(0)
+    network, method = NETWORKS[name]
+    net = network(TASKS, width=width, depth=1, kernel_size=3, **method | options)
+    net.double()
+    generator = torch.Generator().manual_seed(7)
+    signal = torch.randn(6, 1, 4, 4, 4, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        for _ in range(3):
+            net(signal, torch.tensor([0, 1, 1, 0, 1, 0]))
+    return net.eval()
+
+
+def adamw(parameters):
+    return torch.optim.AdamW(parameters, lr=0.05, weight_decay=0.5)
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.5)
+
+
+def train_task(net, label, optimizer=adamw, steps=2):
+    """Train all that can be trained, with weight decay and many calls of train()."""
+    chosen = optimizer(net.parameters())
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(steps):
+        net.train()
+        for module in net.modules():
+            module.train()
+        signal = torch.randn(2, 1, 4, 4, 4, generator=generator, dtype=torch.float64)
+        chosen.zero_grad()
+        (net(signal, label) - 3 * signal).square().mean().backward()
+        chosen.step()
+    net.eval()
+
+
+def snapshot(net, tasks):
+    generator = torch.Generator().manual_seed(3)
+    signal = torch.randn(1, 1, 4, 6, 4, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        return {
+            task: (
+                fingerprint(net, task),
+                net(signal, net.task_label(task)),
+                net.task_state(task),
+            )
+            for task in tasks
+        }
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for task in one:
+        assert one[task][0] == other[task][0], task
+        assert torch.equal(one[task][1], other[task][1]), task
+        assert one[task][2].keys() == other[task][2].keys()
+        for name, tensor in one[task][2].items():
+            assert torch.equal(tensor, other[task][2][name]), (task, name)
+
+
+@pytest.fixture(params=NETWORKS)
+def name(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("kind", "optimizer"), [("low_rank2", sgd), *((kind, adamw) for kind in KINDS)]
+)
+def test_old_tasks_are_bit_identical_after_training_new_ones(
+    name, kind, optimizer, tmp_path
+):
+    net = build(name)
+    train_task(net, 1, optimizer)  # leaves gradients and momentum behind
+    before = snapshot(net, TASKS)
+    net.freeze()
+    assert_same(before, snapshot(net, TASKS))
+    first = net.add_task("gold", init="green", adapter=kind)
+    assert_same(before, snapshot(net, TASKS))
+    train_task(net, first, optimizer)
+    assert_same(before, snapshot(net, TASKS))
+
+    old = (*TASKS, "gold")
+    before = snapshot(net, old)
+    net.freeze()
+    second = net.add_task("pink", init="gold", adapter=kind)
+    third = net.add_task("cyan", init="red", adapter=kind)
+    untrained = snapshot(net, ("pink", "cyan"))
+    train_task(net, second, optimizer)
+    train_task(net, third, optimizer)
+    assert_same(before, snapshot(net, old))
+    for task, (_, prediction, _) in snapshot(net, ("pink", "cyan")).items():
+        assert not torch.equal(prediction, untrained[task][1])
+
+    save_model(net, tmp_path / "net.safetensors")
+    loaded = load_model(tmp_path / "net.safetensors")
+    assert loaded.architecture() == net.architecture()
+    assert_same(snapshot(net, net.task_names), snapshot(loaded, net.task_names))
+    train_task(loaded, second, optimizer)
+    assert_same(before, snapshot(loaded, old))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_task_starts_from_exactly_what_another_predicts(name, kind, make_signal):
+    net, signal = build(name), make_signal(2, 1, 4, 5, 4)
+    net.freeze()
+    gold = net.add_task("gold", init="green", adapter=kind)
+    assert torch.equal(net(signal, gold), net(signal, 1))
+    train_task(net, gold)
+    assert not torch.allclose(net(signal, gold), net(signal, 1))
+    net.freeze()
+    pink = net.add_task("pink", init="gold", adapter=kind)
+    assert torch.equal(net(signal, pink), net(signal, gold))
+
+
+def explicit(net, signal, task, start):
+    """Predict an adapted task in evaluation mode by formulas over named tensors."""
+    t = net.state_dict()
+    kind = net.adapter_kind(task)
+
+    def place_of(place):
+        if isinstance(net, MultiNet):
+            return f"nets.net_{start}.{place}"
+        own = "decoder" in place or place == "output"
+        shared = not own or f"parts.head_{start}.weight" in t
+        return f"unet.{place}" if shared else f"parts.decoder_{start}.{place}"
+
+    def dense(weight, channels):
+        kernel = weight.new_zeros(channels, channels, *weight.shape[2:])
+        group = weight.shape[1]
+        for o in range(channels):
+            kernel[o, o // group * group :][:group] = weight[o]
+        return kernel
+
+    def adapted(unit, x, y):
+        own = f"{unit}.adapter_{task}"
+        if kind == "residual":
+            return y + F.conv3d(x, t[f"{own}.expert.weight"])
+        if kind == "grouped":
+            spatial = dense(t[f"{own}.spatial.weight"], y.shape[1])
+            pointwise = dense(t[f"{own}.pointwise.weight"], y.shape[1])
+            return y + F.conv3d(y, spatial, padding=1) + F.conv3d(y, pointwise)
+        if kind.startswith("low_rank"):
+            outer, inner = t[f"{own}.expert.outer"], t[f"{own}.expert.inner"]
+            return y + F.conv3d(x, torch.tensordot(outer, inner, 1), padding=1)
+        return y
+
+    def unit(place, x, conv=F.conv3d, **options):
+        at = place_of(place)
+        y = conv(x, t[f"{at}.conv.weight"], t.get(f"{at}.conv.bias"), **options)
+        if "conv" in place:
+            y = adapted(at, x, y)
+        keys = ("running_mean", "running_var", "weight", "bias")
+        own = [t[f"{at}.norm.private_{task}.{key}"] for key in keys]
+        return F.relu(F.batch_norm(y, *own))
+
+    def pair(level, x):
+        x = unit(f"{level}.conv1", x, padding=1)
+        return unit(f"{level}.conv2", x, padding=1)
+
+    skip = pair("encoder1", signal)
+    x = pair("bottleneck", unit("encoder1.down", skip, stride=2))
+    x = torch.cat([skip, unit("decoder1.up", x, conv=F.conv_transpose3d, stride=2)], 1)
+    x = pair("decoder1", x)
+    head = f"{place_of('output')}.head_{task}"
+    if f"parts.head_{task}.weight" in t:
+        head = f"parts.head_{task}"
+    return F.conv3d(x, t[f"{head}.weight"], t.get(f"{head}.bias"), padding=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trained_task_is_the_explicit_formula(name, kind, make_signal):
+    net, signal = build(name, width=8), make_signal(2, 1, 4, 6, 4)
+    net.freeze()
+    gold = net.add_task("gold", init="green", adapter=kind)
+    train_task(net, gold)
+    with torch.no_grad():
+        expected = explicit(net, signal, "gold", "green")
+        torch.testing.assert_close(net(signal, gold), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mixed_batch_equals_its_samples_one_by_one(name, kind, make_signal):
+    net, signal = build(name), make_signal(5, 1, 4, 6, 4)
+    net.freeze()
+    train_task(net, net.add_task("gold", init="green", adapter=kind))
+    train_task(net, net.add_task("pink", init="red", adapter=kind))
+    labels = [2, 1, 0, 3, 2]
+    mixed = net(signal, torch.tensor(labels))
+    for row, label in enumerate(labels):
+        torch.testing.assert_close(mixed[row : row + 1], net(signal[row][None], label))
+
+
+def test_only_what_was_added_can_be_trained_and_is_counted(name):
+    net = build(name)
+    net.freeze()
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    total = net.num_parameters()
+    red = net.num_task_parameters("red")
+    net.add_task("gold", init="red", adapter="low_rank2")
+    trainable = [n for n, p in net.named_parameters() if p.requires_grad]
+    own = ("adapter_gold", "private_gold", "head_gold")
+    assert all(any(part in n for part in own) for n in trainable)
+    assert all(any(part in n for n in trainable) for part in own)
+    added = net.num_task_parameters("gold")
+    assert net.num_parameters() == total + added
+    assert added == sum(p.numel() for p in net.parameters() if p.requires_grad)
+    assert net.num_task_parameters("red") == red
+
+
+@pytest.mark.parametrize("kind", ["none", "low_rank4", "residual", "grouped"])
+def test_what_a_task_costs(kind):
+    """Two convolutions in encoder, bottleneck and decoder, which joins the skip."""
+    convs = [(1, 8), (8, 8), (8, 16), (16, 16), (16, 8), (8, 8)]
+    norms = 2 * (8 + 8 + 8 + 16 + 16 + 8 + 8 + 8)  # with those that sample
+    cost = {
+        "none": 0,
+        "low_rank4": sum(4 * (27 * i + o) for i, o in convs),
+        "residual": sum(i * o for i, o in convs),
+        "grouped": sum(o * (27 * 4 + 8) for _, o in convs),
+    }
+    for network, method in (*NETWORKS.values(), (MultiNet, {"bias": False})):
+        with torch.device("meta"):
+            net = network(TASKS, width=8, depth=1, kernel_size=5, **method)
+            net.add_task("gold", init="red", adapter=kind)
+        head = 8 * 125 + method.get("bias", False)
+        assert net.num_task_parameters("gold") == norms + head + cost[kind]
+
+
+def test_the_state_of_an_adapted_task_is_what_it_uses(name, make_signal):
+    """If anything else is changed, the task predicts the same; if any of it, not."""
+    net, signal = build(name, width=8), make_signal(2, 1, 4, 6, 4)
+    net.freeze()
+    gold = net.add_task("gold", init="green", adapter="residual")
+    train_task(net, gold, steps=1)
+    train_task(net, net.add_task("pink", init="green", adapter="residual"))
+    expected = net(signal, gold)
+    state = net.task_state("gold")
+    assert not any("pink" in key or "red" in key for key in state)
+    for key, tensor in net.state_dict().items():
+        if "num_batches_tracked" in key:
+            continue
+        kept = tensor.clone()
+        tensor.add_(0.5)
+        assert torch.equal(net(signal, gold), expected) == (key not in state), key
+        tensor.copy_(kept)
+
+
+def test_frozen_statistics_survive_any_call_of_train(name, make_signal):
+    net = build(name)
+    net.freeze()
+    gold = net.add_task("gold", init="red", adapter="residual")
+    buffers = {key: buffer.clone() for key, buffer in net.named_buffers()}
+    for module in net.modules():
+        module.train(True)
+    net(make_signal(2, 1, 4, 4, 4), gold)
+    for key, buffer in net.named_buffers():
+        same = torch.equal(buffer, buffers[key])
+        assert same == ("private_gold" not in key), key
+
+
+def test_only_the_new_norms_move_while_training_and_no_rows_of_others(
+    name, make_signal
+):
+    net = build(name).train()
+    gold = net.add_task("gold", init="red", adapter="low_rank2")
+    nets, signal = [net, copy.deepcopy(net)], make_signal(4, 1, 4, 4, 4)
+    mixed = nets[0](signal, torch.tensor([gold, 0, gold, 0]))
+    apart = torch.empty_like(mixed)
+    apart[[0, 2]] = nets[1](signal[[0, 2]], gold)
+    apart[[1, 3]] = nets[1](signal[[1, 3]], 0)
+    torch.testing.assert_close(mixed, apart)
+    for one, other in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("kind", ["none", "low_rank2", "residual"])
+@pytest.mark.parametrize("kernel_size", [1, 5])
+def test_parallel_adapters_fold_into_a_plain_network(
+    name, kind, kernel_size, make_signal
+):
+    network, method = NETWORKS[name]
+    torch.manual_seed(0)
+    size = {"width": 2, "depth": 1, "kernel_size": kernel_size}
+    net = network(TASKS, **size, **method).double()
+    train_task(net, 0)
+    net.freeze()
+    train_task(net, net.add_task("gold", init="red", adapter=kind))
+    signal = make_signal(2, 1, 3, 6, 5)
+    plain = deploy(net, "gold")
+    assert type(plain) is UNet3d
+    assert not any("adapter" in key or "norm" in key for key in plain.state_dict())
+    torch.testing.assert_close(plain(signal), net(signal, 2), rtol=1e-11, atol=1e-12)
+    base = reparameterize(net, "red")
+    torch.testing.assert_close(base(signal), net(signal, 0), rtol=1e-11, atol=1e-12)
+
+
+def test_grouped_adapters_do_not_fold_and_run_as_they_are(name, make_signal):
+    net, signal = build(name), make_signal(2, 1, 3, 6, 5)
+    net.freeze()
+    train_task(net, net.add_task("gold", init="red", adapter="grouped"))
+    with pytest.raises(UserError, match=r"'gold': .*'grouped', which equal no"):
+        reparameterize(net, "gold")
+    assert torch.equal(deploy(net, "gold")(signal), net(signal, 2))
+
+
+def test_the_architecture_tells_what_is_frozen(name):
+    net = build(name)
+    assert "num_frozen_tasks" not in net.architecture()
+    net.freeze()
+    net.add_task("gold", init="red", adapter="none")
+    net.add_task("pink", init="gold", adapter="residual")
+    other = rebuild(json.loads(json.dumps(net.architecture())))
+    assert other.architecture() == net.architecture()
+    assert [(n, p.shape, p.requires_grad) for n, p in other.named_parameters()] == [
+        (n, p.shape, p.requires_grad) for n, p in net.named_parameters()
+    ]
+    assert [m.training for m in other.train().modules()] == [
+        m.training for m in net.train().modules()
+    ]
+
+
+def test_older_architectures_told_nothing_of_adapters(name):
+    net = build(name)
+    net.add_task("gold", init="red")
+    older = net.architecture()
+    assert older["extensions"] == [{"name": "gold", "init": "red"}]
+    if name not in PRIVATE:
+        older.pop("private_bn", None)
+    assert rebuild(older).architecture() == net.architecture()
+
+
+def test_a_part_can_be_copied_out_of_a_frozen_adapted_network(name, make_signal):
+    net, signal = build(name), make_signal(2, 1, 4, 4, 4)
+    net.freeze()
+    net.add_task("gold", init="red", adapter="residual")
+    pink = net.add_task("pink", init="red")
+    assert torch.equal(net(signal, pink), net(signal, 0))
+    own = [key for key in net.state_dict() if "_pink" in key]
+    assert not any("gold" in key for key in own)
+    before = {key: net.state_dict()[key].clone() for key in own}
+    red = net.task_state("red")
+    train_task(net, pink)
+    after = net.state_dict()
+    assert not any(torch.equal(after[key], before[key]) for key in own)
+    assert all(torch.equal(after[key], tensor) for key, tensor in red.items())
+
+
+def test_a_fresh_head_takes_the_normalization_of_all(make_signal):
+    for name in ("las", "las_private"):
+        net, signal = build(name), make_signal(1, 1, 4, 4, 4)
+        net.freeze()
+        gold = net.add_task("gold", adapter="low_rank2")
+        assert not torch.allclose(net(signal, gold), net(signal, 0))
+        norm = net.unet.encoder1.conv1.norm
+        means = [norm.of(task).running_mean for task in TASKS]
+        expected = torch.stack(means).mean(dim=0)
+        torch.testing.assert_close(norm.of("gold").running_mean, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"init": "pink", "adapter": "none"}, "init 'pink': use "),
+        ({"init": "red", "adapter": "low_rank"}, "adapter 'low_rank': use"),
+        ({"init": "gold", "adapter": "none"}, "'gold': this task .*use adapter 'grou"),
+        ({"init": "gold", "adapter": "residual"}, "of the kind 'grouped', which"),
+    ],
+)
+def test_a_refused_task_leaves_the_network_alone(name, options, message):
+    net = build(name)
+    net.freeze()
+    net.add_task("gold", init="red", adapter="grouped")
+    keys, architecture = net.state_dict().keys(), net.architecture()
+    with pytest.raises(UserError, match=message):
+        net.add_task("pink2", **options)
+    assert net.state_dict().keys() == keys
+    assert net.architecture() == architecture
+    assert net.task_names == (*TASKS, "gold")
+
+
+@pytest.mark.parametrize("name", ["dec", "fnet"], indirect=True)
+def test_a_task_without_a_part_needs_one_to_use(name):
+    net = build(name)
+    with pytest.raises(UserError, match=r"init 'fresh': use a known task \(red, green"):
+        net.add_task("gold", adapter="none")
+    net.add_task("gold", init="red", adapter="none")
+    with pytest.raises(UserError, match=r"init 'gold': use 'fresh' or .*red, green\)"):
+        net.add_task("pink", init="gold")
+
+
+def test_other_networks_have_no_adapters():
+    with pytest.raises(TypeError):
+        CondNet(TASKS, width=2, depth=1).add_task("gold", adapter="residual")
+
+
+@pytest.mark.parametrize("name", PRIVATE, indirect=True)
+class TestPrivateNorms:
+    def test_what_is_shared_has_normalization_for_each_task_and_no_other(self, name):
+        net = build(name)
+        shared = [n for n in net.unet.state_dict() if ".norm." in n]
+        assert shared
+        assert all(".norm.private_" in n for n in shared)
+
+    def test_a_batch_of_one_task_moves_its_statistics_alone(self, name, make_signal):
+        net = build(name).train()
+        before = {key: value.clone() for key, value in net.named_buffers()}
+        net(make_signal(2, 1, 4, 4, 4), 1)
+        for key, value in net.named_buffers():
+            foreign = "private_red" in key or "decoder_red" in key
+            assert torch.equal(value, before[key]) == foreign, key
+
+    def test_a_task_added_without_adapters_has_its_own_too(self, name, make_signal):
+        net, signal = build(name), make_signal(1, 1, 4, 4, 4)
+        copied, fresh = net.add_task("gold", init="green"), net.add_task("pink")
+        assert torch.equal(net(signal, copied), net(signal, 1))
+        assert net(signal, fresh).isfinite().all()
+        norm = net.unet.encoder1.conv1.norm
+        assert norm.of("gold") is not norm.of("green")
+        assert torch.equal(norm.of("gold").weight, norm.of("green").weight)
+
+    def test_it_costs_twice_the_channels_per_task(self, name):
+        shared = build(name.removesuffix("_private")).num_parameters()
+        units = [u for _, u in build(name).unet.units() if hasattr(u, "conv")]
+        channels = sum(unit.conv.out_channels for unit in units)
+        assert build(name).num_parameters() - shared == 2 * channels
