@@ -33,6 +33,9 @@ from continual_repmode.tasks import display_name
 _LONGEST_BAR = 2.5
 """In MSE of z-scores: 1 is as bad as predicting the mean, for each of two parts."""
 
+_CURVES = (BLUE, ORANGE, DARK, "#009E73", "#CC79A7")
+"""Colours of curves in one panel."""
+
 _LINEAR_UP_TO = 0.1
 """MSE beyond which forgetting is drawn on a logarithmic scale."""
 
@@ -54,6 +57,10 @@ def draw(measured: Measured) -> Figure | None:
             return plot_quality_against_images(measured)
         case "transfer":
             return plot_transfer(measured)
+        case "choices":
+            return plot_choices(measured)
+        case "growth":
+            return plot_growth(measured)
 
 
 def plot_overall(measured: Measured) -> Figure:
@@ -143,6 +150,65 @@ def plot_quality_against_images(measured: Measured) -> Figure:
     panels[0].set_ylabel("R² (dashed: at the end)", fontsize=SMALL + 0.5)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, **LEGEND)
+    return figure
+
+
+def plot_choices(measured: Measured) -> Figure:
+    """Draw the validation MSE of every try, the lowest of each group in orange."""
+    groups, lowest = measured.groups(), measured.lowest_validation()
+    in_groups = [[f for f in measured.rows if f.row.group == g] for g in groups]
+    columns = min(3, len(groups))
+    lines = -(-len(groups) // columns)
+    height = 0.9 + 0.17 * max(map(len, in_groups))
+    figure = new_figure(3.4 * columns, 0.4 + height * lines)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
+    for axes, group, rows in zip(panels, groups, in_groups, strict=False):
+        for y, found in enumerate(rows):
+            if (value := found.validation()) is not None:
+                _mark(axes, value, y, ORANGE if found.row.name in lowest else BLUE)
+        labels = [found.row.label for found in rows]
+        axes.set_yticks(range(len(rows)), labels, fontsize=SMALL)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(axis="x", color="#e5e5e5")
+        set_title(axes, group)
+        plain_frame(axes)
+    for axes in panels[len(groups) :]:
+        axes.set_axis_off()
+    figure.supxlabel("validation MSE", fontsize=SMALL + 0.5)
+    return figure
+
+
+def plot_growth(measured: Measured) -> Figure:
+    """Draw R2 of all tasks so far, and parameters, against the number of tasks."""
+    groups = measured.groups()
+    labels = list(dict.fromkeys(found.row.label for found in measured.rows))
+    colours = dict(zip(labels, _colours(len(labels)), strict=True))
+    figure = new_figure(1.5 + 3.8 * len(groups), 6.0)
+    panels = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
+    for (quality, size), group in zip(panels.T, groups, strict=True):
+        for found in measured.rows:
+            if found.row.group == group and found.records:
+                label = found.row.label
+                style = {"color": colours[label], "marker": "o", "label": label}
+                grown = found.growth("r2")
+                _curve(quality, list(grown), list(grown.values()), **style)
+                sizes = found.parameter_growth()
+                size.plot(list(sizes), list(sizes.values()), ms=4, **style)
+        set_title(quality, group)
+        size.set_yscale("log")
+        size.set_xlabel("tasks", fontsize=SMALL + 0.5)
+        for axes in (quality, size):
+            axes.grid(axis="y", color="#e5e5e5")
+            plain_frame(axes)
+    panels[0, 0].set_ylabel("R² of all tasks so far", fontsize=SMALL + 0.5)
+    panels[1, 0].set_ylabel("parameters", fontsize=SMALL + 0.5)
+    drawn = [axes.get_legend_handles_labels() for axes in panels[0]]
+    named = {
+        label: handle for pair in drawn for handle, label in zip(*pair, strict=True)
+    }
+    figure.legend(
+        named.values(), named.keys(), loc="outside lower center", ncols=2, **LEGEND
+    )
     return figure
 
 
@@ -247,8 +313,8 @@ def _draw_losses(axes: Axes, rows: Sequence[RowResults], tasks: Sequence[str]) -
 
 
 def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
-    labels = list(dict.fromkeys(found.row.label for found in rows))
-    for label, colour in zip(labels, (BLUE, ORANGE, DARK), strict=False):
+    labels = list(dict.fromkeys(found.row.label for found in rows if found.records))
+    for label, colour in zip(labels, _CURVES, strict=False):
         chosen = [found for found in rows if found.row.label == label]
         learned = [found.when_learned("r2", task) for found in chosen]
         at_end = [found.task("r2", task) for found in chosen]

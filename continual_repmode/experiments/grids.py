@@ -27,6 +27,10 @@ def overview(measured: Measured) -> Grid:
             return _stream_overview(measured)
         case "transfer":
             return _transfer_matrix(measured)
+        case "choices":
+            return _choices(measured)
+        case "growth":
+            return _growth_overview(measured)
 
 
 def aligned(grid: Grid) -> str:
@@ -78,6 +82,59 @@ def _transfer_matrix(measured: Measured) -> Grid:
         for known in measured.tasks
     ]
     return [header, *lines]
+
+
+def _choices(measured: Measured) -> Grid:
+    lowest = measured.lowest_validation()
+    lines = [
+        [
+            *_names(measured, found),
+            _number(found.validation()),
+            "lowest" if found.row.name in lowest else "",
+            str(len(found.records)),
+        ]
+        for found in measured.rows
+    ]
+    return [[*_heading(measured), "validation MSE", "of its group", "seeds"], *lines]
+
+
+def _growth_overview(measured: Measured) -> Grid:
+    header = [*_heading(measured), "tasks", "R² of the first", "R² of all"]
+    header += [
+        "forgetting MSE",
+        "parameters at first",
+        "parameters at the end",
+        "seeds",
+    ]
+    lines = []
+    for found in measured.rows:
+        quality, size = found.growth("r2"), found.parameter_growth()
+        first, last = min(size, default=0), max(size, default=0)
+        lines.append(
+            [
+                *_names(measured, found),
+                f"{first} to {last}" if size else NONE,
+                _number(quality.get(first)),
+                _number(quality.get(last)),
+                _number(found.forgetting("mse")),
+                _count(size.get(first)),
+                _count(size.get(last)),
+                str(len(found.records)),
+            ]
+        )
+    return [header, *lines]
+
+
+def growth(measured: Measured, group: str) -> Grid:
+    """Return the R2 of all tasks so far for every number of tasks, of one group."""
+    rows = [found for found in measured.rows if found.row.group == group]
+    numbers = sorted({number for found in rows for number in found.growth("r2")})
+    lines = []
+    for found in rows:
+        quality = found.growth("r2")
+        values = (_number(quality.get(number), 3) for number in numbers)
+        lines.append([found.row.label, *values])
+    return [["row", *map(str, numbers)], *lines]
 
 
 def per_task(measured: Measured, metric: str) -> Grid:

@@ -229,7 +229,7 @@ def test_a_hyphen_and_a_kind_after_a_structure_mean_other_cells(tmp_path):
     for expected, found in zip((light, dna), there.generate(), strict=True):
         assert np.array_equal(expected, found)
     assert here.key != there.key
-    with pytest.raises(UserError, match="'dna-flat': after a hyphen .*, round; "):
+    with pytest.raises(UserError, match=r"'dna-flat': after a hyphen .*, round; "):
         _cells(tmp_path, tasks=("dna-flat",))
-    with pytest.raises(UserError, match="'soma-round'; choose from actin_filament"):
+    with pytest.raises(UserError, match=r"'soma-round'; choose from actin_filament"):
         _cells(tmp_path, tasks=("soma-round",))

@@ -207,3 +207,61 @@ def test_transfer_is_a_matrix_of_known_and_new_structures(
     assert "| known \\ new | DNA | nucleolus |" in text
     assert "| DNA | - | 0.200 |" in text
     assert "Not enough is measured to relate gains to gates." in text
+
+
+def test_choices_show_validation_alone_and_the_lowest_of_each_group(
+    make_record, make_row, make_table
+):
+    def row(name, group, *by_seed):
+        records = {
+            seed: make_record(errors(0.5), valid_mse=found)
+            for seed, found in enumerate(by_seed)
+        }
+        return make_row(name, records, group=group)
+
+    rows = (
+        row("small", "ours", [0.4], [0.5]),
+        row("large", "ours", [None, 0.3, 0.5]),  # the first experience was adopted
+        row("plain", "theirs", [0.6]),
+        row("old", "theirs", None),  # of a version that did not keep it
+    )
+    table = make_table(rows, layout="choices", picture="choices")
+    measured = Measured(table=table, rows=rows, tasks=(), settings=())
+    text = format_markdown(measured)
+    small, large, plain, old = grid_after(text, "Validation")
+    assert small["validation MSE"] == "0.4500 ± 0.0707"
+    assert large["validation MSE"] == "0.4000"
+    assert [found["of its group"] for found in (small, large, plain, old)] == [
+        "",
+        "lowest",
+        "lowest",
+        "",
+    ]
+    assert old["validation MSE"] == "-"
+    assert "Differences" not in text
+    assert "0.51" not in text + format_csv(measured)  # nothing of test images
+    assert "valid_mse,0.4" in format_csv(measured)
+
+
+def test_growth_is_what_all_tasks_so_far_have_and_need(
+    make_record, make_row, make_table
+):
+    record = make_record(
+        errors(0.5) | {"cell_membrane": {"d": 0.7}},
+        experiences=[["dna"], ["nucleolus"], ["cell_membrane"]],
+        learned={"dna": 0.25, "nucleolus": 0.125},
+        forgetting=0.3,
+    )
+    rows = (make_row("naive", {0: record}, group="a stream"),)
+    table = make_table(rows, layout="growth", picture="growth")
+    measured = Measured(table=table, rows=rows, tasks=(), settings=())
+    text = format_markdown(measured)
+    (found,) = grid_after(text, "From the first tasks to all")
+    assert found["tasks"] == "1 to 3"
+    assert found["R² of the first"] == "0.7500"
+    assert found["R² of all"] == f"{1 - (0.55 + 0.51 + 0.7) / 3:.4f}"
+    assert found["parameters at first"] == f"{1234567 - 2 * 4321:,}"
+    assert found["parameters at the end"] == "1,234,567"
+    (found,) = grid_after(text, "R² of all tasks so far, by their number: a stream")
+    assert found["2"] == f"{1 - (0.25 + 0.125) / 2:.3f}"
+    assert "first 2,r2_so_far,0.8125" in format_csv(measured)
