@@ -12,6 +12,7 @@ from types import MappingProxyType
 from continual_repmode.experiments.methods import (
     ADDITIVE,
     METHODS,
+    OWN_NORMALIZATION,
     RECIPE,
     kernel_settings,
 )
@@ -114,9 +115,19 @@ def _joint(model: str, label: str, *settings: str) -> Way:
 
 JOINT: Mapping[str, Way] = MappingProxyType(
     {model: _joint(model, label) for model, label in METHODS.items()}
-    | {"repmode_recipe": _joint("repmode", "RepMode, recipe", *RECIPE)}
+    | {
+        "multihead_dec_normalization": _joint(
+            "multihead_dec",
+            "Multi-Head (Dec.), normalization per task",
+            *OWN_NORMALIZATION,
+        ),
+        "repmode_recipe": _joint("repmode", "RepMode, recipe", *RECIPE),
+    }
 )
-"""Ways to learn tasks together: the methods of Table 1, and RepMode with its recipe."""
+"""Ways to learn tasks together: the methods of Table 1, and RepMode with its recipe.
+
+Multi-Head (Dec.) has the part of the recipe that it can have.
+"""
 
 
 def additive(expert: str, label: str, *axes: Axis) -> Way:

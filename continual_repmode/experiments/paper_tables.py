@@ -1,6 +1,6 @@
 """The paper's tables, and continual-learning strategies on its incremental stream."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -53,6 +53,9 @@ RECIPES = (
     ),
 )
 """Rows beside those of Table 2: name, label and settings."""
+
+ALONE = frozenset({"si"})
+"""Strategies that measure while they learn, so they learn the base tasks themselves."""
 
 _CHOSEN = (
     "Strength and normalization of the strategies on the RepMode network are those "
@@ -139,9 +142,8 @@ def _strategies() -> tuple[Row, ...]:
     tried = [
         on_repmode(name, label, strategy=name, settings=strengths.chosen_settings(name))
         for name, label in strengths.names().items()
-        if name != "repmode_paper"
+        if name != "repmode"
     ]
-    alone = {"si"}  # measures while it learns, so it learns the base tasks itself
     return (
         on_repmode(
             "repmode_own",
@@ -149,7 +151,7 @@ def _strategies() -> tuple[Row, ...]:
             strategy="repmode_paper",
             settings=("strategy.private_bn=true",),
         ),
-        *(replace(row, base=None) if row.name in alone else row for row in tried),
+        *(replace(row, base=None) if row.name in ALONE else row for row in tried),
         on_repmode(
             "cumulative", "cumulative (sees all earlier data)", strategy="cumulative"
         ),
@@ -160,6 +162,24 @@ def _strategies() -> tuple[Row, ...]:
             group="RepMode network",
         ),
     )
+
+
+def _strategies_with_recipe() -> Iterator[Row]:
+    """Give strategies that forget little on the network that learned by the recipe."""
+    known = choices.joint_settings("repmode_recipe")
+    for name in ("replay", "si", "mas"):
+        yield Row(
+            name=f"recipe_{name}",
+            label=strengths.names()[name],
+            settings=(
+                "scenario=incremental",
+                *(s for s in known if not s.startswith("strategy=")),
+                f"strategy={name}",
+                *strengths.chosen_settings(name),
+            ),
+            base=None if name in ALONE else ("scenario=base_tasks", *known),
+            group="RepMode network, recipe",
+        )
 
 
 def table3() -> Table:
@@ -193,7 +213,7 @@ def table3() -> Table:
         title="Table 3: two tasks that arrive later",
         about=f"Ten tasks are known; nucleolus, then cell membrane arrive. {_CHOSEN} "
         f"Under “Each at its best”: {choices.AT_BEST}",
-        rows=(*rows, copied, *_strategies(), *at_best),
+        rows=(*rows, copied, *_strategies(), *at_best, *_strategies_with_recipe()),
         reference="repmode",
         layout="stream",
         picture="forgetting",

@@ -3,6 +3,7 @@
 Every method has the kernel and the rates that were best on other cells (``choices``).
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from continual_repmode.experiments import paper
@@ -66,63 +67,74 @@ TOGETHER = ("foreground", "affine", "intensity", "noise", "ema", "balanced")
 
 def recipe_table() -> Table:
     """Return each piece of a recipe alone, and all together, against none."""
-    plain = tuple(s for s in joint_settings("repmode_recipe") if s not in RECIPE)
-    networks = {
-        "": ("the paper's", ()),
-        "normalization": ("normalization per task", OWN_NORMALIZATION),
-        "gates": ("faster gates", FAST_GATES),
-        "both": ("both", RECIPE),
+    known = joint_settings("repmode_recipe")
+    plain = tuple(s for s in known if s not in RECIPE)
+    dec = joint_settings("multihead_dec")
+    normalization: Pieces = {
+        "normalization": ("normalization per task", OWN_NORMALIZATION)
     }
-    rows = [
-        *_compared("repmode", "RepMode: network", plain, networks),
-        *_compared("both", "RepMode: training", (*plain, *RECIPE), _trainings()),
-        *_compared(
-            "multihead_dec",
-            "Multi-Head (Dec.): training",
-            joint_settings("multihead_dec"),
-            _trainings(),
-        ),
-    ]
+    networks: Pieces = {
+        **normalization,
+        "gates": ("faster gates", FAST_GATES),
+        "recipe": ("both: RepMode, recipe", RECIPE),
+    }
+    trainings = _trainings()
     return Table(
         name="recipe",
         title="Pieces of a training recipe, alone and together",
-        about="Twelve tasks, learned together, on cells that the tables of results do "
-        "not use. Every row is compared with the first of its group.",
-        rows=tuple(rows),
+        about="Twelve tasks, learned together. The cells are not those of the tables "
+        "of results. Each network is compared with the paper's RepMode, each training "
+        "with that of the same network without any piece.",
+        rows=(
+            _piece("repmode", "RepMode", "RepMode: network", plain),
+            *_pieces("repmode", "repmode", "RepMode: network", plain, networks),
+            *_pieces(
+                "train", "repmode_recipe", "RepMode, recipe: training", known, trainings
+            ),
+            _piece("dec", "Multi-Head (Dec.)", "Multi-Head (Dec.)", dec),
+            *_pieces(
+                "dec", "dec", "Multi-Head (Dec.)", dec, {**normalization, **trainings}
+            ),
+        ),
         reference="repmode",
         layout="joint",
         picture="bars",
     )
 
 
-Pieces = dict[str, tuple[str, tuple[str, ...]]]
+Pieces = Mapping[str, tuple[str, tuple[str, ...]]]
 
 
 def _trainings() -> Pieces:
     together = tuple(s for name in TOGETHER for s in PIECES[name][1])
     loss = PIECES["mae_ssim"][1]
     return {
-        "": ("none", ()),
         **PIECES,
         "all": ("all but the losses", together),
         "all_mae_ssim": ("all with MAE and SSIM", (*together, *loss)),
     }
 
 
-def _compared(
-    first: str, group: str, settings: tuple[str, ...], pieces: Pieces
-) -> list[Row]:
-    """Return rows that are compared with the first of them, whose name is given."""
-    return [
-        Row(
-            name=f"{first}_{name}".rstrip("_"),
-            label=label,
-            group=group,
-            settings=("scenario=joint", *settings, *piece, OTHER_CELLS),
-            reference=first,
-        )
-        for name, (label, piece) in pieces.items()
-    ]
+def _pieces(
+    prefix: str,
+    reference: str,
+    group: str,
+    settings: tuple[str, ...],
+    pieces: Pieces,
+) -> Iterator[Row]:
+    for name, (label, piece) in pieces.items():
+        row = _piece(f"{prefix}_{name}", label, group, (*settings, *piece))
+        yield replace(row, reference=reference)
+
+
+def _piece(name: str, label: str, group: str, settings: tuple[str, ...]) -> Row:
+    return Row(
+        name=name,
+        label=label,
+        group=group,
+        settings=("scenario=joint", *settings, OTHER_CELLS),
+        reference=name,
+    )
 
 
 ECONOMY = {

@@ -23,7 +23,7 @@ Three values around a first guess; where the best of them was at an end, one bey
 """
 
 WITHOUT_STRENGTH = {
-    "repmode_paper": "RepMode, experts frozen",
+    "repmode": "RepMode, experts frozen",
     "naive": "all fine-tuned",
     "replay": "Replay",
     "gem": "GEM",
@@ -32,7 +32,7 @@ WITHOUT_STRENGTH = {
 """Strategy -> its name; only the normalization is tried."""
 
 CHOSEN = {
-    "repmode_paper": "repmode_paper_own",
+    "repmode": "repmode_own",
     "naive": "naive",
     "replay": "replay_own",
     "gem": "gem_own",
@@ -133,8 +133,7 @@ def strengths_table() -> Table:
     )
 
 
-def option(strategy: str) -> str:
-    """Return the option of ``strategy`` that is tried: of RepMode the paper's."""
+def _option(strategy: str) -> str:
     return "repmode_paper" if strategy == "repmode" else strategy
 
 
@@ -148,7 +147,7 @@ def _row(candidate: _Candidate) -> Row:
             f"scenario.experiences={_STREAM}",
             "model=repmode",
             "model.private_bn=false",
-            f"strategy={option(candidate.strategy)}",
+            f"strategy={_option(candidate.strategy)}",
             *candidate.settings,
             OTHER_CELLS,
         ),

@@ -6,7 +6,7 @@ from continual_repmode.experiments.choices import EXTENDING, JOINT
 
 def test_every_method_is_tried_with_the_same_kernels_and_rates():
     tried = {name: list(way.tries()) for name, way in JOINT.items()}
-    assert set(tried) == {*choices.METHODS, "repmode_recipe"}
+    assert set(choices.METHODS) < set(tried)
     assert all(names == tried["repmode"] for names in tried.values())
     assert tried["repmode"][0] == "k3_lr0.005"
     assert len(tried["repmode"]) == 6
