@@ -122,14 +122,12 @@ def plot_quality_against_parameters(measured: Measured) -> Figure:
         (Value(added, None), y, found.row.label)
         for found in measured.rows
         if (y := found.mean_over("r2", measured.tasks)) is not None
-        and (added := found.added_percent())
+        and (added := found.parameters_per_task())
     ]
     _scatter(axes, points)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel(
-        "parameters of one new task (% of the network before)", fontsize=SMALL + 0.5
-    )
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("parameters of one new task", fontsize=SMALL + 0.5)
     axes.set_ylabel("R² of the new tasks", fontsize=SMALL + 0.5)
     set_title(axes, "Upper left is better")
     plain_frame(axes)
