@@ -133,7 +133,8 @@ def strengths_table() -> Table:
     )
 
 
-def _option(strategy: str) -> str:
+def option(strategy: str) -> str:
+    """Return the option of ``strategy`` that is tried: of RepMode the paper's."""
     return "repmode_paper" if strategy == "repmode" else strategy
 
 
@@ -147,7 +148,7 @@ def _row(candidate: _Candidate) -> Row:
             f"scenario.experiences={_STREAM}",
             "model=repmode",
             "model.private_bn=false",
-            f"strategy={_option(candidate.strategy)}",
+            f"strategy={option(candidate.strategy)}",
             *candidate.settings,
             OTHER_CELLS,
         ),
