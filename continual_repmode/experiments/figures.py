@@ -155,10 +155,10 @@ def plot_choices(measured: Measured) -> Figure:
     """Draw the validation MSE of every try, the lowest of each group in orange."""
     groups, lowest = measured.groups(), measured.lowest_validation()
     in_groups = [[f for f in measured.rows if f.row.group == g] for g in groups]
-    columns = min(3, len(groups))
+    columns = min(2, len(groups))
     lines = -(-len(groups) // columns)
     height = 0.9 + 0.17 * max(map(len, in_groups))
-    figure = new_figure(3.4 * columns, 0.4 + height * lines)
+    figure = new_figure(4.75 * columns, 0.4 + height * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
     for axes, group, rows in zip(panels, groups, in_groups, strict=False):
         for y, found in enumerate(rows):
