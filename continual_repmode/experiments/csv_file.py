@@ -10,12 +10,12 @@ from continual_repmode.experiments.summary import RowResults, Value
 
 
 def format_csv(measured: Measured) -> str:
-    """Return every number of the table, one per line."""
+    """Return every number that is measured, one per line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ("table", "group", "row", "label", "task", "quantity")
     writer.writerow([*header, "mean", "spread", "num_seeds", LABEL])
-    for results in measured.rows:
+    for results in measured.shown:
         row = results.row
         for task, quantity, value, published in _quantities(measured, results):
             names = (measured.table.name, row.group, row.name, row.label)

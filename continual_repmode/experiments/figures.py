@@ -42,7 +42,7 @@ _LINEAR_UP_TO = 0.1
 
 def draw(measured: Measured) -> Figure | None:
     """Return the figure of a table; None if nothing of it is measured yet."""
-    if not any(found.records for found in measured.rows):
+    if not measured.shown:
         return None
     match measured.table.picture:
         case "bars":
@@ -65,7 +65,7 @@ def draw(measured: Measured) -> Figure | None:
 
 def plot_overall(measured: Measured) -> Figure:
     """Draw the MSE over all test images of every row, and the paper's beside it."""
-    rows = measured.rows
+    rows = measured.shown
     figure, (ours, papers) = _panels_of_rows(rows, ("measured here", LABEL))
     for y, found in enumerate(rows):
         if (value := found.overall("mse")) is not None:
@@ -79,7 +79,7 @@ def plot_overall(measured: Measured) -> Figure:
 
 def plot_new_and_lost(measured: Measured) -> Figure:
     """Draw how well new tasks are learned and what is lost, for what is measured."""
-    rows = [found for found in measured.rows if found.records]
+    rows = measured.shown
     titles = ("when learned", "what is lost")
     figure, (new, lost) = _panels_of_rows(rows, titles)
     for y, found in enumerate(rows):
@@ -101,8 +101,8 @@ def plot_losses(measured: Measured) -> Figure:
 
     One panel for each group of rows; longer bars than fit end in their number.
     """
-    groups = list(dict.fromkeys(found.row.group for found in measured.rows))
-    in_groups = [[f for f in measured.rows if f.row.group == g] for g in groups]
+    groups = measured.groups()
+    in_groups = [[f for f in measured.shown if f.row.group == g] for g in groups]
     figure = new_figure(9.5, 1.6 + 0.24 * max(map(len, in_groups)))
     panels = figure.subplots(1, len(groups), squeeze=False, sharex=True)[0]
     for axes, group, rows in zip(panels, groups, in_groups, strict=True):
@@ -120,7 +120,7 @@ def plot_quality_against_parameters(measured: Measured) -> Figure:
     axes = figure.subplots()
     points = [
         (Value(added, None), y, found.row.label)
-        for found in measured.rows
+        for found in measured.shown
         if (y := found.mean_over("r2", measured.tasks)) is not None
         and (added := found.parameters_per_task())
     ]
@@ -142,7 +142,7 @@ def plot_quality_against_images(measured: Measured) -> Figure:
     figure = new_figure(1.5 + 3.6 * len(measured.tasks), 3.8)
     panels = figure.subplots(1, len(measured.tasks), squeeze=False)[0]
     for axes, task in zip(panels, measured.tasks, strict=True):
-        _draw_curves(axes, measured.rows, task)
+        _draw_curves(axes, measured.shown, task)
         set_title(axes, display_name(task))
         plain_frame(axes)
     panels[0].set_ylabel("R² (dashed: at the end)", fontsize=SMALL + 0.5)
@@ -154,7 +154,7 @@ def plot_quality_against_images(measured: Measured) -> Figure:
 def plot_choices(measured: Measured) -> Figure:
     """Draw the validation MSE of every try, the lowest of each group in orange."""
     groups, lowest = measured.groups(), measured.lowest_validation()
-    in_groups = [[f for f in measured.rows if f.row.group == g] for g in groups]
+    in_groups = [[f for f in measured.shown if f.row.group == g] for g in groups]
     columns = min(2, len(groups))
     lines = -(-len(groups) // columns)
     height = 0.9 + 0.17 * max(map(len, in_groups))
@@ -179,13 +179,13 @@ def plot_choices(measured: Measured) -> Figure:
 def plot_growth(measured: Measured) -> Figure:
     """Draw R2 of all tasks so far, and parameters, against the number of tasks."""
     groups = measured.groups()
-    labels = list(dict.fromkeys(found.row.label for found in measured.rows))
+    labels = list(dict.fromkeys(found.row.label for found in measured.shown))
     colours = dict(zip(labels, _colours(len(labels)), strict=True))
     figure = new_figure(1.5 + 3.8 * len(groups), 6.0)
     panels = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
     for (quality, size), group in zip(panels.T, groups, strict=True):
-        for found in measured.rows:
-            if found.row.group == group and found.records:
+        for found in measured.shown:
+            if found.row.group == group:
                 label = found.row.label
                 style = {"color": colours[label], "marker": "o", "label": label}
                 grown = found.growth("r2")
@@ -212,7 +212,7 @@ def plot_growth(measured: Measured) -> Figure:
 
 def plot_transfer(measured: Measured) -> Figure | None:
     """Draw what each structure gains from each other, and how that goes with gates."""
-    compared = transfers(measured.rows)
+    compared = transfers(measured.shown)
     if not compared:
         return None
     figure = new_figure(10.0, 4.2)
@@ -311,7 +311,7 @@ def _draw_losses(axes: Axes, rows: Sequence[RowResults], tasks: Sequence[str]) -
 
 
 def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
-    labels = list(dict.fromkeys(found.row.label for found in rows if found.records))
+    labels = list(dict.fromkeys(found.row.label for found in rows))
     for label, colour in zip(labels, _CURVES, strict=False):
         chosen = [found for found in rows if found.row.label == label]
         learned = [found.when_learned("r2", task) for found in chosen]

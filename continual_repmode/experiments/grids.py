@@ -19,7 +19,7 @@ Grid = list[Cells]
 
 
 def overview(measured: Measured) -> Grid:
-    """Return what a table is about, with a line for every row."""
+    """Return what a table is about, with a line for every row that is measured."""
     match measured.table.layout:
         case "joint":
             return _joint_overview(measured)
@@ -49,7 +49,7 @@ def _joint_overview(measured: Measured) -> Grid:
         + [_number(found.overall(metric)) for metric in METRICS]
         + [_number(measured.gain_percent(found, metric), 2) for metric in METRICS]
         + [str(len(found.records))]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [[*_heading(measured), *_joint_columns(), "seeds"], *lines]
 
@@ -68,7 +68,7 @@ def _stream_overview(measured: Measured) -> Grid:
         + [_number(found.task(metric, task)) for task, metric in columns.values()]
         + [_number(found.forgetting(metric)) for metric in ("mse", "mae")]
         + [_number(found.overall("mse")), str(len(found.records))]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [header, *lines]
 
@@ -93,7 +93,7 @@ def _choices(measured: Measured) -> Grid:
             "lowest" if found.row.name in lowest else "",
             str(len(found.records)),
         ]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [[*_heading(measured), "validation MSE", "of its group", "seeds"], *lines]
 
@@ -107,7 +107,7 @@ def _growth_overview(measured: Measured) -> Grid:
         "seeds",
     ]
     lines = []
-    for found in measured.rows:
+    for found in measured.shown:
         quality, size = found.growth("r2"), found.parameter_growth()
         first, last = min(size, default=0), max(size, default=0)
         lines.append(
@@ -127,7 +127,7 @@ def _growth_overview(measured: Measured) -> Grid:
 
 def growth(measured: Measured, group: str) -> Grid:
     """Return the R2 of all tasks so far for every number of tasks, of one group."""
-    rows = [found for found in measured.rows if found.row.group == group]
+    rows = [found for found in measured.shown if found.row.group == group]
     numbers = sorted({number for found in rows for number in found.growth("r2")})
     lines = []
     for found in rows:
@@ -144,7 +144,7 @@ def per_task(measured: Measured, metric: str) -> Grid:
         [*_names(measured, found)]
         + [_number(found.task(metric, task)) for task in measured.tasks]
         + [_number(found.overall(metric))]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [header, *lines]
 
@@ -156,7 +156,7 @@ def per_task_of_paper(measured: Measured, metric: str) -> Grid:
         [*_names(measured, found)]
         + [_published(paper.per_task[metric].get(task)) for task in measured.tasks]
         + [_published(paper.overall.get(metric))]
-        for found in measured.rows
+        for found in measured.shown
         if (paper := found.row.paper) and paper.per_task
     ]
     return [header, *lines]
@@ -170,7 +170,7 @@ def overview_of_paper(measured: Measured) -> Grid:
         [*_names(measured, found)]
         + [_published(paper.overall.get(metric)) for metric in METRICS]
         + [_published(paper.gain_percent.get(metric), 2) for metric in METRICS]
-        for found in measured.rows
+        for found in measured.shown
         if (paper := found.row.paper)
     ]
     return [[*_heading(measured), *_joint_columns()], *lines]
@@ -181,7 +181,7 @@ def _stream_of_paper(measured: Measured) -> Grid:
     lines = [
         [*_names(measured, found)]
         + [_published(paper.per_task[m].get(task)) for task, m in columns.values()]
-        for found in measured.rows
+        for found in measured.shown
         if (paper := found.row.paper)
     ]
     return [[*_heading(measured), *columns], *lines]
@@ -196,7 +196,7 @@ def when_learned(measured: Measured) -> Grid:
         [*_names(measured, found)]
         + [_number(found.when_learned("mse", task)) for task in measured.tasks]
         + [_number(found.first_forgetting("mse"))]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [header, *lines]
 
@@ -217,7 +217,7 @@ def costs(measured: Measured) -> Grid:
             _number(found.cost("step_bytes"), 0, scale=1e-6),
             _number(found.cost("volume_s"), 3),
         ]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [header, *lines]
 
@@ -228,7 +228,7 @@ def differences(measured: Measured) -> Grid:
     header[-1] += "over seeds"
     header += ["seeds of equal sign", "images", "in words"]
     lines = []
-    for found in measured.rows:
+    for found in measured.shown:
         reference = measured.reference_of(found)
         if reference is found:
             continue

@@ -136,8 +136,10 @@ def _difference_note(measured: Measured) -> str:
 
 def _missing(measured: Measured) -> Iterator[str]:
     for found in measured.rows:
-        for seed, reason in found.missing.items():
-            yield f"- {found.row.label} (`{found.row.name}`), seed {seed}: {reason}"
+        for reason in dict.fromkeys(found.missing.values()):
+            seeds = [seed for seed, why in found.missing.items() if why == reason]
+            which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+            yield f"- {found.row.label} (`{found.row.name}`), {which}: {reason}"
 
 
 def _of_paper(grid: grids.Grid) -> list[str]:

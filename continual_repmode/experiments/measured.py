@@ -42,9 +42,14 @@ class Measured:
         better = 1 if METRICS[metric].higher_is_better else -1
         return gain_percent(results, self.reference_of(results), metric, better)
 
+    @property
+    def shown(self) -> tuple[RowResults, ...]:
+        """The rows of which something is measured."""
+        return tuple(found for found in self.rows if found.records)
+
     def groups(self) -> list[str]:
-        """Return the headings of its rows."""
-        return list(dict.fromkeys(found.row.group for found in self.rows))
+        """Return the headings of the rows of which something is measured."""
+        return list(dict.fromkeys(found.row.group for found in self.shown))
 
     def lowest_validation(self) -> dict[str, str]:
         """Return the row with the lowest validation MSE of each group -> the group."""

@@ -24,7 +24,7 @@ def test_joint_tables_draw_their_rows_beside_the_papers(
 ):
     rows = (
         make_row("one", {0: make_record(IMAGES), 1: make_record(IMAGES)}),
-        make_row("two", {}, missing={0: "not run yet"}, paper=paper_row),
+        make_row("two", {0: make_record(IMAGES)}, paper=paper_row),
     )
     measured = Measured(
         table=make_table(rows), rows=rows, tasks=("dna",), settings=("train=mini",)
@@ -32,7 +32,7 @@ def test_joint_tables_draw_their_rows_beside_the_papers(
     figure = draw(measured)
     assert {"One", "Two"} <= set(texts(figure))
     ours, papers = figure.axes
-    assert [len(ours.containers), len(papers.containers)] == [1, 1]
+    assert [len(ours.containers), len(papers.containers)] == [2, 1]
     assert "measured on data we do not have" in papers.get_title(loc="left")
 
 
