@@ -5,14 +5,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
@@ -112,14 +115,40 @@ def compose_runs(runs: Sequence[Sequence[str]]) -> list[RunConfig]:
         If a setting is unknown or its value cannot be understood.
     """
     with _hydra() as main, _errors_in_one_line():
-        found = []
-        for overrides in runs:
-            words = _register_scenarios(overrides)
-            composed = main.compose_config("run", words, RunMode.RUN, from_shell=False)
-            with open_dict(composed):
-                del composed["hydra"]
-            found.append(to_run_config(composed))
-        return found
+        compose = _Composer(main)
+        _register_scenarios([])
+        return [to_run_config(compose(_register_files(run))) for run in runs]
+
+
+class _Composer:
+    """Composes settings as Hydra does, each choice of options once.
+
+    Many runs differ in single values only. Hydra sets these after it has composed the
+    options, so what it composed can be used again.
+    """
+
+    def __init__(self, main: Any) -> None:
+        self._main = main
+        self._parser = OverridesParser.create()
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(self, words: Sequence[str]) -> DictConfig:
+        values = [word for word in words if "." in word.partition("=")[0]]
+        options = tuple(word for word in words if word not in values)
+        if options not in self._composed:
+            self._composed[options] = self._compose(options)
+        composed = deepcopy(self._composed[options])
+        parsed = self._parser.parse_overrides(overrides=values)
+        ConfigLoaderImpl._apply_overrides_to_config(parsed, composed)
+        return composed
+
+    def _compose(self, options: Sequence[str]) -> DictConfig:
+        run = RunMode.RUN
+        composed = self._main.compose_config("run", [*options], run, from_shell=False)
+        with open_dict(composed):
+            del composed["hydra"]
+        assert isinstance(composed, DictConfig)
+        return composed
 
 
 def launch_jobs(
@@ -231,6 +260,11 @@ def _register_scenarios(arguments: Sequence[str]) -> list[str]:
     """Offer the package's scenarios, and files given by path under their own name."""
     for name in scenario_names():
         register_scenario(name, load_scenario(name))
+    return _register_files(arguments)
+
+
+def _register_files(arguments: Sequence[str]) -> list[str]:
+    """Offer scenarios that are given by path under their own name."""
     return [re.sub(r"^(scenario=)(.*)$", _offer_files, text) for text in arguments]
 
 

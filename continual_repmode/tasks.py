@@ -54,5 +54,8 @@ def display_name(task: str) -> str:
     'nuclear envelope'
     >>> display_name("dna")
     'DNA'
+    >>> display_name("dna-round")
+    'DNA-round'
     """
-    return _WRITTEN.get(task, task.replace("_", " "))
+    structure, hyphen, rest = task.partition("-")
+    return f"{_WRITTEN.get(structure, structure)}{hyphen}{rest}".replace("_", " ")

@@ -25,7 +25,8 @@ tables:
 {tables}
 
 settings:
-  train=mini      minutes per run on two CPU cores; train=paper: the paper's, on a GPU
+  train=mini      minutes per run on two CPU cores; train=standard: ten times the steps;
+                  train=paper: the paper's, on a GPU
   seeds=0         seeds of every row, such as seeds=0,1,2
   rows=A,B        run only these rows (default: all that are missing)
   run=true        false: write the table from what is there, run nothing

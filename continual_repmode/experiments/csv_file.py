@@ -10,12 +10,12 @@ from continual_repmode.experiments.summary import RowResults, Value
 
 
 def format_csv(measured: Measured) -> str:
-    """Return every number of the table, one per line."""
+    """Return every number that is measured, one per line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ("table", "group", "row", "label", "task", "quantity")
     writer.writerow([*header, "mean", "spread", "num_seeds", LABEL])
-    for results in measured.rows:
+    for results in measured.shown:
         row = results.row
         for task, quantity, value, published in _quantities(measured, results):
             names = (measured.table.name, row.group, row.name, row.label)
@@ -29,6 +29,10 @@ def _quantities(
     measured: Measured, results: RowResults
 ) -> Iterator[tuple[str, str, Value | None, float | None]]:
     """Give task, quantity, what was measured and what the paper has."""
+    if measured.table.layout == "choices":
+        yield "", "valid_mse", results.validation(), None
+        yield from _costs(results)
+        return
     paper = results.row.paper
     for metric in METRICS:
         published = paper.per_task.get(metric, {}) if paper else {}
@@ -47,6 +51,17 @@ def _quantities(
             published_gain = paper.gain_percent.get(metric) if paper else None
             yield "all", f"{metric}_gain_percent", gain, published_gain
         yield "earlier", f"{metric}_forgetting", results.forgetting(metric), None
+    if measured.table.layout == "growth":
+        for number, value in results.growth("r2").items():
+            yield f"first {number}", "r2_so_far", value, None
+        for number, size in results.parameter_growth().items():
+            yield f"first {number}", "parameters", Value(size, None), None
+    yield from _costs(results)
+
+
+def _costs(
+    results: RowResults,
+) -> Iterator[tuple[str, str, Value | None, float | None]]:
     for name in ("step_s", "step_bytes", "volume_s"):
         yield "", name, results.cost(name), None
     for name, number in (

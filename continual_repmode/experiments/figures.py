@@ -33,13 +33,16 @@ from continual_repmode.tasks import display_name
 _LONGEST_BAR = 2.5
 """In MSE of z-scores: 1 is as bad as predicting the mean, for each of two parts."""
 
+_CURVES = (BLUE, ORANGE, DARK, "#009E73", "#CC79A7")
+"""Colours of curves in one panel."""
+
 _LINEAR_UP_TO = 0.1
 """MSE beyond which forgetting is drawn on a logarithmic scale."""
 
 
 def draw(measured: Measured) -> Figure | None:
     """Return the figure of a table; None if nothing of it is measured yet."""
-    if not any(found.records for found in measured.rows):
+    if not measured.shown:
         return None
     match measured.table.picture:
         case "bars":
@@ -54,11 +57,15 @@ def draw(measured: Measured) -> Figure | None:
             return plot_quality_against_images(measured)
         case "transfer":
             return plot_transfer(measured)
+        case "choices":
+            return plot_choices(measured)
+        case "growth":
+            return plot_growth(measured)
 
 
 def plot_overall(measured: Measured) -> Figure:
     """Draw the MSE over all test images of every row, and the paper's beside it."""
-    rows = measured.rows
+    rows = measured.shown
     figure, (ours, papers) = _panels_of_rows(rows, ("measured here", LABEL))
     for y, found in enumerate(rows):
         if (value := found.overall("mse")) is not None:
@@ -72,7 +79,7 @@ def plot_overall(measured: Measured) -> Figure:
 
 def plot_new_and_lost(measured: Measured) -> Figure:
     """Draw how well new tasks are learned and what is lost, for what is measured."""
-    rows = [found for found in measured.rows if found.records]
+    rows = measured.shown
     titles = ("when learned", "what is lost")
     figure, (new, lost) = _panels_of_rows(rows, titles)
     for y, found in enumerate(rows):
@@ -94,8 +101,8 @@ def plot_losses(measured: Measured) -> Figure:
 
     One panel for each group of rows; longer bars than fit end in their number.
     """
-    groups = list(dict.fromkeys(found.row.group for found in measured.rows))
-    in_groups = [[f for f in measured.rows if f.row.group == g] for g in groups]
+    groups = measured.groups()
+    in_groups = [[f for f in measured.shown if f.row.group == g] for g in groups]
     figure = new_figure(9.5, 1.6 + 0.24 * max(map(len, in_groups)))
     panels = figure.subplots(1, len(groups), squeeze=False, sharex=True)[0]
     for axes, group, rows in zip(panels, groups, in_groups, strict=True):
@@ -113,16 +120,14 @@ def plot_quality_against_parameters(measured: Measured) -> Figure:
     axes = figure.subplots()
     points = [
         (Value(added, None), y, found.row.label)
-        for found in measured.rows
+        for found in measured.shown
         if (y := found.mean_over("r2", measured.tasks)) is not None
-        and (added := found.added_percent())
+        and (added := found.parameters_per_task())
     ]
     _scatter(axes, points)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel(
-        "parameters of one new task (% of the network before)", fontsize=SMALL + 0.5
-    )
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("parameters of one new task", fontsize=SMALL + 0.5)
     axes.set_ylabel("R² of the new tasks", fontsize=SMALL + 0.5)
     set_title(axes, "Upper left is better")
     plain_frame(axes)
@@ -137,7 +142,7 @@ def plot_quality_against_images(measured: Measured) -> Figure:
     figure = new_figure(1.5 + 3.6 * len(measured.tasks), 3.8)
     panels = figure.subplots(1, len(measured.tasks), squeeze=False)[0]
     for axes, task in zip(panels, measured.tasks, strict=True):
-        _draw_curves(axes, measured.rows, task)
+        _draw_curves(axes, measured.shown, task)
         set_title(axes, display_name(task))
         plain_frame(axes)
     panels[0].set_ylabel("R² (dashed: at the end)", fontsize=SMALL + 0.5)
@@ -146,9 +151,68 @@ def plot_quality_against_images(measured: Measured) -> Figure:
     return figure
 
 
+def plot_choices(measured: Measured) -> Figure:
+    """Draw the validation MSE of every try, the lowest of each group in orange."""
+    groups, lowest = measured.groups(), measured.lowest_validation()
+    in_groups = [[f for f in measured.shown if f.row.group == g] for g in groups]
+    columns = min(2, len(groups))
+    lines = -(-len(groups) // columns)
+    height = 0.9 + 0.17 * max(map(len, in_groups))
+    figure = new_figure(4.75 * columns, 0.4 + height * lines)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
+    for axes, group, rows in zip(panels, groups, in_groups, strict=False):
+        for y, found in enumerate(rows):
+            if (value := found.validation()) is not None:
+                _mark(axes, value, y, ORANGE if found.row.name in lowest else BLUE)
+        labels = [found.row.label for found in rows]
+        axes.set_yticks(range(len(rows)), labels, fontsize=SMALL)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(axis="x", color="#e5e5e5")
+        set_title(axes, group)
+        plain_frame(axes)
+    for axes in panels[len(groups) :]:
+        axes.set_axis_off()
+    figure.supxlabel("validation MSE", fontsize=SMALL + 0.5)
+    return figure
+
+
+def plot_growth(measured: Measured) -> Figure:
+    """Draw R2 of all tasks so far, and parameters, against the number of tasks."""
+    groups = measured.groups()
+    labels = list(dict.fromkeys(found.row.label for found in measured.shown))
+    colours = dict(zip(labels, _colours(len(labels)), strict=True))
+    figure = new_figure(1.5 + 3.8 * len(groups), 6.0)
+    panels = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
+    for (quality, size), group in zip(panels.T, groups, strict=True):
+        for found in measured.shown:
+            if found.row.group == group:
+                label = found.row.label
+                style = {"color": colours[label], "marker": "o", "label": label}
+                grown = found.growth("r2")
+                _curve(quality, list(grown), list(grown.values()), **style)
+                sizes = found.parameter_growth()
+                size.plot(list(sizes), list(sizes.values()), ms=4, **style)
+        set_title(quality, group)
+        size.set_yscale("log")
+        size.set_xlabel("tasks", fontsize=SMALL + 0.5)
+        for axes in (quality, size):
+            axes.grid(axis="y", color="#e5e5e5")
+            plain_frame(axes)
+    panels[0, 0].set_ylabel("R² of all tasks so far", fontsize=SMALL + 0.5)
+    panels[1, 0].set_ylabel("parameters", fontsize=SMALL + 0.5)
+    drawn = [axes.get_legend_handles_labels() for axes in panels[0]]
+    named = {
+        label: handle for pair in drawn for handle, label in zip(*pair, strict=True)
+    }
+    figure.legend(
+        named.values(), named.keys(), loc="outside lower center", ncols=2, **LEGEND
+    )
+    return figure
+
+
 def plot_transfer(measured: Measured) -> Figure | None:
     """Draw what each structure gains from each other, and how that goes with gates."""
-    compared = transfers(measured.rows)
+    compared = transfers(measured.shown)
     if not compared:
         return None
     figure = new_figure(10.0, 4.2)
@@ -248,7 +312,7 @@ def _draw_losses(axes: Axes, rows: Sequence[RowResults], tasks: Sequence[str]) -
 
 def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
     labels = list(dict.fromkeys(found.row.label for found in rows))
-    for label, colour in zip(labels, (BLUE, ORANGE, DARK), strict=False):
+    for label, colour in zip(labels, _CURVES, strict=False):
         chosen = [found for found in rows if found.row.label == label]
         learned = [found.when_learned("r2", task) for found in chosen]
         at_end = [found.task("r2", task) for found in chosen]

@@ -19,7 +19,7 @@ Grid = list[Cells]
 
 
 def overview(measured: Measured) -> Grid:
-    """Return what a table is about, with a line for every row."""
+    """Return what a table is about, with a line for every row that is measured."""
     match measured.table.layout:
         case "joint":
             return _joint_overview(measured)
@@ -27,6 +27,10 @@ def overview(measured: Measured) -> Grid:
             return _stream_overview(measured)
         case "transfer":
             return _transfer_matrix(measured)
+        case "choices":
+            return _choices(measured)
+        case "growth":
+            return _growth_overview(measured)
 
 
 def aligned(grid: Grid) -> str:
@@ -45,7 +49,7 @@ def _joint_overview(measured: Measured) -> Grid:
         + [_number(found.overall(metric)) for metric in METRICS]
         + [_number(measured.gain_percent(found, metric), 2) for metric in METRICS]
         + [str(len(found.records))]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [[*_heading(measured), *_joint_columns(), "seeds"], *lines]
 
@@ -64,7 +68,7 @@ def _stream_overview(measured: Measured) -> Grid:
         + [_number(found.task(metric, task)) for task, metric in columns.values()]
         + [_number(found.forgetting(metric)) for metric in ("mse", "mae")]
         + [_number(found.overall("mse")), str(len(found.records))]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [header, *lines]
 
@@ -80,6 +84,59 @@ def _transfer_matrix(measured: Measured) -> Grid:
     return [header, *lines]
 
 
+def _choices(measured: Measured) -> Grid:
+    lowest = measured.lowest_validation()
+    lines = [
+        [
+            *_names(measured, found),
+            _number(found.validation()),
+            "lowest" if found.row.name in lowest else "",
+            str(len(found.records)),
+        ]
+        for found in measured.shown
+    ]
+    return [[*_heading(measured), "validation MSE", "of its group", "seeds"], *lines]
+
+
+def _growth_overview(measured: Measured) -> Grid:
+    header = [*_heading(measured), "tasks", "R² of the first", "R² of all"]
+    header += [
+        "forgetting MSE",
+        "parameters at first",
+        "parameters at the end",
+        "seeds",
+    ]
+    lines = []
+    for found in measured.shown:
+        quality, size = found.growth("r2"), found.parameter_growth()
+        first, last = min(size, default=0), max(size, default=0)
+        lines.append(
+            [
+                *_names(measured, found),
+                f"{first} to {last}" if size else NONE,
+                _number(quality.get(first)),
+                _number(quality.get(last)),
+                _number(found.forgetting("mse")),
+                _count(size.get(first)),
+                _count(size.get(last)),
+                str(len(found.records)),
+            ]
+        )
+    return [header, *lines]
+
+
+def growth(measured: Measured, group: str) -> Grid:
+    """Return the R2 of all tasks so far for every number of tasks, of one group."""
+    rows = [found for found in measured.shown if found.row.group == group]
+    numbers = sorted({number for found in rows for number in found.growth("r2")})
+    lines = []
+    for found in rows:
+        quality = found.growth("r2")
+        values = (_number(quality.get(number), 3) for number in numbers)
+        lines.append([found.row.label, *values])
+    return [["row", *map(str, numbers)], *lines]
+
+
 def per_task(measured: Measured, metric: str) -> Grid:
     """Return a metric of every task."""
     header = [*_heading(measured), *map(display_name, measured.tasks), "All"]
@@ -87,7 +144,7 @@ def per_task(measured: Measured, metric: str) -> Grid:
         [*_names(measured, found)]
         + [_number(found.task(metric, task)) for task in measured.tasks]
         + [_number(found.overall(metric))]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [header, *lines]
 
@@ -99,7 +156,7 @@ def per_task_of_paper(measured: Measured, metric: str) -> Grid:
         [*_names(measured, found)]
         + [_published(paper.per_task[metric].get(task)) for task in measured.tasks]
         + [_published(paper.overall.get(metric))]
-        for found in measured.rows
+        for found in measured.shown
         if (paper := found.row.paper) and paper.per_task
     ]
     return [header, *lines]
@@ -113,7 +170,7 @@ def overview_of_paper(measured: Measured) -> Grid:
         [*_names(measured, found)]
         + [_published(paper.overall.get(metric)) for metric in METRICS]
         + [_published(paper.gain_percent.get(metric), 2) for metric in METRICS]
-        for found in measured.rows
+        for found in measured.shown
         if (paper := found.row.paper)
     ]
     return [[*_heading(measured), *_joint_columns()], *lines]
@@ -124,7 +181,7 @@ def _stream_of_paper(measured: Measured) -> Grid:
     lines = [
         [*_names(measured, found)]
         + [_published(paper.per_task[m].get(task)) for task, m in columns.values()]
-        for found in measured.rows
+        for found in measured.shown
         if (paper := found.row.paper)
     ]
     return [[*_heading(measured), *columns], *lines]
@@ -139,7 +196,7 @@ def when_learned(measured: Measured) -> Grid:
         [*_names(measured, found)]
         + [_number(found.when_learned("mse", task)) for task in measured.tasks]
         + [_number(found.first_forgetting("mse"))]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [header, *lines]
 
@@ -160,7 +217,7 @@ def costs(measured: Measured) -> Grid:
             _number(found.cost("step_bytes"), 0, scale=1e-6),
             _number(found.cost("volume_s"), 3),
         ]
-        for found in measured.rows
+        for found in measured.shown
     ]
     return [header, *lines]
 
@@ -171,7 +228,7 @@ def differences(measured: Measured) -> Grid:
     header[-1] += "over seeds"
     header += ["seeds of equal sign", "images", "in words"]
     lines = []
-    for found in measured.rows:
+    for found in measured.shown:
         reference = measured.reference_of(found)
         if reference is found:
             continue

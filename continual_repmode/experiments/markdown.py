@@ -22,9 +22,14 @@ def format_markdown(measured: Measured) -> str:
             parts += _stream_parts(measured)
         case "transfer":
             parts += _transfer_parts(measured)
-    parts += ["## Differences", _difference_note(measured)]
-    parts += [_grid(grids.differences(measured)), "## Costs"]
-    parts += [_grid(grids.costs(measured))]
+        case "choices":
+            parts += _choices_parts(measured)
+        case "growth":
+            parts += _growth_parts(measured)
+    if table.layout != "choices":  # test images must not choose
+        parts += ["## Differences", _difference_note(measured)]
+        parts += [_grid(grids.differences(measured))]
+    parts += ["## Costs", _grid(grids.costs(measured))]
     if missing := list(_missing(measured)):
         parts += ["## Missing", "\n".join(missing)]
     return "\n\n".join(parts) + "\n"
@@ -93,8 +98,32 @@ def _transfer_parts(measured: Measured) -> list[str]:
     return ["## Gain in R²", note, _grid(grids.overview(measured)), relation]
 
 
+def _choices_parts(measured: Measured) -> list[str]:
+    note = (
+        "MSE over the validation images of what the run learned, with the weights that "
+        "were kept. Test images are left out: they do not choose."
+    )
+    return ["## Validation", note, _grid(grids.overview(measured))]
+
+
+def _growth_parts(measured: Measured) -> list[str]:
+    note = (
+        "R² of the test images, averaged over the tasks that are known by then, each "
+        "counting once. Parameters are those of the network that knows these tasks."
+    )
+    shown = ["## From the first tasks to all", note, _grid(grids.overview(measured))]
+    for group in measured.groups():
+        heading = f"## R² of all tasks so far, by their number: {group}"
+        shown += [heading, _grid(grids.growth(measured, group))]
+    return shown
+
+
 def _difference_note(measured: Measured) -> str:
-    what = {"joint": "all tasks", "stream": "the new tasks at the end"}
+    what = {
+        "joint": "all tasks",
+        "stream": "the new tasks at the end",
+        "growth": "all tasks at the end",
+    }
     return (
         f"MSE of every test image of {what.get(measured.table.layout, 'the new task')} "
         "against the same image and seed of the "
@@ -107,8 +136,10 @@ def _difference_note(measured: Measured) -> str:
 
 def _missing(measured: Measured) -> Iterator[str]:
     for found in measured.rows:
-        for seed, reason in found.missing.items():
-            yield f"- {found.row.label} (`{found.row.name}`), seed {seed}: {reason}"
+        for reason in dict.fromkeys(found.missing.values()):
+            seeds = [seed for seed, why in found.missing.items() if why == reason]
+            which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+            yield f"- {found.row.label} (`{found.row.name}`), {which}: {reason}"
 
 
 def _of_paper(grid: grids.Grid) -> list[str]:

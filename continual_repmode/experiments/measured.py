@@ -41,3 +41,21 @@ class Measured:
         """Return the improvement over the row to compare with, in percent."""
         better = 1 if METRICS[metric].higher_is_better else -1
         return gain_percent(results, self.reference_of(results), metric, better)
+
+    @property
+    def shown(self) -> tuple[RowResults, ...]:
+        """The rows of which something is measured."""
+        return tuple(found for found in self.rows if found.records)
+
+    def groups(self) -> list[str]:
+        """Return the headings of the rows of which something is measured."""
+        return list(dict.fromkeys(found.row.group for found in self.shown))
+
+    def lowest_validation(self) -> dict[str, str]:
+        """Return the row with the lowest validation MSE of each group -> the group."""
+        lowest: dict[str, tuple[float, str]] = {}
+        for found in self.rows:
+            if (value := found.validation()) is not None:
+                group, own = found.row.group, (value.mean, found.row.name)
+                lowest[group] = min(lowest.get(group, own), own)
+        return {name: group for group, (_, name) in lowest.items()}

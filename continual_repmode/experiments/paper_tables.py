@@ -1,27 +1,18 @@
 """The paper's tables, and continual-learning strategies on its incremental stream."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-from continual_repmode.experiments import paper, strengths
-from continual_repmode.experiments.table import Row, Table, stream_row
-
-METHODS: Mapping[str, str] = MappingProxyType(
-    {
-        "multinet": "Multi-Net",
-        "multihead_dec": "Multi-Head (Dec.)",
-        "multihead_las": "Multi-Head (Las.)",
-        "condnet": "CondNet",
-        "tsn": "TSNs",
-        "pipofan": "PIPO-FAN",
-        "dodnet": "DoDNet",
-        "tgnet": "TGNet",
-        "repmode": "RepMode",
-    }
+from continual_repmode.experiments import choices, paper, strengths
+from continual_repmode.experiments.methods import (
+    FAST_GATES,
+    METHODS,
+    OWN_NORMALIZATION,
+    RECIPE,
 )
-"""Option of ``model`` -> name, in the order of Table 1."""
+from continual_repmode.experiments.table import Row, Table, stream_row
 
 ABLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -43,6 +34,29 @@ ABLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Option of ``experiment=ablation/`` -> heading and name, in the order of Table 2."""
 
+RECIPES = (
+    ("", "RepMode, recipe", RECIPE),
+    ("normalization", "only normalization per task", OWN_NORMALIZATION),
+    ("gates", "only faster gates", FAST_GATES),
+    *(
+        (
+            name,
+            f"recipe, {ABLATIONS[name][1]}",
+            (*RECIPE, f"experiment=ablation/{name}"),
+        )
+        for name in (
+            "without_5x5x5_pair",
+            "without_conv",
+            "two_layer_gate",
+            "sigmoid_gate",
+        )
+    ),
+)
+"""Rows beside those of Table 2: name, label and settings."""
+
+ALONE = frozenset({"si"})
+"""Strategies that measure while they learn, so they learn the base tasks themselves."""
+
 _CHOSEN = (
     "Strength and normalization of the strategies on the RepMode network are those "
     "that lost and missed least in the table `strengths`."
@@ -55,14 +69,26 @@ def table1() -> Table:
         name="table1",
         title="Table 1: methods on twelve tasks, learned together",
         about="Every method has the same U-Net, data, training and inference.",
-        rows=tuple(
+        rows=(
+            *(
+                Row(
+                    name=name,
+                    label=label,
+                    settings=("scenario=joint", "strategy=naive", f"model={name}"),
+                    paper=paper.TABLE_1[name],
+                )
+                for name, label in METHODS.items()
+            ),
             Row(
-                name=name,
-                label=label,
-                settings=("scenario=joint", "strategy=naive", f"model={name}"),
-                paper=paper.TABLE_1[name],
-            )
-            for name, label in METHODS.items()
+                name="repmode_recipe",
+                label="RepMode, recipe",
+                settings=(
+                    "scenario=joint",
+                    "strategy=naive",
+                    "model=repmode",
+                    *RECIPE,
+                ),
+            ),
         ),
         reference="multinet",
         layout="joint",
@@ -83,6 +109,15 @@ def table2() -> Table:
         )
         for name, (group, label) in ABLATIONS.items()
     )
+    with_recipe = tuple(
+        Row(
+            name=f"recipe_{name}".rstrip("_"),
+            label=label,
+            settings=(*joint, *settings),
+            group="With recipe",
+        )
+        for name, label, settings in RECIPES
+    )
     original = Row(
         name="repmode",
         label="RepMode",
@@ -94,7 +129,7 @@ def table2() -> Table:
         name="table2",
         title="Table 2: parts of RepMode left out or exchanged",
         about="Twelve tasks, learned together.",
-        rows=(*ablations, original),
+        rows=(*ablations, original, *with_recipe),
         reference="repmode",
         layout="joint",
         picture="bars",
@@ -109,7 +144,6 @@ def _strategies() -> tuple[Row, ...]:
         for name, label in strengths.names().items()
         if name != "repmode"
     ]
-    alone = {"si"}  # measures while it learns, so it learns the base tasks itself
     return (
         on_repmode(
             "repmode_own",
@@ -117,7 +151,7 @@ def _strategies() -> tuple[Row, ...]:
             strategy="repmode_paper",
             settings=("strategy.private_bn=true",),
         ),
-        *(replace(row, base=None) if row.name in alone else row for row in tried),
+        *(replace(row, base=None) if row.name in ALONE else row for row in tried),
         on_repmode(
             "cumulative", "cumulative (sees all earlier data)", strategy="cumulative"
         ),
@@ -128,6 +162,24 @@ def _strategies() -> tuple[Row, ...]:
             group="RepMode network",
         ),
     )
+
+
+def _strategies_with_recipe() -> Iterator[Row]:
+    """Give strategies that forget little on the network that learned by the recipe."""
+    known = choices.joint_settings("repmode_recipe")
+    for name in ("replay", "si", "mas"):
+        yield Row(
+            name=f"recipe_{name}",
+            label=strengths.names()[name],
+            settings=(
+                "scenario=incremental",
+                *(s for s in known if not s.startswith("strategy=")),
+                f"strategy={name}",
+                *strengths.chosen_settings(name),
+            ),
+            base=None if name in ALONE else ("scenario=base_tasks", *known),
+            group="RepMode network, recipe",
+        )
 
 
 def table3() -> Table:
@@ -152,11 +204,16 @@ def table3() -> Table:
         group="Multi-Head (Dec.) network",
         settings=("strategy.init=closest",),
     )
+    at_best = tuple(
+        replace(choices.extending_row(name), group="Each at its best")
+        for name in choices.EXTENDING
+    )
     return Table(
         name="table3",
         title="Table 3: two tasks that arrive later",
-        about=f"Ten tasks are known; nucleolus, then cell membrane arrive. {_CHOSEN}",
-        rows=(*rows, copied, *_strategies()),
+        about=f"Ten tasks are known; nucleolus, then cell membrane arrive. {_CHOSEN} "
+        f"Under “Each at its best”: {choices.AT_BEST}",
+        rows=(*rows, copied, *_strategies(), *at_best, *_strategies_with_recipe()),
         reference="repmode",
         layout="stream",
         picture="forgetting",

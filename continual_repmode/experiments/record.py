@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
@@ -67,6 +67,9 @@ class RunRecord:
     machine, versions : dict
     finished : str
         Date and time in UTC, ISO 8601.
+    valid_mse : list of (float or None), or None
+        Validation MSE of the weights that were kept, per experience; None for one that
+        was learned elsewhere. None as a whole in records made before it was kept.
     """
 
     key: str
@@ -85,6 +88,7 @@ class RunRecord:
     machine: dict[str, str]
     versions: dict[str, str]
     finished: str
+    valid_mse: list[float | None] | None = None
 
     def save(self, path: Path) -> None:
         """Write the record, all at once or not at all; one line per field."""
@@ -110,13 +114,14 @@ class RunRecord:
             If the file is damaged or of another version.
         """
         content = read_json(path)
-        wanted = {item.name for item in fields(cls)}
-        if not (wanted <= content.keys() and SCHEMA.items() <= content.items()):
+        known = {item.name for item in fields(cls)}
+        needed = {item.name for item in fields(cls) if item.default is MISSING}
+        if not (needed <= content.keys() and SCHEMA.items() <= content.items()):
             raise UserError(
                 f"{path}: no record of a run that this version can read; remove it, "
                 "and the run is done again"
             )
-        return cls(**{name: content[name] for name in wanted})
+        return cls(**{name: content[name] for name in known & content.keys()})
 
 
 def make_record(
@@ -159,6 +164,10 @@ def make_record(
         machine=describe_machine(resolve_device(config.device)),
         versions=versions(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        valid_mse=[
+            None if record.adopted else _rounded(record.best_valid_mse)
+            for record in records
+        ],
     )
 
 

@@ -73,6 +73,8 @@ def _tasks(
             chosen = streams[table.reference][1:]
         case "transfer":
             chosen = [stream[-1] for stream in streams.values()]
+        case "choices" | "growth":  # not about single tasks
+            chosen = []
     return tuple(dict.fromkeys(task for tasks in chosen for task in tasks))
 
 

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from scipy.stats import spearmanr
@@ -90,6 +91,31 @@ class RowResults:
             _mean(_learned(record, metric, task) for task in tasks)
             for record in self.records.values()
         )
+
+    def validation(self) -> Value | None:
+        """Return the validation MSE of what the run learned itself."""
+        return Value.of(_mean(r.valid_mse or ()) for r in self.records.values())
+
+    def growth(self, metric: str) -> dict[int, Value]:
+        """Return number of tasks -> mean over all tasks so far."""
+        found: dict[int, list[float | None]] = {}
+        for record in self.records.values():
+            matrix = record.metrics[metric]["result_matrix"]
+            for number, row in zip(_numbers(record), matrix, strict=True):
+                found.setdefault(number, []).append(_mean(row))
+        values = {number: Value.of(means) for number, means in found.items()}
+        return {number: value for number, value in values.items() if value is not None}
+
+    def parameter_growth(self) -> dict[int, int]:
+        """Return number of tasks -> parameters of the network that knows them."""
+        for record in self.records.values():
+            own = record.parameters["per_task"]
+            return {
+                number: record.parameters["total"]
+                - sum(own[task] for task in record.tasks[number:])
+                for number in _numbers(record)
+            }
+        return {}
 
     def cost(self, name: str) -> Value | None:
         """Return ``step_s``, ``step_bytes`` or ``volume_s``."""
@@ -319,6 +345,11 @@ def _learned(record: RunRecord, metric: str, task: str) -> float | None:
             value: float | None = row[record.tasks.index(task)]
             return value
     return None
+
+
+def _numbers(record: RunRecord) -> list[int]:
+    """Return how many tasks are known after each experience."""
+    return list(accumulate(map(len, record.experiences)))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -1,14 +1,23 @@
 """What a table of results consists of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.paper import PaperRow
 
-Layout = Literal["joint", "stream", "transfer"]
-Picture = Literal["bars", "forgetting", "losses", "parameters", "images", "transfer"]
+Layout = Literal["joint", "stream", "transfer", "choices", "growth"]
+Picture = Literal[
+    "bars",
+    "forgetting",
+    "losses",
+    "parameters",
+    "images",
+    "transfer",
+    "choices",
+    "growth",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +69,10 @@ class Table:
     rows : tuple of Row
     reference : str
         Name of the row that the others are compared with.
-    layout : {"joint", "stream", "transfer"}
-        All tasks and "All"; the tasks that arrive later and what the others forget; or
-        what every task gains from each other one.
+    layout : {"joint", "stream", "transfer", "choices", "growth"}
+        All tasks and "All"; the tasks that arrive later and what the others forget;
+        what every task gains from each other one; validation errors alone, to choose
+        the lowest of each group; or all tasks so far against their number.
     picture : str
         Kind of its figure.
     """
@@ -120,3 +130,9 @@ def stream_row(
         base=("scenario=base_tasks", *network, "strategy=naive"),
         group=group,
     )
+
+
+def experiences(stream: Sequence[Sequence[str]]) -> str:
+    """Return the setting that makes a scenario consist of these tasks."""
+    listed = ",".join(f"[{','.join(tasks)}]" for tasks in stream)
+    return f"scenario.experiences=[{listed}]"

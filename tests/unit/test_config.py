@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from continual_repmode.compose import compose_runs
 from continual_repmode.config.data import ManifestConfig, SyntheticConfig
 from continual_repmode.config.model import (
     CondNetConfig,
@@ -87,6 +88,28 @@ def test_paper_training_is_the_setup_of_section_4_1():
     )
     assert config.data.patch_size == [32, 128, 128]
     assert config.data.window_size() == (32, 128, 128)
+
+
+def test_standard_training_brings_cells_that_no_setting_was_chosen_on():
+    standard, mini = composed("train=standard"), composed("train=mini")
+    assert (standard.data.seed, standard.data.num_test) == (1, 10)
+    assert standard.train.epochs == 10 * mini.train.epochs
+    assert standard.train.extension_epochs == 10 * mini.train.extension_epochs
+    assert standard.model == mini.model
+
+
+def test_standard_training_leaves_a_choice_of_data_alone():
+    manifest = composed("train=standard", "data=manifest", "data.manifest=a.csv").data
+    assert isinstance(manifest, ManifestConfig)
+    assert manifest.patch_size == [16, 32, 32]
+    assert composed("train=standard", "data=synthetic").data.num_test == 3
+
+
+def test_runs_that_share_options_are_composed_as_hydra_does():
+    options = ["scenario=joint", "model=tsn", "strategy=naive", "train=standard"]
+    values = ["train.learning_rate=0.1", "data.seed=3", "model.kernel_size=3"]
+    changed = [[*options, *values[:number]] for number in range(4)]
+    assert compose_runs(changed) == [composed(*each) for each in changed]
 
 
 def test_an_option_chooses_its_class():

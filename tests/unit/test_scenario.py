@@ -13,10 +13,12 @@ def test_the_default_stream_is_the_papers_table_3():
 
 def test_the_five_scenarios_are_found():
     found = ["base_tasks", "incremental", "joint", "leave_one_out", "one_by_one"]
+    found += ["two_kinds"]
     assert scenario_names() == found
     assert load_scenario("base_tasks").stream == load_scenario("incremental").stream[:1]
     assert len(load_scenario("joint").stream) == 1
     assert len(load_scenario("one_by_one").stream) == 12
+    assert len(load_scenario("two_kinds").task_names) == 24
 
 
 def test_new_task_leaves_its_experience_and_arrives_last():

@@ -19,3 +19,5 @@ def test_names_that_cannot_be_file_names_are_refused(name):
 def test_names_for_people():
     assert display_name("nuclear_envelope") == "nuclear envelope"
     assert display_name("dna") == "DNA"
+    assert display_name("golgi_apparatus-round") == "Golgi apparatus-round"
+    assert display_name("lamin-b1_wt") == "lamin-b1 wt"

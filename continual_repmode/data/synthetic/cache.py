@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.data.synthetic.field import SIMULATOR_VERSION, simulate_field
+from continual_repmode.data.synthetic.kinds import split_task
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 
@@ -39,7 +40,8 @@ class Recipe:
         """Simulate the pair: light and fluorescence, raw counts (Z, Y, X)."""
         words = (self.task.encode(), self.split.encode())
         seed = [self.seed, *map(zlib.crc32, words), self.index]
-        return simulate_field(seed, self.shape, self.task, self.voxel_size_um)
+        structure, kind = split_task(self.task)
+        return simulate_field(seed, self.shape, structure, self.voxel_size_um, kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from continual_repmode.data.synthetic.grid import (
     band_noise,
     smooth_plane,
 )
+from continual_repmode.data.synthetic.kinds import CellKind, Range
 from continual_repmode.data.synthetic.nuclei import (
     Cell,
     draw_cell,
@@ -24,10 +25,6 @@ from continual_repmode.data.synthetic.nuclei import (
     place_centrosomes,
 )
 
-CELL_SPACING_UM = (9.5, 11.5)
-"""Range of the mean distance between neighboring cells of a colony."""
-LAYER_HEIGHT_UM = (4.0, 8.0)
-"""Flattest and tallest monolayer; a shallow volume gets flat, spread-out cells."""
 CLEFT_UM = 0.12
 """Half the width of the gap between neighboring cells, blurred by the voxels."""
 
@@ -57,7 +54,7 @@ class CellLayer:
     nucleoli : ndarray, shape (Z, Y, X)
         1 inside a nucleolus, 0 outside.
     rough, fine : ndarray, shape (Z, Y, X)
-        Gaussian random textures of unit variance (grains of about 1 and 0.3 um).
+        Gaussian random textures of unit variance.
     """
 
     grid: Grid
@@ -75,9 +72,11 @@ class CellLayer:
     fine: FloatVolume
 
 
-def _colony(grid: Grid, rng: np.random.Generator) -> NDArray[np.float64]:
+def _centers(
+    grid: Grid, spacing_um: Range, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """Cell centers (N, 2) in y and x: a jittered, turned hexagonal lattice."""
-    spacing = rng.uniform(*CELL_SPACING_UM)
+    spacing = rng.uniform(*spacing_um)
     extent = np.array(grid.shape[1:]) * grid.voxel_um
     reach = int(np.ceil(np.hypot(*extent) / 2 / spacing * 1.2)) + 2
     row, column = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -140,6 +139,7 @@ def _make_cells(
     centers: NDArray[np.float64],
     floor_um: float,
     height_um: float,
+    kind: CellKind,
     rng: np.random.Generator,
 ) -> list[Cell]:
     """Draw the cell around each center, its nucleus as large as its neighbors allow."""
@@ -147,21 +147,25 @@ def _make_cells(
     np.fill_diagonal(offsets, np.inf)
     rooms_um = np.sort(offsets, axis=1)[:, :5].mean(1) / 2
     return [
-        draw_cell(center, room, floor_um, height_um, rng)
+        draw_cell(center, room, floor_um, height_um, kind, rng)
         for center, room in zip(centers, rooms_um, strict=True)
     ]
 
 
-def _dome(
-    grid: Grid, border_um: FloatVolume, height_um: float, rng: np.random.Generator
+def _apex(
+    grid: Grid,
+    border_um: FloatVolume,
+    height_um: float,
+    dome: float,
+    rng: np.random.Generator,
 ) -> FloatVolume:
     """Height of the apical surface above the floor: lowest at the borders."""
-    dome = 0.28 * (1 - np.exp(-border_um / np.float32(0.2 * height_um)))
+    rise = dome * (1 - np.exp(-border_um / np.float32(0.2 * height_um)))
     waves = 0.05 * smooth_plane(grid, 6.0, rng)
-    return np.asarray(np.float32(height_um) * (0.76 + dome + waves), np.float32)
+    return np.asarray(np.float32(height_um) * (1.04 - dome + rise + waves), np.float32)
 
 
-def grow_layer(grid: Grid, rng: np.random.Generator) -> CellLayer:
+def grow_layer(grid: Grid, kind: CellKind, rng: np.random.Generator) -> CellLayer:
     """Draw a monolayer: tightly packed cells on the glass, each with one nucleus.
 
     The plan view is a Voronoi diagram with wavy borders, the columns lean, the apical
@@ -169,18 +173,19 @@ def grow_layer(grid: Grid, rng: np.random.Generator) -> CellLayer:
     """
     depth_um = grid.volume_shape[0] * grid.voxel_um
     middle_um = (grid.margin[0] + grid.volume_shape[0] / 2) * grid.voxel_um
-    height_um = float(np.clip(0.78 * depth_um, *LAYER_HEIGHT_UM))
+    height_um = float(np.clip(0.78 * depth_um, *kind.height_um))
     height_um *= rng.uniform(0.92, 1.08)
     floor_um = middle_um - height_um / 2 + 0.03 * depth_um * rng.uniform(-1, 1)
 
-    centers = _colony(grid, rng)
+    centers = _centers(grid, kind.spacing_um, rng)
     plan = _tessellate(grid, centers, rng)
     cell_index, border_um = _shear(grid, *plan, middle_um, rng)
-    cells = _make_cells(centers, floor_um, height_um, rng)
-    rough, fine = band_noise(grid, (0.9, 0.3), rng)
+    cells = _make_cells(centers, floor_um, height_um, kind, rng)
+    rough, fine = band_noise(grid, kind.grain_um, rng)
 
     above_floor_um = grid.axes_um()[0] - np.float32(floor_um)
-    below_top_um = _dome(grid, border_um, height_um, rng) - above_floor_um
+    below_top_um = _apex(grid, border_um, height_um, kind.dome, rng)
+    below_top_um -= above_floor_um
     inside_um = np.minimum(below_top_um, above_floor_um)
     np.minimum(inside_um, border_um - np.float32(CLEFT_UM), out=inside_um)
     nucleus_um = nuclear_distance(grid, cells, cell_index, inside_um, rough)

@@ -13,6 +13,7 @@ from continual_repmode.data.collection import LoadedPair, Split
 from continual_repmode.data.normalization import zscore
 from continual_repmode.data.synthetic.cache import PairCache, Recipe
 from continual_repmode.data.synthetic.field import VOXEL_SIZE_UM
+from continual_repmode.data.synthetic.kinds import split_task
 from continual_repmode.data.synthetic.structures import STRUCTURES
 from continual_repmode.errors import UserError
 from continual_repmode.processes import fresh_processes
@@ -66,7 +67,8 @@ class SyntheticCells:
     seed : int
         Not negative.
     tasks : sequence of str
-        Some or all of ``continual_repmode.tasks.TASKS``.
+        Some or all of ``continual_repmode.tasks.TASKS``, in cells of a colony, or with
+        ``-round`` after the name (``dna-round``) in larger and taller ones.
     voxel_size_um : float
         Edge of an isotropic voxel.
     cache_dir : str or Path, optional
@@ -122,7 +124,8 @@ class SyntheticCells:
                 f"voxel_size_um must lie between 0.05 and 1, got {self._voxel_um}"
             )
         for task in self._tasks:
-            if task not in STRUCTURES:
+            structure, _ = split_task(task)
+            if structure not in STRUCTURES:
                 raise UserError(
                     f"no generated cells for task {task!r}; choose from "
                     f"{', '.join(STRUCTURES)}"

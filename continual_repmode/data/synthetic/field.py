@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from continual_repmode.data.synthetic.cells import CellLayer, grow_layer
 from continual_repmode.data.synthetic.grid import FloatVolume, Grid, shell, soft_step
+from continual_repmode.data.synthetic.kinds import COLONY, CellKind
 from continual_repmode.data.synthetic.optics import (
     camera_counts,
     fluorescence_blur,
@@ -97,16 +98,21 @@ def _stream(seed: Seed, purpose: str) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([*words, key]))
 
 
-def _layer(seed: Seed, shape: tuple[int, int, int], voxel_size_um: float) -> CellLayer:
+def _layer(
+    seed: Seed, shape: tuple[int, int, int], voxel_size_um: float, kind: CellKind
+) -> CellLayer:
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"shape must be three positive sizes (Z, Y, X), got {shape}")
     if not voxel_size_um > 0:
         raise ValueError(f"voxel_size_um must be positive, got {voxel_size_um}")
-    return grow_layer(Grid(shape, voxel_size_um), _stream(seed, "layer"))
+    return grow_layer(Grid(shape, voxel_size_um), kind, _stream(seed, "layer"))
 
 
 def simulate_structures(
-    seed: Seed, shape: tuple[int, int, int], voxel_size_um: float = VOXEL_SIZE_UM
+    seed: Seed,
+    shape: tuple[int, int, int],
+    voxel_size_um: float = VOXEL_SIZE_UM,
+    kind: CellKind = COLONY,
 ) -> dict[str, FloatVolume]:
     """Every structure of one field, before any optics.
 
@@ -118,13 +124,15 @@ def simulate_structures(
         (Z, Y, X).
     voxel_size_um : float
         Edge of an isotropic voxel.
+    kind : CellKind
+        Size, shape and texture of the cells.
 
     Returns
     -------
     dict of str to ndarray of float32, shape (Z, Y, X)
         Amount of each structure of ``continual_repmode.tasks.TASKS``, about 0 to 1.
     """
-    layer = _layer(seed, shape, voxel_size_um)
+    layer = _layer(seed, shape, voxel_size_um, kind)
     return {
         task: layer.grid.crop(draw(layer, _stream(seed, task)))
         for task, draw in STRUCTURES.items()
@@ -136,6 +144,7 @@ def simulate_field(
     shape: tuple[int, int, int],
     task: str,
     voxel_size_um: float = VOXEL_SIZE_UM,
+    kind: CellKind = COLONY,
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     """Simulate one field in transmitted light and one of its structures stained.
 
@@ -152,6 +161,8 @@ def simulate_field(
         The structure to stain, one of ``continual_repmode.tasks.TASKS``.
     voxel_size_um : float
         Edge of an isotropic voxel.
+    kind : CellKind
+        Size, shape and texture of the cells.
 
     Returns
     -------
@@ -165,7 +176,7 @@ def simulate_field(
     """
     if task not in STRUCTURES:
         raise ValueError(f"task must be one of {', '.join(STRUCTURES)}, got {task!r}")
-    layer = _layer(seed, shape, voxel_size_um)
+    layer = _layer(seed, shape, voxel_size_um, kind)
     drawn = {
         name: STRUCTURES[name](layer, _stream(seed, name))
         for name in STRUCTURES

@@ -15,6 +15,7 @@ from continual_repmode.data.synthetic.grid import (
     random_directions,
     soft_step,
 )
+from continual_repmode.data.synthetic.kinds import CellKind
 
 MITOTIC_FRACTION = 0.04
 SURFACE_GAP_UM = 0.5
@@ -77,12 +78,13 @@ def draw_cell(
     room_um: float,
     floor_um: float,
     height_um: float,
+    kind: CellKind,
     rng: np.random.Generator,
 ) -> Cell:
     """Draw a nucleus to fit a disc of radius ``room_um`` around ``center`` (y, x)."""
-    half_height = height_um * rng.uniform(0.3, 0.37)
-    long = room_um * rng.uniform(0.76, 0.95)
-    semi_axes = np.array([half_height, long, long * rng.uniform(0.7, 0.95)])
+    half_height = height_um * rng.uniform(*kind.nucleus_height)
+    long = room_um * rng.uniform(*kind.nucleus_length)
+    semi_axes = np.array([half_height, long, long * rng.uniform(*kind.nucleus_width)])
     middle = floor_um + height_um * rng.uniform(0.44, 0.54)
     angle = rng.uniform(0, np.pi)
     return Cell(

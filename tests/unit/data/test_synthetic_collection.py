@@ -1,12 +1,14 @@
 """The generated data source: stable pairs, a cache that is never stale."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
 
-from continual_repmode.data.synthetic import SyntheticCells, cache
+from continual_repmode.data.synthetic import SyntheticCells, cache, simulate_field
 from continual_repmode.data.synthetic.cache import PairCache, Recipe
+from continual_repmode.data.synthetic.kinds import ROUND
 from continual_repmode.errors import UserError
 
 TINY = (8, 16, 16)
@@ -16,6 +18,15 @@ TASKS = ("dna", "nucleolus")
 def _cells(folder, **changes) -> SyntheticCells:
     settings = {"shape": TINY, "tasks": TASKS, "cache_dir": folder} | changes
     return SyntheticCells(2, 1, 1, **settings)
+
+
+def _words(recipe) -> list[int]:
+    """What the seed of a field holds after that of the collection."""
+    return [
+        zlib.crc32(recipe.task.encode()),
+        zlib.crc32(recipe.split.encode()),
+        recipe.index,
+    ]
 
 
 def _bytes(folder) -> dict[str, bytes]:
@@ -209,3 +220,16 @@ def test_absent_tasks_and_splits_are_refused(tmp_path):
         cells.pairs("mitochondria", "train")
     with pytest.raises(UserError, match=r"split must be one of.*'training'"):
         cells.pairs("dna", "training")
+
+
+def test_a_hyphen_and_a_kind_after_a_structure_mean_other_cells(tmp_path):
+    cells = _cells(tmp_path, tasks=("dna", "dna-round"))
+    here, there = (cells.pairs(task, "train")[0].recipe for task in cells.tasks)
+    light, dna = simulate_field([0, *_words(there)], TINY, "dna", 0.29, ROUND)
+    for expected, found in zip((light, dna), there.generate(), strict=True):
+        assert np.array_equal(expected, found)
+    assert here.key != there.key
+    with pytest.raises(UserError, match=r"'dna-flat': after a hyphen .*, round; "):
+        _cells(tmp_path, tasks=("dna-flat",))
+    with pytest.raises(UserError, match=r"'soma-round'; choose from actin_filament"):
+        _cells(tmp_path, tasks=("soma-round",))

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from continual_repmode.data.synthetic import simulate_field, simulate_structures
 from continual_repmode.data.synthetic.field import SIMULATOR_VERSION
+from continual_repmode.data.synthetic.kinds import COLONY, ROUND
 from continual_repmode.tasks import TASKS
 
 SHAPE = (16, 32, 32)
@@ -115,3 +117,29 @@ def test_what_a_seed_generates_changes_only_with_the_version():
         ]
     }
     assert spreads == pytest.approx(noted[SIMULATOR_VERSION], rel=1e-3)
+    in_round_cells = simulate_field(0, (16, 32, 32), "dna", kind=ROUND)
+    noted = {1: [1171.06, 55.9959]}
+    spreads = [volume.std() for volume in in_round_cells]
+    assert spreads == pytest.approx(noted[SIMULATOR_VERSION], rel=1e-3)
+
+
+def test_round_cells_have_fewer_nuclei_and_coarser_texture():
+    def nuclei_of(kind):
+        return [
+            simulate_structures(seed, (16, 96, 96), kind=kind)["dna"][8]
+            for seed in range(4)
+        ]
+
+    def number(planes):
+        return sum(ndimage.label(plane > 0.2)[1] for plane in planes)
+
+    def grain(planes):
+        """Correlation of neighboring voxels inside nuclei, higher for coarse grains."""
+        pairs = [
+            (p[:, 1:][m], p[:, :-1][m]) for p in planes if (m := p[:, 1:] > 0.2).any()
+        ]
+        return np.corrcoef(*map(np.concatenate, zip(*pairs, strict=True)))[0, 1]
+
+    colony, round_ = nuclei_of(COLONY), nuclei_of(ROUND)
+    assert number(round_) < 0.7 * number(colony)
+    assert grain(round_) > grain(colony)

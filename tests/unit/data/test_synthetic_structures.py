@@ -16,6 +16,7 @@ from continual_repmode.data.synthetic.curves import (
     scatter,
 )
 from continual_repmode.data.synthetic.grid import Grid
+from continual_repmode.data.synthetic.kinds import COLONY
 from continual_repmode.data.synthetic.structures import STRUCTURES
 from continual_repmode.tasks import TASKS
 
@@ -24,7 +25,7 @@ GRID = Grid((32, 64, 64), 0.29)
 
 @pytest.fixture(scope="module")
 def layer() -> CellLayer:
-    return grow_layer(GRID, np.random.default_rng(0))
+    return grow_layer(GRID, COLONY, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_structures_differ_in_how_much_they_fill(drawn):
 def test_cells_in_mitosis_have_plates_and_spindles_but_no_nucleus(monkeypatch):
     monkeypatch.setattr(nuclei, "MITOTIC_FRACTION", 1.0)
     rng = np.random.default_rng(3)
-    layer = grow_layer(GRID, rng)
+    layer = grow_layer(GRID, COLONY, rng)
     drawn = {task: draw(layer, rng) for task, draw in STRUCTURES.items()}
     assert drawn["nucleolus"].max() == 0
     assert drawn["nuclear_envelope"].max() < 1e-6

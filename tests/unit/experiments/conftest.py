@@ -20,6 +20,7 @@ def record_of(
     forgetting=None,
     costs=None,
     gate_distances=None,
+    valid_mse=None,
 ):
     """A record whose images are ``{task: {image: mse}}``; MAE = MSE, R2 = 1 - MSE."""
     tasks = [task for names in experiences for task in names]
@@ -80,6 +81,7 @@ def record_of(
         machine={"processor": "abacus"},
         versions={"torch": "2.0"},
         finished="2026-01-31T12:00:00+00:00",
+        valid_mse=valid_mse,
     )
 
 

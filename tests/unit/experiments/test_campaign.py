@@ -211,6 +211,14 @@ def test_a_damaged_record_is_told(places, work):
         places.find(planned["a"][0])
 
 
+def test_a_record_of_an_earlier_version_has_no_validation_error(places, work):
+    (run,) = carry_out([joint("a")], places, work)["a"]
+    lines = places.record(run).read_text().splitlines()
+    lines = [line for line in lines if "valid_mse" not in line]
+    places.record(run).write_text("\n".join(lines).replace(",\n}", "\n}"))
+    assert places.find(run).valid_mse is None
+
+
 def test_progress_says_which_run_of_how_many(places, work, capsys):
     carry_out([later("a"), joint("b")], places, work)
     lines = capsys.readouterr().err.splitlines()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from continual_repmode.analysis._figure import BLUE, ORANGE
 from continual_repmode.experiments.figures import draw
 from continual_repmode.experiments.measured import Measured
 
@@ -23,7 +24,7 @@ def test_joint_tables_draw_their_rows_beside_the_papers(
 ):
     rows = (
         make_row("one", {0: make_record(IMAGES), 1: make_record(IMAGES)}),
-        make_row("two", {}, missing={0: "not run yet"}, paper=paper_row),
+        make_row("two", {0: make_record(IMAGES)}, paper=paper_row),
     )
     measured = Measured(
         table=make_table(rows), rows=rows, tasks=("dna",), settings=("train=mini",)
@@ -31,7 +32,7 @@ def test_joint_tables_draw_their_rows_beside_the_papers(
     figure = draw(measured)
     assert {"One", "Two"} <= set(texts(figure))
     ours, papers = figure.axes
-    assert [len(ours.containers), len(papers.containers)] == [1, 1]
+    assert [len(ours.containers), len(papers.containers)] == [2, 1]
     assert "measured on data we do not have" in papers.get_title(loc="left")
 
 
@@ -113,3 +114,42 @@ def test_transfer_tables_draw_a_matrix_and_its_relation_to_gates(
         )
         is None
     )
+
+
+def test_choices_have_a_panel_for_each_method_and_mark_the_lowest(
+    make_record, make_row, make_table
+):
+    rows = tuple(
+        make_row(f"{way} {n}", {0: make_record(IMAGES, valid_mse=[mse])}, group=way)
+        for way in ("one", "two", "three", "four")
+        for n, mse in enumerate((0.5, 0.4))
+    )
+    table = make_table(rows, layout="choices", picture="choices")
+    figure = draw(Measured(table=table, rows=rows, tasks=(), settings=()))
+    panels = [axes for axes in figure.axes if axes.has_data()]
+    titles = [axes.get_title(loc="left") for axes in panels]
+    assert titles == ["one", "two", "three", "four"]
+    for axes in panels:
+        first, second = (points.lines[0].get_color() for points in axes.containers)
+        assert (first, second) == (BLUE, ORANGE)
+
+
+def test_growth_has_quality_and_parameters_of_each_stream(
+    make_record, make_row, make_table
+):
+    record = make_record(IMAGES, experiences=STREAM, forgetting=0.1)
+    rows = (
+        make_row("frozen", {0: record}, group="a stream"),
+        make_row("absent", {}, group="a stream"),
+        make_row("tuned", {0: record}, group="another"),
+    )
+    table = make_table(rows, layout="growth", picture="growth")
+    figure = draw(Measured(table=table, rows=rows, tasks=(), settings=()))
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert legend == {"Frozen", "Tuned"}
+    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == [
+        "a stream",
+        "another",
+    ]
+    parameters = figure.axes[2].lines[0].get_ydata()
+    assert list(parameters) == [1234567 - 4321, 1234567]

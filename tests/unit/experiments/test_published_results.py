@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from continual_repmode.experiments import strengths
+from continual_repmode.experiments import choices, strengths
 from continual_repmode.experiments.campaign import Places, plan
 from continual_repmode.experiments.csv_file import format_csv
 from continual_repmode.experiments.markdown import format_markdown
@@ -78,6 +78,19 @@ def test_the_chosen_strength_loses_and_misses_least(strategy, measured):
         if f"strategy={strengths.option(strategy)}" in found.row.settings
     ]
     assert min(tried, key=loss).row.name == strengths.CHOSEN[strategy]
+
+
+def test_the_chosen_tries_have_the_lowest_validation_error(measured):
+    ways = {
+        way.label: name for name, way in (choices.JOINT | choices.EXTENDING).items()
+    }
+    tables = [table for table in PUBLISHED if TABLES[table.stem].layout == "choices"]
+    for table in tables:
+        incomplete = {f.row.group for f in measured[table].rows if not f.records}
+        for row, group in measured[table].lowest_validation().items():
+            if group not in incomplete:
+                way = ways[group]
+                assert row == f"{way}_{choices.CHOSEN.get(way)}"
 
 
 def test_the_report_quotes_the_tables():

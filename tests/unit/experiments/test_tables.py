@@ -4,6 +4,7 @@ import pytest
 
 from continual_repmode.compose import compose_runs
 from continual_repmode.errors import UserError
+from continual_repmode.experiments.identity import resolved_settings
 from continual_repmode.experiments.tables import TABLES
 from continual_repmode.strategies import check_combination
 
@@ -44,7 +45,21 @@ def test_a_base_run_learns_the_first_experience_with_the_same_network(name, comp
 @pytest.mark.parametrize("name", TABLES)
 def test_all_rows_of_a_table_have_the_same_budget(name, composed):
     trainings = [composed[row.settings].train for row in TABLES[name].rows]
-    assert all(train == trainings[0] for train in trainings)
+    budgets = {
+        (t.epochs, t.extension_epochs, t.batch_size, t.validate_every)
+        for t in trainings
+    }
+    assert len(budgets) == 1
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_two_rows_are_the_same_run(name, composed):
+    settings = [
+        (resolved_settings(composed[row.settings]), row.base)
+        for row in TABLES[name].rows
+    ]
+    for number, one in enumerate(settings):
+        assert one not in settings[:number], TABLES[name].rows[number].name
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -59,9 +74,12 @@ def test_names_are_unique_and_references_exist(name):
 
 
 def test_the_tables_have_the_rows_of_the_paper():
-    assert len(TABLES["table1"].rows) == 9
-    assert len(TABLES["table2"].rows) == 15
-    published = [row for row in TABLES["table3"].rows if row.paper]
+    def published_in(name):
+        return [row for row in TABLES[name].rows if row.paper]
+
+    assert len(published_in("table1")) == len(published_in("methods")) == 9
+    assert len(published_in("table2")) == 15
+    published = published_in("table3")
     assert [row.name for row in published] == ["multinet", "multihead_dec", "repmode"]
 
 

@@ -54,33 +54,31 @@ def joint(make_record, make_row, make_table, paper_row):
 
 
 def test_the_overview_has_means_spreads_gains_and_the_paper(joint):
-    plain, ours, absent = grid_after(format_markdown(joint), "All tasks")
+    plain, ours = grid_after(format_markdown(joint), "All tasks")
     mean = (0.3 + 0.4 + 0.31) / 3 + 0.005
     assert ours["MSE"] == f"{mean:.4f} ± 0.0071"
     assert plain["MSE gain (%)"] == "0"
     assert float(ours["MSE gain (%)"].split()[0]) > 30
     assert ours["seeds"] == "2"
-    assert absent["MSE"] == "-"
     (published,) = grid_after(format_markdown(joint), OF_PAPER)
     assert (published["row"], published["MSE"]) == ("Ours", "0.4956")
     assert published["R² gain (%)"] == "9.18"
 
 
 def test_costs_are_parameters_time_and_memory(joint):
-    _, ours, absent = grid_after(format_markdown(joint), "Costs")
+    _, ours = grid_after(format_markdown(joint), "Costs")
     assert ours["parameters"] == "1,234,567"
     assert ours["parameters of the last task"] == "4,321"
     assert ours["steps"] == "10"
     assert ours["s per step"] == "0.250 ± 0.000"
     assert ours["MB per step"].startswith("50")
-    assert absent["parameters"] == absent["s per step"] == "-"
 
 
 def test_every_metric_has_a_table_per_task_and_the_papers_apart(joint):
     text = format_markdown(joint)
     for label, published in (("MSE", "0.1995"), ("MAE", "0.1682"), ("R²", "0.7997")):
         rows = grid_after(text, f"{label} of each task")
-        assert [row["row"] for row in rows] == ["Plain", "Ours", "Absent"]
+        assert [row["row"] for row in rows] == ["Plain", "Ours"]
         assert set(rows[0]) == {"row", "DNA", "nucleolus", "All"}
         of_this = text.split(f"## {label} of each task")[1]
         (ours,) = grid_after(of_this, OF_PAPER)
@@ -88,17 +86,17 @@ def test_every_metric_has_a_table_per_task_and_the_papers_apart(joint):
 
 
 def test_differences_are_told_in_words(joint):
-    ours, absent = grid_after(format_markdown(joint), "Differences")
+    (ours,) = grid_after(format_markdown(joint), "Differences")
     assert ours["in words"] == "better, larger than its spread"
     assert ours["MSE difference"].startswith("-0.2000")
     assert ours["seeds of equal sign"] == "2 of 2"
-    assert absent["in words"] == "not measured"
 
 
-def test_missing_runs_are_listed_with_the_reason(joint):
-    text = format_markdown(joint).split("## Missing\n")[1]
-    assert "- Ours (`ours`), seed 2: failed: UserError: no such thing" in text
-    assert text.count("not run yet") == 3
+def test_missing_runs_are_listed_with_the_reason_and_take_no_line_elsewhere(joint):
+    shown, missing = format_markdown(joint).split("## Missing\n")
+    assert "- Ours (`ours`), seed 2: failed: UserError: no such thing" in missing
+    assert "- Absent (`absent`), seeds 0, 1, 2: not run yet" in missing
+    assert "Absent" not in shown
 
 
 def test_without_any_record_the_table_says_so(make_row, make_table):
@@ -165,7 +163,7 @@ def test_a_task_that_was_learned_and_lost_again_shows_both(
 
 def test_on_the_terminal_columns_are_aligned(joint):
     header, *lines = aligned(overview(joint)).splitlines()
-    assert [line.split()[0] for line in lines] == ["Plain", "Ours", "Absent"]
+    assert [line.split()[0] for line in lines] == ["Plain", "Ours"]
     place = header.index("MSE")
     assert all(line[place - 1] == " " and line[place] != " " for line in lines)
 
@@ -181,12 +179,7 @@ def test_the_csv_holds_every_number_and_labels_the_papers(joint):
     assert float(found["spread"]) == pytest.approx(0.00707, abs=1e-4)
     assert found["num_seeds"] == "2"
     assert found[LABEL] == "0.1995"
-    (absent,) = (
-        r
-        for r in rows
-        if (r["row"], r["task"], r["quantity"]) == ("absent", "all", "r2")
-    )
-    assert absent["mean"] == absent[LABEL] == ""
+    assert {r["row"] for r in rows} == {"plain", "ours"}
 
 
 def test_transfer_is_a_matrix_of_known_and_new_structures(
@@ -207,3 +200,61 @@ def test_transfer_is_a_matrix_of_known_and_new_structures(
     assert "| known \\ new | DNA | nucleolus |" in text
     assert "| DNA | - | 0.200 |" in text
     assert "Not enough is measured to relate gains to gates." in text
+
+
+def test_choices_show_validation_alone_and_the_lowest_of_each_group(
+    make_record, make_row, make_table
+):
+    def row(name, group, *by_seed):
+        records = {
+            seed: make_record(errors(0.5), valid_mse=found)
+            for seed, found in enumerate(by_seed)
+        }
+        return make_row(name, records, group=group)
+
+    rows = (
+        row("small", "ours", [0.4], [0.5]),
+        row("large", "ours", [None, 0.3, 0.5]),  # the first experience was adopted
+        row("plain", "theirs", [0.6]),
+        row("old", "theirs", None),  # of a version that did not keep it
+    )
+    table = make_table(rows, layout="choices", picture="choices")
+    measured = Measured(table=table, rows=rows, tasks=(), settings=())
+    text = format_markdown(measured)
+    small, large, plain, old = grid_after(text, "Validation")
+    assert small["validation MSE"] == "0.4500 ± 0.0707"
+    assert large["validation MSE"] == "0.4000"
+    assert [found["of its group"] for found in (small, large, plain, old)] == [
+        "",
+        "lowest",
+        "lowest",
+        "",
+    ]
+    assert old["validation MSE"] == "-"
+    assert "Differences" not in text
+    assert "0.51" not in text + format_csv(measured)  # nothing of test images
+    assert "valid_mse,0.4" in format_csv(measured)
+
+
+def test_growth_is_what_all_tasks_so_far_have_and_need(
+    make_record, make_row, make_table
+):
+    record = make_record(
+        errors(0.5) | {"cell_membrane": {"d": 0.7}},
+        experiences=[["dna"], ["nucleolus"], ["cell_membrane"]],
+        learned={"dna": 0.25, "nucleolus": 0.125},
+        forgetting=0.3,
+    )
+    rows = (make_row("naive", {0: record}, group="a stream"),)
+    table = make_table(rows, layout="growth", picture="growth")
+    measured = Measured(table=table, rows=rows, tasks=(), settings=())
+    text = format_markdown(measured)
+    (found,) = grid_after(text, "From the first tasks to all")
+    assert found["tasks"] == "1 to 3"
+    assert found["R² of the first"] == "0.7500"
+    assert found["R² of all"] == f"{1 - (0.55 + 0.51 + 0.7) / 3:.4f}"
+    assert found["parameters at first"] == f"{1234567 - 2 * 4321:,}"
+    assert found["parameters at the end"] == "1,234,567"
+    (found,) = grid_after(text, "R² of all tasks so far, by their number: a stream")
+    assert found["2"] == f"{1 - (0.25 + 0.125) / 2:.3f}"
+    assert "first 2,r2_so_far,0.8125" in format_csv(measured)
