@@ -146,12 +146,13 @@ def test_averaged_weights_and_balanced_batches_go_on_to_the_bit(go):
 
 @pytest.mark.parametrize("adapter", ["low_rank2", "grouped"])
 def test_adapters_go_on_to_the_bit(go, adapter):
-    kind = partial(Adapter, adapter=adapter, rate_factors={"outer": 10.0})
-    undisturbed = go(None, "undisturbed", kind=kind)
+    loop = {"rate_factors": {"outer": 10.0}, "ema": 0.9}
+    options = {"kind": partial(Adapter, adapter=adapter), "loop": loop}
+    undisturbed = go(None, "undisturbed", **options)
     for kill in (Kill(1, 1), Kill(1), Kill(2, 1)):
         with pytest.raises(Stop):
-            go(None, "interrupted", kill, kind=kind)
-    interrupted = go(None, "interrupted", kind=kind)
+            go(None, "interrupted", kill, **options)
+    interrupted = go(None, "interrupted", **options)
     for index in range(3):
         expected = undisturbed.checkpoint(index).read_bytes()
         assert interrupted.checkpoint(index).read_bytes() == expected
