@@ -127,7 +127,10 @@ def test_every_pair_runs_or_says_why_not(carry_out, model, strategy):
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (["model.gate_input=features"], "gates know no tasks, so none can be added"),
+        (
+            ["strategy=repmode_paper", "model.gate_input=features"],
+            "gates know no tasks, so none can be added",
+        ),
         (
             ["strategy=naive", "model.gate_input=features"],
             "gates know no tasks, so none can be added",
@@ -235,7 +238,9 @@ class TestBaseModel:
         save_model(load_model(folder.checkpoint(0)), path)
         return path
 
-    @pytest.mark.parametrize("strategy", ["repmode", "naive", "replay", "ewc", "gem"])
+    @pytest.mark.parametrize(
+        "strategy", ["repmode_paper", "naive", "replay", "ewc", "gem"]
+    )
     def test_the_first_experience_is_adopted_not_trained(
         self, carry_out, base, strategy
     ):
@@ -277,6 +282,7 @@ class TestBaseModel:
     @pytest.mark.parametrize(
         ("overrides", "reason"),
         [
+            (["strategy=repmode"], "its private_bn is False, that of this run True"),
             (["model.width=4"], "its width is 2, that of this run 4"),
             (["model=tsn", "strategy=naive"], "its "),
             (["scenario.new_task=dna"], "its tasks are dna, nuclear_envelope"),
@@ -284,7 +290,9 @@ class TestBaseModel:
     )
     def test_another_network_is_refused(self, carry_out, base, overrides, reason):
         with pytest.raises(UserError) as caught:
-            carry_out(composed(f"base_model={base}", *overrides))
+            carry_out(
+                composed("strategy=repmode_paper", f"base_model={base}", *overrides)
+            )
         assert str(caught.value).startswith(f"base_model={base}: ")
         assert reason in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -294,7 +302,10 @@ class TestBaseModel:
         base = folder.checkpoint(0)
         carry_out(composed(f"base_model={base}"), "again")
         with pytest.raises(UserError, match="this network is frozen"):
-            carry_out(composed(f"base_model={base}", "strategy=naive"), "naive")
+            own_norms = "model.private_bn=true"
+            carry_out(
+                composed(f"base_model={base}", "strategy=naive", own_norms), "naive"
+            )
 
     def test_a_missing_file_is_told(self, carry_out):
         with pytest.raises(UserError, match=r"base_model=nowhere: no such file"):
