@@ -18,7 +18,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,11 @@ class ExperienceRecord:
         ``task``, ``image`` and metrics of every test image of the learned tasks.
     wall_time_s : dict
         Seconds spent in ``train`` and ``eval``.
+    validation : dict
+        Task -> ``mse`` of the kept epoch on its validation images, ``target_variance``
+        (the error of predicting each image's mean), and what follows: ``r2`` and
+        whether it is ``learned``; empty in records of older versions and where nothing
+        was trained.
     """
 
     experience: int
@@ -67,6 +72,7 @@ class ExperienceRecord:
     rows: list[dict[str, Any]]
     wall_time_s: dict[str, float]
     adopted: bool = False
+    validation: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class RunFolder:

@@ -55,7 +55,9 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
     axes = figure.subplots()
     better = METRICS[metric].higher_is_better
     colours = colormaps["viridis" if better else "viridis_r"]
-    norm = _norm_of(values)
+    known = values[~np.isnan(values)]
+    low, high = METRICS[metric].color_limits(known)
+    norm = Normalize(low, high)
     image = axes.imshow(values, cmap=colours, norm=norm, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if tasks[column] in chain.from_iterable(experiences[: row + 1]):
@@ -83,7 +85,8 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
     direction = "higher" if better else "lower"
     label = METRICS[metric].label
     set_title(axes, f"{label} (framed: learned in this experience)")
-    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=12)
+    ends = "min" if (known < low).any() else "neither"
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=12, extend=ends)
     bar.set_label(f"{direction} is better", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     return figure
@@ -161,11 +164,6 @@ def plot_learning_curves(records: Sequence[ExperienceRecord]) -> Figure:
 def _result_array(results: Mapping[str, Any], metric: str) -> Any:
     """Return R as an array of floats, NaN where there is no score."""
     return np.array(results["metrics"][metric]["result_matrix"], dtype=np.float64)
-
-
-def _norm_of(values: Any) -> Normalize:
-    known = values[~np.isnan(values)]
-    return Normalize(known.min(), known.max()) if known.size else Normalize(0, 1)
 
 
 def _write(axes: Axes, x: float, y: float, text: str, colour: str) -> None:

@@ -60,6 +60,7 @@ def summarize(
         ``tasks``, ``experiences``, ``metrics`` (per metric: ``result_matrix``,
         ``overall``, ``forgetting``, ``backward_transfer``, ``forward_transfer``; a
         task without a defined score after the last experience has no forgetting),
+        ``validation`` (of each task, where it was validated last),
         ``old_tasks_unchanged`` and ``proofs``.
     """
     proofs = [proof for record in records for proof in record.proofs]
@@ -67,6 +68,7 @@ def summarize(
         "tasks": [task for record in records for task in record.tasks],
         "experiences": [record.tasks for record in records],
         "metrics": {metric: _metric(records, metric, reference) for metric in METRICS},
+        "validation": {t: s for r in records for t, s in r.validation.items()},
         "old_tasks_unchanged": all(proof["unchanged"] for proof in proofs),
         "proofs": [record.proofs for record in records],
     }

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from continual_repmode.metrics.learned import not_learned
 from continual_repmode.tasks import display_name
 
 
@@ -16,8 +17,8 @@ def format_table(results: dict[str, Any]) -> str:
     Returns
     -------
     str
-        A line per task in order of arrival, the overall value in both weightings, and
-        whether the old tasks are unchanged.
+        A line per task in order of arrival, the overall value in both weightings,
+        whether the old tasks are unchanged, and a line per task that was not learned.
     """
     metrics, tasks = results["metrics"], results["tasks"]
     header = ("task", "learned in", "MSE", "MAE", "R2", "Pearson r", "forgetting (R2)")
@@ -44,7 +45,9 @@ def format_table(results: dict[str, Any]) -> str:
             ("over_tasks", "all, mean over tasks"),
         )
     ]
-    return "\n".join([_align([header, *rows, *overall]), "", _verdict(results)])
+    missed = not_learned(results.get("validation", {})).values()
+    table = _align([header, *rows, *overall])
+    return "\n".join([table, "", _verdict(results), *missed])
 
 
 def _verdict(results: dict[str, Any]) -> str:

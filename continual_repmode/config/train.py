@@ -30,8 +30,8 @@ class TrainConfig:
     #: Decay of a moving average of the weights that is validated and kept in their
     #: place, such as 0.99; 0: none.
     ema: float = 0.0
-    #: Epochs between validations.
-    validate_every: int = 20
+    #: Epochs between validations; null: so that they take at most a quarter of the time.
+    validate_every: int | None = 20
     #: Epochs between savings of the training state.
     save_every: int = 1
     #: Overlap of prediction windows, 0 to below 1.
@@ -45,13 +45,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name in ("epochs", "batch_size", "validate_every", "save_every"):
+        for name in ("epochs", "batch_size", "save_every"):
             value = getattr(self, name)
             require(value >= 1, f"train.{name}", value, "at least 1")
-        later, rate = self.extension_epochs, self.learning_rate
-        require(
-            later is None or later >= 1, "train.extension_epochs", later, "at least 1"
-        )
+        for name in ("extension_epochs", "validate_every"):
+            value, allowed = getattr(self, name), "at least 1, or null"
+            require(value is None or value >= 1, f"train.{name}", value, allowed)
+        rate = self.learning_rate
         require(rate > 0, "train.learning_rate", rate, "above 0")
         require(0 <= self.overlap < 1, "train.overlap", self.overlap, "0 to below 1")
         if self.memory is not None:

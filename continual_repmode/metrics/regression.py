@@ -6,7 +6,7 @@ computed per image and then averaged.
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -24,11 +24,27 @@ ArrayLike: TypeAlias = "NDArray[Any] | Tensor"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a metric is written and which way is up."""
+    """How a metric is written, which way is up, and the scale of its colors.
+
+    Attributes
+    ----------
+    name, label : str
+    higher_is_better : bool
+    limits : tuple of float or None
+        Worst and best value that colors tell apart, so that they mean the same in all
+        tables and figures; None where there is no best value: colors then span the
+        values that there are.
+    """
 
     name: str
     label: str
     higher_is_better: bool
+    limits: tuple[float, float] | None = None
+
+    def color_limits(self, values: Iterable[float]) -> tuple[float, float]:
+        """Return the ends of the color scale for some values."""
+        known = list(values)
+        return self.limits or (min(known, default=0.0), max(known, default=1.0))
 
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
@@ -37,8 +53,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         for metric in (
             Metric("mse", "MSE", higher_is_better=False),
             Metric("mae", "MAE", higher_is_better=False),
-            Metric("r2", "R²", higher_is_better=True),
-            Metric("pearson_r", "Pearson r", higher_is_better=True),
+            Metric("r2", "R²", higher_is_better=True, limits=(0.0, 1.0)),
+            Metric("pearson_r", "Pearson r", higher_is_better=True, limits=(0.0, 1.0)),
         )
     }
 )

@@ -9,6 +9,8 @@ _PALE = "transparent"
 def cell_style(value: float | None, low: float, high: float, *, better_up: bool) -> str:
     """Return the CSS of a cell: bright means good, on a scale from low to high.
 
+    Values beyond an end have its color.
+
     >>> cell_style(1.0, 0.0, 1.0, better_up=True)
     'background:#fde725;color:#000'
     """

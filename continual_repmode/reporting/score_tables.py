@@ -134,8 +134,7 @@ def result_tables(results: Mapping[str, Any]) -> list[ScoreTable]:
     for name, metric in REPORTED.items():
         scores = results["metrics"][name]
         matrix = scores["result_matrix"]
-        known = [value for row in matrix for value in row if value is not None]
-        limits = (min(known, default=0.0), max(known, default=1.0))
+        limits = metric.color_limits(v for row in matrix for v in row if v is not None)
         rows = []
         for j, task in enumerate(tasks):
             learned = next(i for i, names in enumerate(experiences) if task in names)
@@ -215,9 +214,8 @@ def compared_tables(
 def _compared_rows(
     runs: Sequence[Mapping[str, float | None]], *, better_up: bool
 ) -> list[tuple[str, list[Cell]]]:
-    """Return a row per structure that any run has, colored over all of them."""
-    known = [v for values in runs for v in values.values() if v is not None]
-    limits = (min(known, default=0.0), max(known, default=1.0))
+    """Return a row per structure that any run has, colored on the scale of R2."""
+    limits = METRICS["r2"].color_limits(())  # also of a loss of R2
     names = dict.fromkeys(name for values in runs for name in values)
     return [
         (

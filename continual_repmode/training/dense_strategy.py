@@ -76,8 +76,11 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         they see its best weights.
     evaluator : EvaluationPlugin, optional
         One with :class:`RegressionMetrics` and no loggers unless given.
-    validate_every : int
-        Epochs between validations; the last epoch is always validated.
+    validate_every : int or None
+        Epochs between validations; None: so often that they take at most a quarter of
+        the training time
+        (:mod:`~continual_repmode.training.validation_interval`). The last epoch is
+        always validated.
     ema : float
         Decay, below 1, of a moving average of the weights that is validated and kept in
         their place; 0: none. See
@@ -110,6 +113,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         The pairs trained on in this experience, in the order of ``adapted_dataset``.
     validation_volumes : TaskDataset
         What the weights to keep are chosen by.
+    validation_pairs : list of Pair
+        Its pairs, in the same order.
     """
 
     proof: UnchangedTasksPlugin
@@ -127,7 +132,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         device: str | torch.device = "cpu",
         plugins: Sequence[SupervisedPlugin] = (),
         evaluator: EvaluationPlugin | None = None,
-        validate_every: int = 1,
+        validate_every: int | None = 1,
         ema: float = 0.0,
         mixing: str = "random",
         window: tuple[int, int, int] = (32, 128, 128),
@@ -146,6 +151,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.first_epoch = 0
         self.train_pairs: list[Pair] = []
         self.validation_volumes: Any = None
+        self.validation_pairs: list[Pair] = []
         self._epochs = (train_epochs, extension_epochs or train_epochs)
         self._adopting = False
         self._sampler: RecordingSampler | None = None
@@ -197,6 +203,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         context = context_of(self.experience)
         self.train_pairs = list(context.pairs)
         self.validation_volumes = context.validation
+        self.validation_pairs = list(context.validation_pairs)
 
     def make_train_dataloader(self, **_: Any) -> None:
         """Draw patches of all tasks of the experience."""

@@ -118,6 +118,9 @@ def _test(
         ],
         rows=rows,
         wall_time_s={"train": state.train_time_s, "eval": eval_time_s},
+        validation={
+            task: score.as_record() for task, score in validation.best_scores.items()
+        },
     )
 
 

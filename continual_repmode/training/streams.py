@@ -132,7 +132,9 @@ def build_benchmark(
                 stream_tasks=task_names,
                 num_experiences=len(scenario.stream),
                 pairs=pairs[stream.name][index],
+                patch_size=patch_size,
                 validation=benchmark.valid_stream[index].dataset,
+                validation_pairs=pairs["valid"][index],
             )
     benchmark.scenario = scenario
     benchmark.base_tasks = tuple(known_tasks) or scenario.base_tasks
@@ -153,14 +155,20 @@ class ExperienceContext:
         How many experiences the stream has.
     pairs : list of Pair
         The pairs of this experience, in the order of its dataset.
+    patch_size : tuple of int
+        Training patch (Z, Y, X) in voxels.
     validation : TaskDataset
         The validation volumes of this experience's tasks.
+    validation_pairs : list of Pair
+        Its pairs, in the same order.
     """
 
     stream_tasks: tuple[str, ...]
     num_experiences: int
     pairs: list[Pair]
+    patch_size: tuple[int, int, int]
     validation: TaskDataset
+    validation_pairs: list[Pair]
 
 
 def context_of(experience: CLExperience) -> ExperienceContext:

@@ -22,6 +22,7 @@ class CumulativePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
             context = context_of(earlier)
             strategy.adapted_dataset = strategy.adapted_dataset.concat(earlier.dataset)
             strategy.train_pairs += context.pairs
+            strategy.validation_pairs += context.validation_pairs
             strategy.validation_volumes = strategy.validation_volumes.concat(
                 context.validation
             )

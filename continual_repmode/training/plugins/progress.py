@@ -1,6 +1,8 @@
 """Shows where a run is: nested bars on a terminal, a few lines elsewhere."""
 
 import sys
+import time
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
@@ -10,13 +12,54 @@ from continual_repmode.training._avalanche import SupervisedPlugin
 from continual_repmode.training.streams import context_of, task_names_of
 
 _LINES = 5  # per experience, where there is no terminal
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+"""Without the bar's own rate and time left, which know nothing of validations."""
+
+
+@dataclass(slots=True)
+class TimeLeft:
+    """Foretells how long the rest of an experience takes, validations included.
+
+    Attributes
+    ----------
+    cost_epochs : float
+        Work of a validation, in that of an epoch of training: what is assumed until
+        one has been timed.
+    epochs_s, validations_s : float
+        Seconds that the epochs and the validations took which were seen.
+    num_epochs, num_validations : int
+        How many they were.
+    """
+
+    cost_epochs: float
+    epochs_s: float = 0.0
+    num_epochs: int = 0
+    validations_s: float = 0.0
+    num_validations: int = 0
+
+    def add(self, epoch_s: float, validation_s: float | None) -> None:
+        """Count an epoch, and its validation unless it had none."""
+        self.epochs_s += epoch_s
+        self.num_epochs += 1
+        if validation_s is not None:
+            self.validations_s += validation_s
+            self.num_validations += 1
+
+    def seconds(self, epochs: int, validations: int) -> float:
+        """Return the time for so many more; at least one epoch must have been seen."""
+        epoch_s = self.epochs_s / self.num_epochs
+        validation_s = epoch_s * self.cost_epochs
+        if self.num_validations:
+            validation_s = self.validations_s / self.num_validations
+        return epochs * epoch_s + validations * validation_s
 
 
 class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
     """Report experience, epoch, loss and time left.
 
     On a terminal: a bar for the epochs with a bar for the steps under it. Elsewhere,
-    for instance in a log file: five lines per experience and one per evaluation.
+    for instance in a log file: five lines per experience and one per evaluation. The
+    time left is that of the experience, without its test.
     """
 
     def __init__(self) -> None:
@@ -24,18 +67,23 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
         self._terminal = sys.stderr.isatty()
         self._epochs: Any = None
         self._steps: Any = None
+        self._left = TimeLeft(0.0)
+        self._began = self._trained = 0.0
 
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
         """Open the bar of the epochs."""
+        self._left = TimeLeft(strategy.validation.cost_epochs)
         self._epochs = tqdm(
             desc=_title(strategy.experience),
             total=strategy.train_epochs,
             unit="epoch",
+            bar_format=_BAR,
             disable=not self._terminal,
         )
 
     def before_training_epoch(self, strategy: Any, **_: Any) -> None:
         """Open the bar of the steps."""
+        self._began = time.perf_counter()
         if self._epochs.n < strategy.clock.train_exp_epochs:  # a resumed run
             self._epochs.initial = strategy.clock.train_exp_epochs
             self._epochs.update(strategy.clock.train_exp_epochs - self._epochs.n)
@@ -49,6 +97,7 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
 
     def after_training_iteration(self, strategy: Any, **_: Any) -> None:
         """Count a step."""
+        self._trained = time.perf_counter()
         self._steps.set_postfix(
             loss=f"{strategy.loss.detach().item():.3f}", refresh=False
         )
@@ -58,9 +107,16 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
         """Count an epoch; without a terminal, print a line now and then."""
         self._steps.close()
         validation, last = strategy.validation, strategy.validation.curve[-1]
+        epochs_left = strategy.train_epochs - last.epoch
         text = f"loss {last.train_loss:.3f}"
         if validation.best_epoch:
             text += f", best validation MSE {validation.best_mse:.3f}"
+        self._count_time(validated=last.valid_mse is not None)
+        if epochs_left:
+            seconds = self._left.seconds(
+                epochs_left, validation.num_left(last.epoch, strategy.train_epochs)
+            )
+            text += f", about {tqdm.format_interval(seconds)} left"
         self._epochs.set_postfix_str(text, refresh=False)
         self._epochs.update()
         stride = max(1, strategy.train_epochs // _LINES)
@@ -69,6 +125,14 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
         ):
             title = _title(strategy.experience)
             _say(f"{title}: epoch {last.epoch}/{strategy.train_epochs}, {text}")
+
+    def _count_time(self, *, validated: bool) -> None:
+        """Take the time since the last step of the epoch as that of its validation."""
+        now = time.perf_counter()
+        if validated:
+            self._left.add(self._trained - self._began, now - self._trained)
+        else:
+            self._left.add(now - self._began, None)
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:
         """Close the bar of the epochs."""

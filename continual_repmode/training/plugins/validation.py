@@ -3,13 +3,19 @@
 import math
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from continual_repmode.metrics.learned import ValidationScore
 from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.training._avalanche import MetricValue, SupervisedPlugin
+from continual_repmode.training.validation_interval import (
+    validation_cost,
+    validation_interval,
+)
 from continual_repmode.training.weight_average import WeightAverage
 
 
@@ -40,8 +46,11 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
 
     Parameters
     ----------
-    every : int
-        Epochs between validations, at least 1; the last epoch is always validated.
+    every : int or None
+        Epochs between validations, at least 1; None: so often that they take at most a
+        quarter of the training time, by the work that they are
+        (:mod:`~continual_repmode.training.validation_interval`). The last epoch is
+        always validated.
     ema : float
         Above 0: what is validated and kept is a moving average of the network with this
         decay (:class:`~continual_repmode.training.weight_average.WeightAverage`), which
@@ -49,19 +58,26 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
 
     Attributes
     ----------
+    every : int
+        Epochs between validations of the current or last experience.
+    cost_epochs : float
+        Work of a validation, in that of an epoch of training.
     curve : list of EpochRecord
         Learning curve of the current or last experience.
     best_epoch : int
         Counted from 1; 0 before the first validation.
     best_mse : float
         Validation MSE of that epoch.
+    best_scores : dict of str to ValidationScore
+        Task -> its part in that epoch.
     best_weights : dict of str to Tensor
         Trainable parameters and all buffers of that epoch; empty after the experience.
     """
 
-    def __init__(self, *, every: int, ema: float = 0.0) -> None:
+    def __init__(self, *, every: int | None, ema: float = 0.0) -> None:
         super().__init__()
-        self._every = every
+        self._asked = every
+        self.every, self.cost_epochs = every or 1, 0.0
         self._ema = ema
         self._average: WeightAverage | None = None
         self._losses: list[float] = []
@@ -70,11 +86,16 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
     def _reset(self) -> None:
         self.curve: list[EpochRecord] = []
         self.best_epoch, self.best_mse = 0, math.inf
+        self.best_scores: dict[str, ValidationScore] = {}
         self.best_weights: dict[str, Tensor] = {}
 
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
-        """Start a new learning curve, and a new average."""
+        """Start a new curve and a new average, and decide how often to validate."""
         self._reset()
+        self.cost_epochs = validation_cost(strategy)
+        self.every = self._asked or validation_interval(
+            strategy.train_epochs, self.cost_epochs
+        )
         if self._ema:
             self._average = WeightAverage(strategy.net, self._ema)
 
@@ -95,16 +116,22 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         """Validate if it is time, and keep the weights if they are the best so far."""
         epoch = strategy.clock.train_exp_epochs + 1
         valid_mse = None
-        if epoch % self._every == 0 or epoch == strategy.train_epochs:
+        if epoch % self.every == 0 or epoch == strategy.train_epochs:
             average = self._average
             with average.in_place_of(strategy.net) if average else nullcontext():
-                valid_mse = validation_mse(strategy)
+                valid_mse, scores = validate(strategy)
                 if valid_mse < self.best_mse or self.best_epoch == 0:
                     self.best_epoch, self.best_mse = epoch, valid_mse
+                    self.best_scores = scores
                     self.best_weights = _learnable_state(strategy.net)
         loss = sum(self._losses) / len(self._losses)
         self.curve.append(EpochRecord(epoch, loss, valid_mse))
         self._publish(strategy, {"train_loss": loss, "valid_mse": valid_mse})
+
+    def num_left(self, epoch: int, epochs: int) -> int:
+        """Return how many validations follow after ``epoch`` of ``epochs``."""
+        due = [*range(self.every, epochs, self.every), epochs]
+        return sum(at > epoch for at in due)
 
     def _publish(self, strategy: Any, values: dict[str, float | None]) -> None:
         """Hand the values of this epoch to the loggers."""
@@ -131,6 +158,7 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
             "curve": [asdict(record) for record in self.curve],
             "best_epoch": self.best_epoch,
             "best_mse": self.best_mse,
+            "best_scores": {t: asdict(score) for t, score in self.best_scores.items()},
             **({"average": self._average.state_dict()} if self._average else {}),
         }
 
@@ -138,26 +166,44 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         """Go on from what :meth:`progress_dict` returned."""
         self.curve = [EpochRecord(**record) for record in progress["curve"]]
         self.best_epoch, self.best_mse = progress["best_epoch"], progress["best_mse"]
+        scores = progress.get("best_scores", {})  # none in states of older versions
+        self.best_scores = {t: ValidationScore(**score) for t, score in scores.items()}
         if self._average:
             self._average.load_state_dict(progress["average"])
 
 
 @torch.no_grad()
-def validation_mse(strategy: Any) -> float:
-    """Return the mean MSE over the validation images of the current experience."""
+def validate(strategy: Any) -> tuple[float, dict[str, ValidationScore]]:
+    """Predict the validation images of the current experience.
+
+    Returns
+    -------
+    float
+        Mean MSE over the images.
+    dict of str to ValidationScore
+        The same task by task, with the variance of the targets.
+    """
     volumes = strategy.validation_volumes
     strategy.model.eval()
     strategy.forget_deployed()
-    errors = []
+    errors: list[float] = []
+    by_task: dict[str, list[RegressionSums]] = {}
     for index in range(len(volumes)):
         signal, target, label = volumes[index]
         predicted = strategy.predict(signal[None].to(strategy.device), int(label))
-        sums = RegressionSums()
-        sums.update(predicted[0], target.to(strategy.device))
+        sums = RegressionSums.of(predicted[0], target)
         errors.append(sums.result().mse)
+        by_task.setdefault(strategy.net.task_names[int(label)], []).append(sums)
     strategy.forget_deployed()
     strategy.model.train()
-    return sum(errors) / len(errors)
+    return sum(errors) / len(errors), {t: _score(of) for t, of in by_task.items()}
+
+
+def _score(images: list[RegressionSums]) -> ValidationScore:
+    return ValidationScore(
+        mse=fmean(sums.squared_error / sums.num_voxels for sums in images),
+        target_variance=fmean(sums.target_spread / sums.num_voxels for sums in images),
+    )
 
 
 def _learnable_state(net: torch.nn.Module) -> dict[str, Tensor]:
