@@ -45,7 +45,10 @@ def format_table(results: dict[str, Any]) -> str:
             ("over_tasks", "all, mean over tasks"),
         )
     ]
-    missed = not_learned(results.get("validation", {})).values()
+    missed = [
+        f"{display_name(task)}: {judgement}"
+        for task, judgement in not_learned(results.get("validation", {})).items()
+    ]
     table = _align([header, *rows, *overall])
     return "\n".join([table, "", _verdict(results), *missed])
 

@@ -129,6 +129,12 @@ def _add_training(parser: Parser) -> None:
         "(default: a half, a quarter and an eighth of them, which takes up to three "
         "times longer again)",
     )
+    add(
+        "--reference",
+        choices=("scratch",),
+        help="also train a network of its own from scratch, a plain U-Net, on the same "
+        "images in as many steps, and say which was better (about as long again)",
+    )
     add("--device", metavar="NAME", help="auto (default), cpu or cuda")
     add(
         "--precision",
@@ -177,6 +183,7 @@ def _settings(chosen: argparse.Namespace) -> dict[str, Any]:
         for name in (
             *("epochs", "batch_size", "learning_rate", "schedule", "private_bn"),
             *("use_extensions", "device", "precision", "seed", "root", "cache_dir"),
+            "reference",
         )
     }
     given["num_processes"] = chosen.processes

@@ -30,7 +30,7 @@ class TrainConfig:
     #: Decay of a moving average of the weights that is validated and kept in their
     #: place, such as 0.99; 0: none.
     ema: float = 0.0
-    #: Epochs between validations; null: so that they take at most a quarter of the time.
+    #: Epochs between validations; null: they take at most a quarter of training time.
     validate_every: int | None = 20
     #: Epochs between savings of the training state.
     save_every: int = 1

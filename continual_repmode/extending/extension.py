@@ -4,9 +4,12 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from continual_repmode.analysis.continual import publish
 from continual_repmode.analysis.plots import (
@@ -14,19 +17,26 @@ from continual_repmode.analysis.plots import (
     plot_samples,
     save_figure,
 )
-from continual_repmode.extending.base_network import BaseNetwork, open_base
+from continual_repmode.extending.base_network import open_base
 from continual_repmode.extending.image_curve import CurvePoint, curve_sizes, verdict
 from continual_repmode.extending.image_figure import plot_images
 from continual_repmode.extending.lab_volumes import LabVolumes, open_lab_volumes
-from continual_repmode.extending.learning import base_of, learn, scenario_name
+from continual_repmode.extending.learning import (
+    Learner,
+    extension,
+    from_scratch,
+    learn,
+)
 from continual_repmode.extending.recipe import (
     RECIPE,
     check_folder,
     claim_folder,
     make_recipe,
 )
+from continual_repmode.extending.reference import Comparison, Side
 from continual_repmode.extending.settings import ExtensionSettings
 from continual_repmode.files import replacing
+from continual_repmode.models import ModelCard
 from continual_repmode.results import ExperienceRecord, RunFolder, write_json
 from continual_repmode.runtime import resolve_device, versions
 
@@ -40,7 +50,9 @@ class Extension:
     folder : Path
         A run folder (:mod:`continual_repmode.results`) with, besides,
         ``extension.json`` (what decides the result), ``model.safetensors``,
-        ``images.json`` and ``images/<number>/`` (learned from fewer images).
+        ``images.json`` and ``images/<number>/`` (learned from fewer images), and
+        ``reference.json`` and ``reference/``, a run folder of its own (learned from
+        scratch).
     model : Path
         The extended network.
     task : str
@@ -54,6 +66,8 @@ class Extension:
         curve was wanted.
     verdict : str or None
         Whether more images would probably help; None without a curve.
+    comparison : Comparison or None
+        With the network from scratch; None if it was not asked for.
     """
 
     folder: Path
@@ -63,6 +77,7 @@ class Extension:
     record: ExperienceRecord
     points: tuple[CurvePoint, ...]
     verdict: str | None
+    comparison: Comparison | None
 
 
 def extend_model(
@@ -113,30 +128,46 @@ def extend_model(
     volumes = open_lab_volumes(manifest, task, base, settings)
     num_train = len(volumes.collection.pairs(task, "train"))
     sizes = curve_sizes(settings.image_curve, num_train)
-    recipe = make_recipe(task, base, volumes, settings)
-    claim_folder(target, recipe)
+    recipe = claim_folder(target, make_recipe(task, base, volumes, settings))
+    settings = replace(settings, reference=recipe["reference"])
     command = _command(model, manifest, task, target.path, settings)
-    header = _header(command, base, volumes, recipe, str(device))
-    write_json(target.header, header)
-    _say(f"{target.path}: learning {task} from all {num_train} images")
-    record = learn(base, volumes, recipe, target, device=str(device))
-    extended = _publish(target, volumes)
+    variance = _target_variance(volumes, task)
+
+    def learn_all(learner: Learner, folder: RunFolder, how: str) -> ExperienceRecord:
+        header = _header(command, learner.card, volumes, str(device))
+        write_json(folder.header, header)
+        _say(f"{target.path}: learning {task} {how} all {num_train} images")
+        record = learn(learner, volumes, recipe, folder, device=str(device))
+        _publish(folder, volumes)
+        return record
+
+    record = learn_all(extension(base, volumes, recipe), target, "from")
+    comparison = None
+    if recipe["reference"]:
+        scratch = from_scratch(base, volumes, recipe)
+        how = "with a network from scratch, from"
+        other = learn_all(scratch, _reference(target), how)
+        comparison = Comparison(
+            extension=Side.of(record, variance), scratch=Side.of(other, variance)
+        )
+        write_json(target.path / "reference.json", comparison.as_json())
     points = []
     for size in sizes:
         _say(f"{target.path}: learning {task} from {size} of {num_train} images")
-        fewer = RunFolder(target.path / "images" / str(size))
-        found = learn(base, volumes, recipe, fewer, device=str(device), num_images=size)
+        fewer, anew = _fewer(target, size), extension(base, volumes, recipe)
+        found = learn(anew, volumes, recipe, fewer, device=str(device), num_images=size)
         fewer.checkpoint(0).unlink(missing_ok=True)  # its record is what counts
-        points.append(CurvePoint(size, found.best_valid_mse))
-    points.append(CurvePoint(num_train, record.best_valid_mse))
+        points.append(CurvePoint(size, found.best_valid_mse, variance))
+    points.append(CurvePoint(num_train, record.best_valid_mse, variance))
     return Extension(
         folder=target.path,
-        model=extended,
+        model=_model(target),
         task=task,
         num_images={split: len(names) for split, names in recipe["images"].items()},
         record=record,
         points=tuple(points),
         verdict=_publish_curve(target, task, points),
+        comparison=comparison,
     )
 
 
@@ -158,28 +189,40 @@ def _command(
 
 
 def _header(
-    command: str,
-    base: BaseNetwork,
-    volumes: LabVolumes,
-    recipe: dict[str, Any],
-    device: str,
+    command: str, card: ModelCard, volumes: LabVolumes, device: str
 ) -> dict[str, Any]:
     """Return what ``results.json`` says besides the results."""
     return {
         "command": command,
         "schema": "continual_repmode.results",
         "schema_version": 1,
-        "scenario": scenario_name(recipe["task"]),
-        "strategy": "repmode",
-        "base_model": base_of(base),
-        "seed": recipe["seed"],
+        **card.run,
         "device": device,
         "voxel_size_um": list(volumes.collection.voxel_size_um),
         "versions": versions(),
     }
 
 
-def _publish(folder: RunFolder, volumes: LabVolumes) -> Path:
+def _target_variance(volumes: LabVolumes, task: str) -> float:
+    """Return the error of predicting the mean of each validation image."""
+    targets = (p.load().target for p in volumes.collection.pairs(task, "valid"))
+    return fmean(float(np.var(target, dtype=np.float64)) for target in targets)
+
+
+def _model(folder: RunFolder) -> Path:
+    """Return where the network that was learned from all images is."""
+    return folder.path / "model.safetensors"
+
+
+def _reference(folder: RunFolder) -> RunFolder:
+    return RunFolder(folder.path / "reference")
+
+
+def _fewer(folder: RunFolder, num_images: int) -> RunFolder:
+    return RunFolder(folder.path / "images" / str(num_images))
+
+
+def _publish(folder: RunFolder, volumes: LabVolumes) -> None:
     """Write the model, tables and figures of what was learned from all images."""
     publish(folder)
     figures = {
@@ -188,11 +231,10 @@ def _publish(folder: RunFolder, volumes: LabVolumes) -> Path:
     }
     for name, figure in figures.items():
         save_figure(figure, folder.figures / f"{name}.png")
-    model = folder.path / "model.safetensors"
+    model = _model(folder)
     if not model.is_file():
         with replacing(model) as temporary:
             shutil.copyfile(folder.checkpoint(0), temporary)
-    return model
 
 
 def _publish_curve(

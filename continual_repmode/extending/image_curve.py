@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from continual_repmode.errors import UserError
+from continual_repmode.metrics.learned import ValidationScore
 
 MAX_SUBSETS = 3
 """Smaller sets that are tried unless the user names them: each costs a training."""
@@ -12,10 +13,6 @@ HELPS = 0.05
 one validation set and one seed make smaller differences by chance."""
 SATURATED = 0.02
 """Below this share of the error, a fall says that they would not help much."""
-MEAN_MSE = 1.0
-"""Error of predicting the mean of a z-scored image everywhere."""
-NOTHING_LEARNED = 0.98
-"""Validation MSE from which on a network is no better than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +25,18 @@ class CurvePoint:
     valid_mse : float
         Mean over the validation images, which are the same for all points; the lowest
         of the training.
+    target_variance : float
+        The error of predicting the mean of each of these images.
     """
 
     num_images: int
     valid_mse: float
+    target_variance: float
+
+    @property
+    def score(self) -> ValidationScore:
+        """The error against the variance."""
+        return ValidationScore(self.valid_mse, self.target_variance)
 
 
 def curve_sizes(asked: Sequence[int] | None, num_images: int) -> tuple[int, ...]:
@@ -68,6 +73,9 @@ def curve_sizes(asked: Sequence[int] | None, num_images: int) -> tuple[int, ...]
 def verdict(points: Sequence[CurvePoint]) -> str:
     """Say in one sentence whether more images would probably help.
 
+    Where the structure was not learned there is no trend to judge by, so nothing is
+    said about more images.
+
     Parameters
     ----------
     points : sequence of CurvePoint
@@ -79,12 +87,17 @@ def verdict(points: Sequence[CurvePoint]) -> str:
         f"from {before.num_images} to {last.num_images} images the validation error "
         f"{_change(share)}"
     )
-    if last.valid_mse >= NOTHING_LEARNED:
+    if not last.score.is_learned:
         return (
-            f"with all {last.num_images} images the validation error is "
-            f"{last.valid_mse:.2f}, no better than predicting the mean: learn for "
-            "longer or from more images, and see whether the structure shows in the "
-            "light at all"
+            f"with all {last.num_images} images {last.score.judgement()}; so the curve "
+            "says nothing about more images: learn for longer, and see whether the "
+            "structure shows in the light at all"
+        )
+    if not before.score.is_learned:
+        return (
+            f"with {before.num_images} images {before.score.judgement()}; with all "
+            f"{last.num_images} images {last.score.judgement()}; one such point says "
+            "nothing about more images"
         )
     if share >= HELPS:
         meaning = "more images would probably help"

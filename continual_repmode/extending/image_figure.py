@@ -15,12 +15,15 @@ from continual_repmode.analysis._figure import (
     plain_frame,
     set_title,
 )
-from continual_repmode.extending.image_curve import MEAN_MSE, CurvePoint
+from continual_repmode.extending.image_curve import CurvePoint
 from continual_repmode.tasks import display_name
 
 
 def plot_images(points: Sequence[CurvePoint], task: str) -> Figure:
     """Draw the validation error over the number of training images.
+
+    Beside the error of predicting each image's mean; a hollow point has not learned
+    the structure.
 
     Parameters
     ----------
@@ -32,13 +35,29 @@ def plot_images(points: Sequence[CurvePoint], task: str) -> Figure:
     axes = figure.subplots()
     numbers = [point.num_images for point in points]
     errors = [point.valid_mse for point in points]
-    axes.axhline(MEAN_MSE, color=GREY, lw=1.2, ls="--", label="predicting the mean")
-    axes.plot(numbers, errors, color=BLUE, lw=1.2, marker="s", ms=5, label="learned")
+    mean_error = points[-1].target_variance
+    axes.axhline(
+        mean_error, color=GREY, lw=1.2, ls="--", label="predicting each image's mean"
+    )
+    axes.plot(numbers, errors, color=BLUE, lw=1.2)
+    for is_learned, name in ((True, "learned"), (False, "not learned")):
+        drawn = [p for p in points if p.score.is_learned is is_learned]
+        if drawn:
+            axes.plot(
+                [point.num_images for point in drawn],
+                [point.valid_mse for point in drawn],
+                color=BLUE,
+                ls="",
+                marker="s",
+                ms=6,
+                mfc=BLUE if is_learned else "white",
+                label=name,
+            )
     axes.plot(
         numbers[-1],
         errors[-1],
         marker="o",
-        ms=11,
+        ms=12,
         mfc="none",
         mec=DARK,
         mew=1.5,
@@ -65,5 +84,5 @@ def plot_images(points: Sequence[CurvePoint], task: str) -> Figure:
     axes.set_ylabel("validation MSE (z-scores)", fontsize=SMALL + 0.5)
     set_title(axes, f"{display_name(task)}: how many images seem enough")
     plain_frame(axes)
-    figure.legend(loc="outside lower center", ncols=3, **LEGEND)
+    figure.legend(loc="outside lower center", ncols=2, **LEGEND)
     return figure

@@ -1,35 +1,100 @@
-"""Learns one structure beside the known ones, resumable at every saved epoch."""
+"""Learns one structure, beside the known ones or alone, resumable at saved epochs."""
 
 import copy
 import warnings
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from continual_repmode.extending.base_network import BaseNetwork
 from continual_repmode.extending.lab_volumes import LabVolumes
-from continual_repmode.extending.settings import NUM_VALIDATIONS
+from continual_repmode.extending.settings import NUM_SAVINGS
+from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.model_card import ModelCard
+from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.results import ExperienceRecord, RunFolder
-from continual_repmode.runtime import resolve_device, versions
+from continual_repmode.runtime import resolve_device, seed_everything, versions
 from continual_repmode.scenario import Scenario
 from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.loop import run_stream
 from continual_repmode.training.plugins.learning_rate import OneCyclePlugin
 from continual_repmode.training.plugins.progress import ProgressPlugin
 from continual_repmode.training.plugins.samples import SamplesPlugin
 from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
-from continual_repmode.training.strategy import RepMode
+from continual_repmode.training.strategy import Individual, RepMode
 from continual_repmode.training.streams import build_benchmark
 
 FLIP_AXES = "YX"
 """A flip along Z would turn the contrast of transmitted light around."""
+SCRATCH_KERNEL = 3
+"""Extent of the kernels of a network from scratch: 3x3x3 kernels learned faster than
+5x5x5 at the small sizes that were measured."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learner:
+    """A network that a structure is to be taught to, and how.
+
+    Attributes
+    ----------
+    net : TaskNetwork
+        Is changed by learning.
+    strategy : callable
+        Makes the strategy of ``model`` and the arguments of
+        :class:`~continual_repmode.training.dense_strategy.DenseStrategy`.
+    known_tasks : tuple of str
+        What the network has learned elsewhere.
+    card : ModelCard
+        As yet without the structure.
+    """
+
+    net: TaskNetwork
+    strategy: Callable[..., DenseStrategy]
+    known_tasks: tuple[str, ...]
+    card: ModelCard
+
+
+def extension(
+    base: BaseNetwork, volumes: LabVolumes, recipe: dict[str, Any]
+) -> Learner:
+    """Return a copy of the trained network that gains experts and gates."""
+    net = copy.deepcopy(base.net)
+    strategy = partial(
+        RepMode,
+        expert=recipe["expert"],
+        private_bn=recipe["private_bn"],
+        use_extensions=recipe["use_extensions"],
+    )
+    card = _card(base, volumes, recipe, strategy="repmode", base_model=base_of(base))
+    return Learner(net=net, strategy=strategy, known_tasks=net.task_names, card=card)
+
+
+def from_scratch(
+    base: BaseNetwork, volumes: LabVolumes, recipe: dict[str, Any]
+) -> Learner:
+    """Return a plain U-Net of the trained network's extent that has learned nothing."""
+    shape = base.net
+    seed_everything(recipe["seed"])
+    net = MultiNet(
+        (recipe["task"],),
+        kernel_size=SCRATCH_KERNEL,
+        width=shape.width,
+        depth=shape.depth,
+        in_channels=shape.in_channels,
+        out_channels=shape.out_channels,
+        axes=shape.axes,
+    )
+    card = replace(_card(base, volumes, recipe, strategy="individual"), tasks={})
+    return Learner(net=net, strategy=Individual, known_tasks=(), card=card)
 
 
 def learn(
-    base: BaseNetwork,
+    learner: Learner,
     volumes: LabVolumes,
     recipe: dict[str, Any],
     folder: RunFolder,
@@ -41,8 +106,7 @@ def learn(
 
     Parameters
     ----------
-    base : BaseNetwork
-        Left as it is.
+    learner : Learner
     volumes : LabVolumes
     recipe : dict
         Made by :func:`continual_repmode.extending.recipe.make_recipe`.
@@ -66,18 +130,18 @@ def learn(
         patch_size=volumes.patch_size,
         flip_axes=FLIP_AXES,
         num_new=num_images,
-        known_tasks=base.net.task_names,
+        known_tasks=learner.known_tasks,
     )
-    every = max(1, recipe["epochs"] // NUM_VALIDATIONS)
+    every = max(1, recipe["epochs"] // NUM_SAVINGS)
     state = TrainingStatePlugin(folder.state, every=every)
-    strategy = _strategy(base, recipe, folder, state, device)
+    strategy = _strategy(learner, recipe, folder, state, device)
     with warnings.catch_warnings():  # Avalanche changes the filters
         run_stream(
             strategy,
             benchmark,
             folder,
             state=state,
-            card=card_of(base, volumes, recipe),
+            card=learner.card,
             after_experience=_nothing,
         )
     return folder.records()[0]
@@ -88,10 +152,10 @@ def scenario_name(task: str) -> str:
     return f"extension_{task}"
 
 
-def card_of(
-    base: BaseNetwork, volumes: LabVolumes, recipe: dict[str, Any]
+def _card(
+    base: BaseNetwork, volumes: LabVolumes, recipe: dict[str, Any], **run: Any
 ) -> ModelCard:
-    """Return the card of the extended network, as yet without the new task."""
+    """Return the card of a network, as yet without the structure."""
     z, y, x = recipe["window"]
     return replace(
         base.card,
@@ -102,9 +166,8 @@ def card_of(
         versions=versions(),
         run={
             "scenario": scenario_name(recipe["task"]),
-            "strategy": "repmode",
             "seed": recipe["seed"],
-            "base_model": base_of(base),
+            **run,
         },
     )
 
@@ -115,30 +178,27 @@ def base_of(base: BaseNetwork) -> dict[str, str]:
 
 
 def _strategy(
-    base: BaseNetwork,
+    learner: Learner,
     recipe: dict[str, Any],
     folder: RunFolder,
     state: TrainingStatePlugin,
     device: str,
-) -> RepMode:
+) -> DenseStrategy:
     plugins: list[SupervisedPlugin] = [SeedingPlugin(recipe["seed"])]
     if recipe["schedule"] == "one_cycle":
         plugins.append(OneCyclePlugin())
     plugins += [state, SamplesPlugin(folder.samples), ProgressPlugin()]
-    net, (z, y, x) = copy.deepcopy(base.net), recipe["window"]
-    return RepMode(
-        model=net,
-        expert=recipe["expert"],
-        private_bn=recipe["private_bn"],
-        use_extensions=recipe["use_extensions"],
+    z, y, x = recipe["window"]
+    return learner.strategy(
+        model=learner.net,
         plugins=plugins,
         optimizer=torch.optim.Adam(
-            net.parameters(), lr=recipe["learning_rate"], fused=True
+            learner.net.parameters(), lr=recipe["learning_rate"], fused=True
         ),
         train_mb_size=recipe["batch_size"],
         train_epochs=recipe["epochs"],
         device=resolve_device(device),
-        validate_every=max(1, recipe["epochs"] // NUM_VALIDATIONS),
+        validate_every=None,
         window=(z, y, x),
         precision=recipe["precision"],
     )

@@ -38,7 +38,8 @@ def make_recipe(
 
     The pairs are those of training, validation and test images by name, and the voxels
     of the training and validation images by their digest. Where the files lie and the
-    device they are learned on may change.
+    device they are learned on may change. ``reference`` decides nothing about the
+    extension: it says what is learned beside it.
     """
     pairs = {split: volumes.collection.pairs(task, split) for split in get_args(Split)}
     return {
@@ -52,6 +53,7 @@ def make_recipe(
         "images": {split: [pair.name for pair in of] for split, of in pairs.items()},
         "train_sha256": hash_of_pairs(pairs["train"]),
         "valid_sha256": hash_of_pairs(pairs["valid"]),
+        "reference": settings.reference,
     }
 
 
@@ -81,8 +83,15 @@ def check_folder(folder: RunFolder, task: str, base: BaseNetwork) -> None:
         )
 
 
-def claim_folder(folder: RunFolder, recipe: dict[str, Any]) -> None:
+def claim_folder(folder: RunFolder, recipe: dict[str, Any]) -> dict[str, Any]:
     """Put the recipe down, or see that the folder holds the same.
+
+    A reference may be asked for later; once it was, it belongs to the folder.
+
+    Returns
+    -------
+    dict
+        The recipe of the folder.
 
     Raises
     ------
@@ -91,8 +100,12 @@ def claim_folder(folder: RunFolder, recipe: dict[str, Any]) -> None:
     """
     path = folder.path / RECIPE
     if path.is_file():
-        _compare(folder, recipe, read_json(path))
-        return
+        written = read_json(path)
+        reference = recipe["reference"] or written.get("reference")
+        recipe = {**recipe, "reference": reference}
+        _compare(folder, recipe, {**written, "reference": reference})
+        if recipe == written:
+            return recipe
     try:
         write_json(path, recipe)
     except OSError as error:
@@ -100,6 +113,7 @@ def claim_folder(folder: RunFolder, recipe: dict[str, Any]) -> None:
             f"{folder.path}: {error.strerror}; choose a folder that can be written "
             "with --out"
         ) from error
+    return recipe
 
 
 def _compare(

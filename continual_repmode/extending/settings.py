@@ -11,9 +11,8 @@ DEFAULT_VOXEL_SIZE_UM = (0.29, 0.29, 0.29)
 """Model grid (z, y, x) of a model that does not tell its own, as in the paper."""
 DEFAULT_STEPS = 600
 """Steps of the optimizer where no epochs are given, whatever the number of images."""
-NUM_VALIDATIONS = 10
-"""How often, at least, the network is validated and its state saved: whole volumes take
-longer than the steps between."""
+NUM_SAVINGS = 10
+"""How often, at least, the state of the training is saved."""
 
 _OPTIONS = {
     "epochs": "--epochs",
@@ -26,6 +25,7 @@ _OPTIONS = {
     "use_extensions": "--use-extensions",
     "precision": "--precision",
     "seed": "--seed",
+    "reference": "--reference",
     "image_curve": "--image-curve",
     "voxel_size_um": "--voxel-size",
     "source_voxel_size_um": "--source-voxel-size",
@@ -58,6 +58,11 @@ class ExtensionSettings:
         Of training and testing; bfloat16 is for GPUs.
     seed : int
         Of training, and of the random split of a manifest without the column split.
+    reference : {"scratch", None}
+        Also train a network of its own for the structure, from scratch, to compare the
+        extension with: a plain U-Net of the model's width and depth with 3x3x3 kernels,
+        on the same images, in as many steps of the same batches, patches, learning rate
+        and schedule.
     image_curve : tuple of int or None
         Numbers of training images to learn from besides all of them; None: a half, a
         quarter and an eighth; empty: none.
@@ -86,6 +91,7 @@ class ExtensionSettings:
     use_extensions: bool = False
     precision: str = "float32"
     seed: int = 0
+    reference: str | None = None
     image_curve: tuple[int, ...] | None = None
     voxel_size_um: tuple[float, float, float] | None = None
     source_voxel_size_um: tuple[float, float, float] | None = None
@@ -116,6 +122,8 @@ class ExtensionSettings:
                 raise UserError(f"{name}={sides}: use whole numbers from 1")
         if self.schedule not in ("one_cycle", "constant"):
             raise UserError(f"schedule={self.schedule!r}: use one_cycle or constant")
+        if self.reference not in (None, "scratch"):
+            raise UserError(f"reference={self.reference!r}: use scratch or None")
         if self.precision not in ("float32", "bfloat16"):
             raise UserError(f"precision={self.precision!r}: use float32 or bfloat16")
 

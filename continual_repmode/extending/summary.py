@@ -1,28 +1,38 @@
 """What a lab reads on the terminal when its structure has been added."""
 
 from continual_repmode.extending.extension import Extension
+from continual_repmode.extending.reference import Comparison
 from continual_repmode.metrics.regression import METRICS
 
 _WIDTH = 10
 
 
 def format_extension(extension: Extension) -> str:
-    """Return the scores, the proof, the image curve and where everything is."""
+    """Return the scores, the proof, what they compare with and where everything is."""
     record, images = extension.record, extension.num_images
     unchanged = sum(proof["unchanged"] for proof in record.proofs)
+    score = extension.points[-1].score
     lines = [
-        f"{extension.task}: learned from {_images(images['train'])}, best after "
-        f"{record.best_epoch} of {len(record.curve)} epochs (MSE "
-        f"{record.best_valid_mse:.4f} on {_images(images['valid'])} for validation)",
+        f"{extension.task}: trained on {_images(images['train'])}, best after "
+        f"{record.best_epoch} of {len(record.curve)} epochs (MSE {score.mse:.4f}, R² "
+        f"{score.r2:.4f} on {_images(images['valid'])} for validation)",
+        *([] if score.is_learned else [f"{extension.task}: {score.judgement()}"]),
         "",
         *_test_table(extension),
         "",
         f"{unchanged} of {len(record.proofs)} earlier structures unchanged (SHA-256)",
     ]
+    if extension.comparison is not None:
+        lines += ["", *_reference_table(extension.comparison)]
     if extension.verdict is not None:
         lines += ["", *_curve_table(extension), extension.verdict]
     places = {
         "model": extension.model,
+        **(
+            {"reference": extension.folder / "reference"}
+            if extension.comparison
+            else {}
+        ),
         "figures": extension.folder / "figures",
         "everything": extension.folder,
     }
@@ -41,6 +51,19 @@ def _test_table(extension: Extension) -> list[str]:
     ]
     head = "test image".ljust(width) + head
     return [head, "-" * len(head), *body]
+
+
+def _reference_table(comparison: Comparison) -> list[str]:
+    sides = (comparison.extension, comparison.scratch)
+    rows = {
+        "parameters for this structure": [f"{side.num_parameters:,}" for side in sides],
+        "validation MSE": [f"{side.valid_mse:.4f}" for side in sides],
+        "validation R²": [f"{side.valid_r2:.4f}" for side in sides],
+        "test MSE, mean": [f"{side.mean_test_mse:.4f}" for side in sides],
+    }
+    head = f"{'for reference':<29}  {'extension':>12}  {'from scratch':>12}"
+    body = [f"{name:<29}  {a:>12}  {b:>12}" for name, (a, b) in rows.items()]
+    return [head, "-" * len(head), *body, comparison.verdict()]
 
 
 def _curve_table(extension: Extension) -> list[str]:

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from continual_repmode.tasks import display_name
-
 LEARNED_FROM = 0.02
 """Validation R2 from which on a task counts as learned: a correlation of 0.14 or more.
 
-Of the runs that RESULTS.md reports, right after learning, the two structures that hardly
-show in transmitted light were below it on the test images (Golgi in all of 209 runs,
+Right after learning, in the runs of ``results/``, the two structures that hardly show
+in transmitted light were below it on the test images (Golgi in all of 209 runs,
 desmosomes in 97 %, with 0.00 and 0.01 in the median); each of the ten others was above
 it in 98 to 100 %, with 0.17 to 0.49 in the median.
 """
@@ -75,7 +73,7 @@ class ValidationScore:
 
 
 def not_learned(validation: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Say of each task that was not learned that it was not.
+    """Say of every task that was not learned how far it is from that.
 
     Parameters
     ----------
@@ -86,11 +84,7 @@ def not_learned(validation: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Task -> a line that names it.
+        Task -> :meth:`ValidationScore.judgement`.
     """
     scores = {task: ValidationScore.from_record(r) for task, r in validation.items()}
-    return {
-        task: f"{display_name(task)}: {score.judgement()}"
-        for task, score in scores.items()
-        if not score.is_learned
-    }
+    return {t: score.judgement() for t, score in scores.items() if not score.is_learned}

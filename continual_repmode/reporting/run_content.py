@@ -29,6 +29,11 @@ _EXTENSION_SETTINGS = {
     "train": ("epochs", "batch_size", "learning_rate"),
 }
 """Group of a run's settings -> what the file of an added structure has of them."""
+Parts = Mapping[str, tuple[str, ...]]
+"""Key of a file -> what its object, or each in its list, must have."""
+_IMAGE_CURVE: Parts = {"points": ("num_images", "valid_mse")}
+_SIDE = ("num_parameters", "valid_mse", "valid_r2", "test_mse")
+_REFERENCE: Parts = {"extension": _SIDE, "scratch": _SIDE, "verdict": ()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +66,8 @@ class RunContent:
         The tasks of every experience of the whole stream, if the settings tell it.
     image_curve : dict or None
         Of an added structure: validation error over the number of images.
+    reference : dict or None
+        Of an added structure: how it compares with a network from scratch.
     card : ModelCard
         Of the last checkpoint; empty if there is none.
     files : list of FileHash
@@ -77,6 +84,7 @@ class RunContent:
     config_text: str | None
     planned: list[list[str]] | None
     image_curve: dict[str, Any] | None
+    reference: dict[str, Any] | None
     card: ModelCard
     files: list[FileHash]
     problems: list[str]
@@ -128,7 +136,8 @@ def read_run(path: Path) -> RunContent:
         config=config,
         config_text=config_text,
         planned=_planned(config),
-        image_curve=_image_curve(folder, problems),
+        image_curve=_extra(folder, "images", _IMAGE_CURVE, problems),
+        reference=_extra(folder, "reference", _REFERENCE, problems),
         card=_card(folder, len(records), problems),
         files=_hashes(folder),
         problems=problems,
@@ -207,15 +216,21 @@ def _of_extension(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _image_curve(folder: RunFolder, problems: list[str]) -> dict[str, Any] | None:
-    path = folder.path / "images.json"
+def _extra(
+    folder: RunFolder, name: str, parts: Parts, problems: list[str]
+) -> dict[str, Any] | None:
+    """Read what only an added structure has; None unless it has what is shown."""
+    path = folder.path / f"{name}.json"
     if not path.is_file():
         return None
     try:
         content = read_json(path)
-        _ = [(point["num_images"], point["valid_mse"]) for point in content["points"]]
+        for key, names in parts.items():
+            found = content[key]
+            for part in found if isinstance(found, list) else [found]:
+                _ = [part[n] for n in names]
     except (UserError, KeyError, TypeError) as error:
-        problems.append(f"{path}: no curve of images ({error})")
+        problems.append(f"{path}: cannot be shown ({error!r})")
         return None
     return content
 

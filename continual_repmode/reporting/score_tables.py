@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from continual_repmode.metrics.learned import ValidationScore
 from continual_repmode.metrics.regression import METRICS, Metric
 from continual_repmode.reporting.colors import cell_style
 from continual_repmode.reporting.run_content import RunContent
@@ -81,6 +82,8 @@ class TaskLine:
         Metric -> forgetting, backward transfer.
     forward : dict of str to float or None
         Metric -> forward transfer; empty without a reference run.
+    validation : ValidationScore or None
+        Of the kept weights; None if it is unknown.
     """
 
     task: str
@@ -92,6 +95,7 @@ class TaskLine:
     forgetting: dict[str, float | None]
     transfer: dict[str, float | None]
     forward: dict[str, float | None]
+    validation: ValidationScore | None
 
 
 def task_lines(run: RunContent) -> list[TaskLine]:
@@ -111,6 +115,10 @@ def task_lines(run: RunContent) -> list[TaskLine]:
         return {n: t["per_task"].get(task) for n, t in tables.items() if t is not None}
 
     parameters = results.get("parameters", {}).get("per_task", {})
+    validation = {
+        task: ValidationScore.from_record(record)
+        for task, record in results.get("validation", {}).items()
+    }
     return [
         TaskLine(
             task=task,
@@ -122,6 +130,7 @@ def task_lines(run: RunContent) -> list[TaskLine]:
             forgetting=per_task("forgetting", task),
             transfer=per_task("backward_transfer", task),
             forward=per_task("forward_transfer", task),
+            validation=validation.get(task),
         )
         for j, task in enumerate(results["tasks"])
     ]

@@ -1,0 +1,148 @@
+"""The extension against a network from scratch that learned from the same images."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from continual_repmode.metrics.learned import ValidationScore
+from continual_repmode.results import ExperienceRecord
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """One of the two networks.
+
+    Attributes
+    ----------
+    num_parameters : int
+        That were trained, and that exist for this structure only.
+    valid_mse : float
+        Of the kept epoch, mean over the validation images.
+    valid_r2 : float
+        The same against the variance of the validation targets.
+    is_learned : bool
+        See :attr:`continual_repmode.metrics.learned.ValidationScore.is_learned`.
+    test_mse : dict of str to float
+        Test image -> error.
+    """
+
+    num_parameters: int
+    valid_mse: float
+    valid_r2: float
+    is_learned: bool
+    test_mse: dict[str, float]
+
+    @classmethod
+    def of(cls, record: ExperienceRecord, target_variance: float) -> "Side":
+        """Take from a record what is compared.
+
+        Parameters
+        ----------
+        record : ExperienceRecord
+        target_variance : float
+            Mean over the validation images of the variance of their targets.
+        """
+        score = ValidationScore(record.best_valid_mse, target_variance)
+        return cls(
+            num_parameters=record.num_trained_parameters,
+            valid_mse=score.mse,
+            valid_r2=score.r2,
+            is_learned=score.is_learned,
+            test_mse={
+                row["image"]: math.nan if row["mse"] is None else row["mse"]
+                for row in record.rows
+            },
+        )
+
+    @property
+    def mean_test_mse(self) -> float:
+        """Mean over the test images."""
+        return float(np.mean(list(self.test_mse.values())))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """The extension and the network from scratch, on the same images."""
+
+    extension: Side
+    scratch: Side
+
+    @property
+    def differences(self) -> list[float]:
+        """MSE of the extension less that from scratch, of every test image."""
+        errors, others = self.extension.test_mse, self.scratch.test_mse
+        return [error - others[image] for image, error in errors.items()]
+
+    @property
+    def mean_difference(self) -> float:
+        """Mean of the differences; negative: the extension is better."""
+        return float(np.mean(self.differences))
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the differences; None for one image."""
+        found = self.differences
+        return float(np.std(found, ddof=1)) if len(found) > 1 else None
+
+    @property
+    def exceeds_chance(self) -> bool:
+        """Whether the 95 % confidence interval of the mean excludes 0 (Student's t)."""
+        if self.spread is None:
+            return False
+        number = len(self.differences)
+        quantile = float(student_t.ppf((1 + _CONFIDENCE) / 2, number - 1))
+        return abs(self.mean_difference) > quantile * self.spread / math.sqrt(number)
+
+    def verdict(self) -> str:
+        """Say in one sentence which was better, by how much, and at what cost."""
+        cost = self.extension.num_parameters / self.scratch.num_parameters
+        parts = [self._on_validation(), self._on_test()]
+        if not (self.extension.is_learned or self.scratch.is_learned):
+            parts = ["neither network has learned the structure"]
+        own, other = self.extension.num_parameters, self.scratch.num_parameters
+        parts.append(
+            f"the extension has {own:,} parameters for it, {_percent(cost)} of the "
+            f"{other:,} of a network of its own"
+        )
+        return "; ".join(parts)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            **asdict(self),
+            "mean_difference": self.mean_difference,
+            "spread": self.spread,
+            "exceeds_chance": self.exceeds_chance,
+            "verdict": self.verdict(),
+        }
+
+    def _on_validation(self) -> str:
+        own, other = self.extension.valid_mse, self.scratch.valid_mse
+        better = "the extension" if own < other else "the network from scratch"
+        return (
+            f"on validation images {better} was better (MSE {own:.4f} to {other:.4f})"
+        )
+
+    def _on_test(self) -> str:
+        mean, number = self.mean_difference, len(self.differences)
+        name = "the extension" if mean < 0 else "the network from scratch"
+        better = sum(difference * mean > 0 for difference in self.differences)
+        text = (
+            f"on test images {name} was better, on {better} of {number} (MSE lower by "
+            f"{abs(mean):.4f}"
+        )
+        if self.spread is None:
+            return f"{text}), but one image says little"
+        sure = "more than" if self.exceeds_chance else "no more than"
+        return (
+            f"{text} ± {self.spread:.4f} from image to image, {sure} chance would do)"
+        )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
