@@ -122,26 +122,29 @@ class Comparison:
         }
 
     def _on_validation(self) -> str:
-        own, other = self.extension.valid_mse, self.scratch.valid_mse
-        better = "the extension" if own < other else "the network from scratch"
-        return (
-            f"on validation images {better} was better (MSE {own:.4f} to {other:.4f})"
-        )
+        low, high = sorted((self.extension.valid_mse, self.scratch.valid_mse))
+        better = _name(self.extension.valid_mse == low)
+        return f"on validation images {better} was better (MSE {low:.4f} to {high:.4f})"
 
     def _on_test(self) -> str:
-        mean, number = self.mean_difference, len(self.differences)
-        name = "the extension" if mean < 0 else "the network from scratch"
-        better = sum(difference * mean > 0 for difference in self.differences)
-        text = (
-            f"on test images {name} was better, on {better} of {number} (MSE lower by "
-            f"{abs(mean):.4f}"
-        )
+        mean, found = self.mean_difference, self.differences
+        fewer = sum(difference * mean > 0 for difference in found)
+        lower = f"on {fewer} of {len(found)}, MSE lower by {abs(mean):.4f}"
         if self.spread is None:
-            return f"{text}), but one image says little"
-        sure = "more than" if self.exceeds_chance else "no more than"
+            return (
+                f"on the one test image {_name(mean < 0)} was better, too few to judge"
+            )
+        lower += f" ± {self.spread:.4f} from image to image"
+        if self.exceeds_chance:
+            return f"on test images {_name(mean < 0)} was better ({lower})"
         return (
-            f"{text} ± {self.spread:.4f} from image to image, {sure} chance would do)"
+            f"on test images neither was clearly better ({_name(mean < 0)} {lower}, "
+            "which may be chance)"
         )
+
+
+def _name(is_extension: bool) -> str:
+    return "the extension" if is_extension else "the network from scratch"
 
 
 def _percent(share: float) -> str:

@@ -67,7 +67,11 @@ class RunSection:
             ("scores", "Scores", bool(self.tables)),
             ("forgetting", "Forgetting and proofs", bool(self.tables)),
             ("learning", "Learning", bool(self.content.records)),
-            ("reference", "Against a new network", self.content.reference is not None),
+            (
+                "reference",
+                "Against a network from scratch",
+                self.content.reference is not None,
+            ),
             ("images", "How many images", self.content.image_curve is not None),
             ("gates", "Gating weights", "gating" in self.figures),
             ("samples", "Predictions", bool(self.samples)),

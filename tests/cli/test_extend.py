@@ -85,9 +85,9 @@ def test_a_lab_adds_its_structure_and_is_told_what_came_out(lab, command):
     assert done.returncode == 0, done.stderr
     folder = lab / "base+lysosome"
     assert "2 of 2 earlier structures unchanged (SHA-256)" in done.stdout
-    assert "lysosome: learned from 2 images" in done.stdout
+    assert "lysosome: trained on 2 images" in done.stdout
     assert "from 1 to 2 images the validation error" in done.stdout or (
-        "no better than predicting the mean" in done.stdout
+        "no better than each image's mean" in done.stdout
     )
     row = RunFolder(folder).records()[0].rows[0]
     assert f"{row['image']}  " in done.stdout

@@ -14,9 +14,10 @@ from continual_repmode.extending.image_curve import (
 )
 
 
-def said(*errors, first=1):
-    numbers = [first * 2**k for k in range(len(errors))]
-    return verdict([CurvePoint(n, e) for n, e in zip(numbers, errors, strict=True)])
+def said(*errors, first=1, variance=1.0):
+    return verdict(
+        [CurvePoint(first * 2**k, e, variance) for k, e in enumerate(errors)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,21 @@ def test_a_curve_that_goes_up_and_down_is_called_so():
     assert "caution" not in said(0.6, 0.5, 0.4)
 
 
-def test_a_structure_that_was_not_learned_is_not_judged_by_small_changes():
-    text = said(1.4, 1.01)
-    assert text.startswith("with all 2 images the validation error is 1.01, no better")
-    assert not re.search(r"fell|rose", text)
+def test_a_structure_that_was_not_learned_gets_no_advice_about_images():
+    for errors, variance in [
+        ((1.4, 1.01), 1.0),
+        ((0.95, 0.9), 0.9),
+        ((0.9, 0.87), 0.88),
+    ]:
+        text = said(*errors, variance=variance)
+        assert text.startswith("with all 2 images not learned: validation R² ")
+        assert "so the curve says nothing about more images" in text
+        assert not re.search(r"fell|rose|would|may", text)
+
+
+def test_one_point_above_the_mean_is_no_curve_yet():
+    text = said(1.1, 0.95, 0.6, variance=0.9)
+    assert "with 2 images not learned: validation R² -0.06" in text
+    assert "with all 4 images learned: validation R² 0.33; one such point" in text
+    assert not re.search(r"fell|rose|would|may", text)
+    assert "more images would probably help" in said(1.1, 0.8, 0.6, variance=0.9)

@@ -30,6 +30,7 @@ def test_epochs_make_about_as_many_steps_for_few_images_as_for_many(
         ({"seed": -1}, r"seed=-1"),
         ({"patch_size": (8, 0, 8)}, r"patch_size=\(8, 0, 8\)"),
         ({"image_curve": (0, 2)}, r"image_curve=\(0, 2\)"),
+        ({"reference": "finetuned"}, r"reference='finetuned': use scratch or None"),
         ({"schedule": "cosine"}, r"schedule='cosine'"),
         ({"precision": "float16"}, r"precision='float16'"),
     ],
@@ -48,7 +49,7 @@ def test_values_that_cannot_be_are_refused(chosen, message):
         ExtensionSettings(private_bn=True, use_extensions=True, expert="conv1"),
         ExtensionSettings(image_curve=(1, 2), precision="bfloat16", root="my data"),
         ExtensionSettings(image_curve=(), source_voxel_size_um=(0.5, 0.1, 0.1)),
-        ExtensionSettings(voxel_size_um=(0.29, 0.108, 0.108)),
+        ExtensionSettings(voxel_size_um=(0.29, 0.108, 0.108), reference="scratch"),
     ],
 )
 def test_the_command_that_is_written_down_means_the_same_settings(settings):
