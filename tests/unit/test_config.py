@@ -112,6 +112,16 @@ def test_runs_that_share_options_are_composed_as_hydra_does():
     assert compose_runs(changed) == [composed(*each) for each in changed]
 
 
+def test_validation_may_be_left_to_its_share_of_the_time():
+    config = composed("train.validate_every=null")
+    assert config.train.validate_every is None
+    assert load_run_config(dump_run_config(config)) == config
+    with pytest.raises(
+        UserError, match=r"validate_every=0: must be at least 1, or null"
+    ):
+        composed("train.validate_every=0")
+
+
 def test_an_option_chooses_its_class():
     assert isinstance(composed("strategy=naive").strategy, NaiveConfig)
     manifest = composed("data=manifest", "data.manifest=x.csv").data

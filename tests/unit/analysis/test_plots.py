@@ -110,6 +110,16 @@ def test_the_better_score_is_the_brighter_cell(
     assert good > bad
 
 
+def test_a_color_of_r2_means_the_same_in_every_run(make_record: MakeRecord) -> None:
+    for scores in ({"a": [0.3], "b": [0.31]}, {"a": [0.3], "b": [-0.4]}):
+        summary = summarize([make_record(0, list(scores), scores)])
+        for metric in ("r2", "pearson_r"):
+            (image, *_) = plot_result_matrix(summary, metric).axes[0].images
+            assert image.get_clim() == (0, 1)
+    (image, *_) = plot_result_matrix(summary, "mse").axes[0].images
+    assert image.get_clim() == pytest.approx((0.7, 1.4))
+
+
 def test_learning_curves_mark_the_kept_epoch_and_skip_epochs_not_validated(
     folder: RunFolder,
 ) -> None:

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from continual_repmode.errors import UserError
+from continual_repmode.metrics.learned import ValidationScore
 from continual_repmode.reporting import write_report
+from continual_repmode.reporting.colors import cell_style
 from continual_repmode.results import RunFolder, write_json
 from continual_repmode.tasks import display_name
 
@@ -308,15 +310,78 @@ def test_an_added_structure_comes_with_its_curve_of_images(
     folder = make_run(tmp_path / "run", done=1)
     folder.config.unlink()
     write_json(folder.path / "extension.json", {"epochs": 12, "batch_size": 3})
-    points = [{"num_images": n, "valid_mse": 1 / n} for n in (2, 4)]
+    points = [
+        {"num_images": 2, "valid_mse": 0.5},  # of an older version
+        {"num_images": 4, "valid_mse": 0.25, "target_variance": 0.9},
+    ]
     write_json(folder.path / "images.json", {"points": points, "verdict": "enough"})
 
     page = parse(write_report([folder.path], tmp_path / "report.html"))
 
     assert "In short: enough." in page.text
-    assert ["4", "0.250"] in page.rows
+    assert ["2", "0.500", "\N{EN DASH}"] in page.rows
+    assert ["4", "0.250", "0.900"] in page.rows
     assert "12 epochs, 3 patches per batch" in page.text
     assert "not complete" not in page.text
+
+
+def test_an_added_structure_is_compared_with_a_network_from_scratch(
+    make_run: MakeRun, parse: Parse, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run", done=1)
+    side = {"num_parameters": 1234, "valid_mse": 0.5, "valid_r2": None}
+    content = {
+        "extension": {**side, "test_mse": {"a": 0.4}},
+        "scratch": {**side, "num_parameters": 56789, "test_mse": {"a": 0.6}},
+        "verdict": "it was worth it",
+    }
+    write_json(folder.path / "reference.json", content)
+
+    page = parse(write_report([folder.path], tmp_path / "report.html"))
+
+    assert "In short: it was worth it." in page.text
+    assert ["parameters for this structure", "1,234", "56,789"] in page.rows
+    assert ["test MSE, a", "0.400", "0.600"] in page.rows
+
+    write_json(folder.path / "reference.json", {**content, "scratch": {}})
+    page = parse(write_report([folder.path], tmp_path / "other.html"))
+    assert "reference.json: cannot be shown (KeyError('num_parameters'))" in page.text
+
+
+def test_structures_that_were_not_learned_are_marked(
+    make_run: MakeRun, parse: Parse, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run")
+    change(
+        folder.results,
+        validation={
+            "dna": ValidationScore(0.4, 0.8).as_record(),
+            "my_structure": ValidationScore(0.8, 0.8).as_record(),
+        },
+    )
+
+    page = parse(write_report([folder.path], tmp_path / "report.html"))
+
+    (dna, *_), (other, *_) = cells(page, "DNA"), cells(page, "my structure not learned")
+    assert dna[3] == "0.500"
+    assert other[3] == "0"
+    (unknown, *_) = cells(page, "mitochondria")
+    assert unknown[3] == "\N{EN DASH}"
+    assert page.text.count("not learned where") == 1
+    assert page.text.count(" not learned ") == 2
+
+
+def test_colors_of_r2_mean_the_same_in_every_report(
+    make_run: MakeRun, parse: Parse, tmp_path: Path
+) -> None:
+    good = make_run(tmp_path / "good")
+    bad = make_run(tmp_path / "bad", lost=0.4)
+    styles = []
+    for run in (good, bad):
+        text = write_report([run.path], tmp_path / f"{run.path.name}.html").read_text()
+        table = text[text.index("table of R²") :]
+        styles.append(re.search(r'style="(.*?)">0\.550<', table)[1])
+    assert styles[0] == styles[1] == cell_style(0.55, 0, 1, better_up=True)
 
 
 def test_no_file_of_the_run_is_touched(make_run: MakeRun, tmp_path: Path) -> None:
