@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from continual_repmode.training._avalanche import SupervisedPlugin
-from continual_repmode.training.plugins.validation import validation_mse
+from continual_repmode.training.plugins.validation import validate
 from continual_repmode.training.strategy import RepMode
 from continual_repmode.training.weight_average import WeightAverage
 
@@ -107,7 +107,7 @@ def test_the_averaged_weights_of_the_best_epoch_are_kept(make_strategy, benchmar
             torch.testing.assert_close(
                 kept[name].double(), expected[name], rtol=1e-4, atol=1e-6
             )
-        assert validation_mse(strategy) == strategy.validation.best_mse
+        assert validate(strategy)[0] == strategy.validation.best_mse
 
 
 def test_training_itself_is_the_same_with_and_without(make_strategy, benchmark):
