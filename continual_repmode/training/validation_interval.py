@@ -6,9 +6,9 @@ number of voxels that pass through the network. One that is trained on counts th
 times: forward, and backward to the input and to the weights.
 
 That is a rule of thumb. Where it allowed 0.20 to 0.25, validation took 0.14 to 0.30 of
-the CPU time of the training steps of small RepMode networks (one thread), but 0.5 to 0.9
-with 3x3x3 networks of width 4 and 8: PyTorch predicts their windows, one at a time, by a
-slower algorithm than it trains batches with.
+the CPU time of the training steps of small RepMode networks (one thread), but 0.5 to
+0.9 with 3x3x3 networks of width 4 and 8: PyTorch predicts their windows, one at a time,
+by a slower algorithm than it trains batches with.
 """
 
 import math
