@@ -13,6 +13,7 @@ from continual_repmode.extending.reference import Comparison, Side
 from continual_repmode.models import load_model, read_card
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.results import RunFolder
+from continual_repmode.training.plugins.training_state import TrainingStatePlugin
 
 
 def side(test, *, valid=0.5, variance=0.9, parameters=100):
@@ -86,6 +87,37 @@ def test_a_reference_asked_for_later_is_all_that_is_learned(
     assert again == compared
     assert "--reference scratch" in RunFolder(again.folder).read_results()["command"]
     assert "epoch" not in capsys.readouterr().err
+
+
+def test_an_interrupted_reference_ends_as_the_undisturbed_one(
+    lab, settings, tmp_path, monkeypatch
+):
+    def extend(name):
+        chosen = settings(epochs=12, reference="scratch")
+        return extend_model(
+            lab.model, lab.manifest, "lysosome", folder=tmp_path / name, settings=chosen
+        )
+
+    class Stop(Exception):
+        pass
+
+    save = TrainingStatePlugin.after_training_epoch
+
+    def save_and_stop(plugin, strategy, **more):
+        save(plugin, strategy, **more)
+        if isinstance(strategy.net, MultiNet) and strategy.clock.train_exp_epochs == 6:
+            raise Stop
+
+    whole = extend("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStatePlugin, "after_training_epoch", save_and_stop)
+        with pytest.raises(Stop):
+            extend("killed")
+    resumed = extend("killed")
+    assert resumed.comparison == whole.comparison
+    for name in ("model.safetensors", "reference/model.safetensors"):
+        there = (resumed.folder / name).read_bytes()
+        assert there == (whole.folder / name).read_bytes()
 
 
 def test_the_paired_differences_are_judged_by_a_t_test():
