@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
 from continual_repmode.models.adapters import Adapter, build_adapter
+from continual_repmode.models.convolution import SameConv3d
 from continual_repmode.models.spatial import Axes, per_axis
 from continual_repmode.models.task_groups import TaskGroups
 from continual_repmode.models.task_norm import TaskNorm
@@ -170,7 +171,7 @@ def build_conv(
             if kernel_size < 1 or kernel_size % 2 == 0:
                 raise UserError(f"kernel_size {kernel_size}: use an odd number")
             size = per_axis(kernel_size, spec.axes)
-            return nn.Conv3d(*channels, size, padding="same", bias=bias)
+            return SameConv3d(*channels, size, bias=bias)
 
 
 def plain_unit(

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from continual_repmode.models.average import average_conv1
+from continual_repmode.models.convolution import convolve, convolve_backward
 from continual_repmode.models.experts import crop_kernel, merge_parallel, merge_serial
 from continual_repmode.models.spatial import Size3, fits, reach
 
@@ -192,12 +192,13 @@ def _merge(experts: Sequence[_Expert], gate: Tensor) -> Tensor:
 
 
 def _convolve(rows: Tensor, kernel: Tensor) -> Tensor:
-    padding = [side // 2 for side in kernel.shape[2:]]
-    return F.conv3d(rows, kernel.to(rows.dtype), padding=padding)
+    return convolve(rows, kernel.to(rows.dtype))
 
 
 def _by_features(rows: Tensor, kernel: Tensor, d_output: Tensor) -> Tensor:
-    return _convolution_backward(rows, kernel, d_output, (True, False, False))[0]
+    found = convolve_backward(d_output, rows, kernel.to(rows.dtype), by_features=True)
+    assert found[0] is not None
+    return found[0]
 
 
 def _by_weights(
@@ -208,24 +209,13 @@ def _by_weights(
         return [None] * len(experts)
     like = experts[0].weight
     shape_only = like.new_empty(*like.shape[:2], *extent)
-    mask = (False, True, False)
-    d_kernel = _convolution_backward(rows, shape_only, d_output, mask)[1]
+    shape_only = shape_only.to(rows.dtype)
+    _, d_kernel = convolve_backward(d_output, rows, shape_only, by_kernel=True)
+    assert d_kernel is not None
     return [
         expert.part_of(d_kernel) if fits(expert.size, extent) else None
         for expert in experts
     ]
-
-
-def _convolution_backward(
-    rows: Tensor, kernel: Tensor, d_output: Tensor, mask: tuple[bool, bool, bool]
-) -> tuple[Tensor, Tensor, Tensor]:
-    one, zero = [1, 1, 1], [0, 0, 0]
-    padding = [side // 2 for side in kernel.shape[2:]]
-    kernel = kernel.to(rows.dtype)
-    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        d_output, rows, kernel, None, one, padding, one, False, zero, 1, mask
-    )
-    return gradients
 
 
 def _by_gates(

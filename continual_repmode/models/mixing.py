@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from continual_repmode.models.average import average_conv1
+from continual_repmode.models.convolution import convolve
 from continual_repmode.models.experts import ConvExpert, crop_kernel
 from continual_repmode.models.merged_conv import MergedConv
 from continual_repmode.models.spatial import reach
@@ -105,4 +105,4 @@ def _branch(features: Tensor, expert: ConvExpert) -> Tensor:
     if weight.shape[2:] != expert.size:  # average pooling, then 1x1x1
         return average_conv1(features, weight, expert.size)
     weight = crop_kernel(weight, reach(expert.size, features.shape[2:]))
-    return F.conv3d(features, weight, padding=[side // 2 for side in weight.shape[2:]])
+    return convolve(features, weight)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from continual_repmode.models.convolution import convolve
 from continual_repmode.models.experts import (
     ConvExpert,
     build_expert,
@@ -143,7 +144,7 @@ class MoDEConv(nn.Module):
             sources = [*self.gate.sources(task), *weights]
             kernel = self._cache.get(task, sources, lambda: self.merged_kernel(task))
         kernel = crop_kernel(kernel, reach(kernel.shape[2:], rows.shape[2:]))
-        return F.conv3d(rows, kernel, padding=[size // 2 for size in kernel.shape[2:]])
+        return convolve(rows, kernel)
 
 
 class MoDEBlock(nn.Module):

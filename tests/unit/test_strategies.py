@@ -301,11 +301,11 @@ class TestBaseModel:
         _, folder = carry_out(composed(), "frozen")
         base = folder.checkpoint(0)
         carry_out(composed(f"base_model={base}"), "again")
+        fine_tuned = composed(
+            f"base_model={base}", "strategy=naive", "model.private_bn=true"
+        )
         with pytest.raises(UserError, match="this network is frozen"):
-            own_norms = "model.private_bn=true"
-            carry_out(
-                composed(f"base_model={base}", "strategy=naive", own_norms), "naive"
-            )
+            carry_out(fine_tuned, "naive")
 
     def test_a_missing_file_is_told(self, carry_out):
         with pytest.raises(UserError, match=r"base_model=nowhere: no such file"):
