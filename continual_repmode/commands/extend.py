@@ -111,10 +111,28 @@ def _add_training(parser: Parser) -> None:
         "conv1, conv5, avg3_conv1, ..., or none: a gate only",
     )
     add(
+        "--expert-mix",
+        choices=("additive", "softmax"),
+        help="additive (default): the expert is added to what the known ones make; "
+        "softmax: it competes with them, as in the paper",
+    )
+    add(
+        "--gate-init",
+        metavar="START",
+        help="how gate and normalization start: closest (default), mean, uniform, or a "
+        "known structure",
+    )
+    for name, what, factor in (
+        ("--gate-rate", "gates", 20),
+        ("--outer-rate", "outer factors of low-rank experts", 10),
+    ):
+        about = f"factor of the learning rate for {what} (default: {factor})"
+        add(name, type=float, metavar="X", help=about)
+    add(
         "--private-bn",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         default=None,
-        help="also batch normalizations of its own",
+        help="batch normalizations of its own (default), or those of the others",
     )
     add(
         "--use-extensions",
@@ -182,6 +200,7 @@ def _settings(chosen: argparse.Namespace) -> dict[str, Any]:
         name: getattr(chosen, name)
         for name in (
             *("epochs", "batch_size", "learning_rate", "schedule", "private_bn"),
+            *("expert_mix", "gate_init", "gate_rate", "outer_rate"),
             *("use_extensions", "device", "precision", "seed", "root", "cache_dir"),
             "reference",
         )

@@ -67,6 +67,10 @@ def extension(
     strategy = partial(
         RepMode,
         expert=recipe["expert"],
+        expert_mix=recipe["expert_mix"],
+        expert_init="zero" if recipe["expert_mix"] == "additive" else "random",
+        gate_init=recipe["gate_init"],
+        rate_factors={"gates": recipe["gate_rate"], "outer": recipe["outer_rate"]},
         private_bn=recipe["private_bn"],
         use_extensions=recipe["use_extensions"],
     )

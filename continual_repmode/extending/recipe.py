@@ -17,11 +17,22 @@ _DECIDING = (
     "learning_rate",
     "schedule",
     "expert",
+    "expert_mix",
+    "gate_init",
+    "gate_rate",
+    "outer_rate",
     "private_bn",
     "use_extensions",
     "precision",
     "seed",
 )
+_BEFORE = {
+    "expert_mix": "softmax",
+    "gate_init": "mean",
+    "gate_rate": 1.0,
+    "outer_rate": 1.0,
+}
+"""What decided an extension whose folder does not say so: all there was then."""
 _OTHER = {
     "base_model_sha256": "another base model",
     "images": "other images or splits",
@@ -119,6 +130,7 @@ def claim_folder(folder: RunFolder, recipe: dict[str, Any]) -> dict[str, Any]:
 def _compare(
     folder: RunFolder, recipe: dict[str, Any], written: dict[str, Any]
 ) -> None:
+    written = {**_BEFORE, **written}
     for name, value in recipe.items():
         if name not in written or written[name] != value:
             there = f"{name} {written.get(name)}, not {value}"

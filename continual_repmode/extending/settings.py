@@ -21,6 +21,10 @@ _OPTIONS = {
     "learning_rate": "--learning-rate",
     "schedule": "--schedule",
     "expert": "--expert",
+    "expert_mix": "--expert-mix",
+    "gate_init": "--gate-init",
+    "gate_rate": "--gate-rate",
+    "outer_rate": "--outer-rate",
     "private_bn": "--private-bn",
     "use_extensions": "--use-extensions",
     "precision": "--precision",
@@ -52,8 +56,16 @@ class ExtensionSettings:
         Of Adam.
     schedule : {"one_cycle", "constant"}
         See :func:`continual_repmode.training.plugins.learning_rate.one_cycle`.
-    expert, private_bn, use_extensions
-        See :meth:`continual_repmode.models.RepModeUNet.add_task`.
+    expert, expert_mix, private_bn, use_extensions
+        See :meth:`continual_repmode.models.RepModeUNet.add_task`. An additive expert
+        starts at zero, one of the softmax at random.
+    gate_init : str
+        How gate and normalization start: ``mean`` of the known tasks, ``uniform``,
+        ``closest`` (of the known task that predicts the new images best), or the name
+        of a known task.
+    gate_rate, outer_rate : float
+        Factors of the learning rate for gates, and for outer factors of low-rank
+        experts.
     precision : {"float32", "bfloat16"}
         Of training and testing; bfloat16 is for GPUs.
     seed : int
@@ -87,7 +99,11 @@ class ExtensionSettings:
     learning_rate: float = 0.005
     schedule: str = "one_cycle"
     expert: str | None = "conv3"
-    private_bn: bool = False
+    expert_mix: str = "additive"
+    gate_init: str = "closest"
+    gate_rate: float = 20.0
+    outer_rate: float = 10.0
+    private_bn: bool = True
     use_extensions: bool = False
     precision: str = "float32"
     seed: int = 0
@@ -112,8 +128,9 @@ class ExtensionSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}: use 1 or more")
-        if not self.learning_rate > 0:
-            raise UserError(f"learning_rate={self.learning_rate}: use more than 0")
+        for name in ("learning_rate", "gate_rate", "outer_rate"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name}={getattr(self, name)}: use more than 0")
         if self.seed < 0:
             raise UserError(f"seed={self.seed}: use 0 or more")
         for sides in (self.patch_size, self.image_curve):
@@ -137,6 +154,8 @@ class ExtensionSettings:
             match value:
                 case True:
                     words += [option]
+                case False:
+                    words += [option.replace("--", "--no-", 1)]
                 case None | ():
                     words += [option, "none"]
                 case tuple() if name == "image_curve":

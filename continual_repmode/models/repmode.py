@@ -190,8 +190,6 @@ class RepModeUNet(TaskNetwork):
             raise UserError(f"expert_init {expert_init!r}: use 'random' or 'zero'")
         if expert_mix not in EXPERT_MIXES:
             raise UserError(f"expert_mix {expert_mix!r}: use 'softmax' or 'additive'")
-        if expert_init == "zero" and expert is None:
-            raise UserError("expert_init 'zero': there is no expert; use 'random'")
         if freeze:
             self.freeze()
         label = super().add_task(
@@ -202,7 +200,7 @@ class RepModeUNet(TaskNetwork):
             gate_init=gate_init,
             expert_mix=expert_mix,
         )
-        if expert_init == "zero":
+        if expert_init == "zero" and expert is not None:
             for block in self.blocks().values():
                 block.conv.experts_of(name)[extension_name(name)].zero_()
         return label

@@ -398,7 +398,6 @@ def test_extensions_that_cannot_be_used_are_refused(make_net, wanted):
         ("gold", {"expert": "conv4"}, "expert 'conv4'"),
         ("gold", {"gate_init": "pink"}, "gate_init 'pink'.*red, green, blue"),
         ("gold", {"gate_init": "gold"}, "gate_init 'gold'"),
-        ("gold", {"expert_init": "zero", "expert": None}, "'zero': there is no expert"),
         ("gold", {"expert_init": "one"}, "expert_init 'one': use 'random' or 'zero'"),
         (
             "gold",
