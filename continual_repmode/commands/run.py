@@ -37,9 +37,11 @@ settings, their choices (* is the default):
   model=      {model}
               RepMode, and the methods that the paper compares it with
   strategy=   {strategy}
-              repmode adds tasks without forgetting; naive fine-tunes everything
+              repmode (the best recipe found) and repmode_paper (the paper's) add
+              tasks without forgetting; naive fine-tunes everything
   train=      {train}
-              quick: minutes on two CPU cores; paper: the paper's setup, for a GPU
+              quick: minutes on two CPU cores; standard: hours, for comparisons;
+              paper: the paper's setup, for a GPU
   experiment= {experiment}
               settings that go together, such as a row of the paper's Table 2
   seed=0      the same seed repeats a run exactly (on the same kind of processor)
