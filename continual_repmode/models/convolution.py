@@ -80,7 +80,7 @@ def convolve_backward(
     """
     z, y, x = (side // 2 for side in kernel.shape[2:])
     one, zero = [1, 1, 1], [0, 0, 0]
-    padding, mask = [z, y, x], [by_features, by_kernel, False]
+    padding, mask = [z, y, x], (by_features, by_kernel, False)
     if not _is_slow(features, kernel.shape[2:]):
         d_features, d_kernel, _ = torch.ops.aten.convolution_backward(
             *(d_output, features, kernel, None),
@@ -93,7 +93,7 @@ def convolve_backward(
     if by_kernel:
         _, d_kernel, _ = torch.ops.aten.convolution_backward(
             *(_halves(d_output, 0), _halves(features, y), kernel, None),
-            *(one, [z, 0, x], one, False, zero, 1, [False, True, False]),
+            *(one, [z, 0, x], one, False, zero, 1, (False, True, False)),
         )
     return d_features, d_kernel
 
@@ -107,6 +107,9 @@ def _halves(features: Tensor, reach: int) -> Tensor:
 
 
 def _is_slow(features: Tensor, size: torch.Size) -> bool:
+    """Tell where PyTorch would not use oneDNN; a traced network is left as it is."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return False
     batch, channels, z, y, _ = features.shape
     return (
         batch == 1
@@ -116,5 +119,4 @@ def _is_slow(features: Tensor, size: torch.Size) -> bool:
         and channels * z * y <= _SMALL
         and features.device.type == "cpu"
         and features.dtype == torch.float32
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
     )

@@ -62,7 +62,7 @@ def test_without_arguments_the_help_is_shown(capsys):
         ),
         (["--fast"], "write a setting as name=value, such as train.epochs=3"),
         (["scenario=incremntal"], "incremental, joint, leave_one_out"),
-        (["strategy=emc"], "strategy=emc: choose one of agem, "),
+        (["strategy=emc"], "strategy=emc: choose one of adapter, agem, "),
         (["model=repmod"], "model=repmod: choose one of condnet, dodnet, fnet"),
         (["experiment=ablation/sgmoid"], "ablation/sgmoid: there is no such file"),
         (["scenario=mine.yaml"], "mine.yaml: No such file or directory; give the path"),

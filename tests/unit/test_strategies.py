@@ -20,7 +20,8 @@ from continual_repmode.strategies import check_combination
 from continual_repmode.training.loop import run_stream
 from continual_repmode.training.plugins.replay import ReplayPlugin
 
-MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
+PRESET = "repmode_small"  # of model=repmode
+MODELS = sorted({p.stem for p in (config_folder() / "model").glob("*.yaml")} - {PRESET})
 STRATEGIES = sorted(p.stem for p in (config_folder() / "strategy").glob("*.yaml"))
 SEPARATE = ("multinet", "fnet")
 ADAPTABLE = ("multihead_las", "multihead_dec", *SEPARATE)
