@@ -58,7 +58,7 @@ class AdapterConfig(StrategyConfig):
     #: none: normalization and the last convolution only.
     adapter: str = "low_rank4"
     #: The known task that a new one starts from: closest, or given by name; with
-    #: model=multihead_las also fresh, then its last convolution is drawn anew.
+    #: model=multihead_las also fresh, then its last convolution starts at random.
     init: str = "closest"
     #: Factor of the learning rate for the outer factors of low-rank adapters.
     outer_rate: float = 1.0

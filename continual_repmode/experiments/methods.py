@@ -21,7 +21,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
 OWN_NORMALIZATION = ("model.private_bn=true",)
 FAST_GATES = ("strategy.gate_rate=20",)
 RECIPE = (*OWN_NORMALIZATION, *FAST_GATES)
-"""What RepMode learns tasks together with, beside the paper's settings."""
+"""What the recipe adds to the paper's settings in joint training."""
 
 ADDITIVE = (
     "strategy.expert_mix=additive",

@@ -1,4 +1,4 @@
-"""What a researcher and a lab ask: which method is ahead, to extend or to train anew.
+"""What a researcher and a lab ask: which method is ahead, extend or train from scratch.
 
 Every method has the kernel and the rates that were best on other cells (``choices``).
 """

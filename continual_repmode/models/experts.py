@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
+from continual_repmode.models.convolution import convolve
 from continual_repmode.models.spatial import Axes, Size3, per_axis
 
 EXPERTS = ("conv5", "conv3", "conv1", "avg3_conv1", "avg5_conv1")
@@ -119,7 +120,7 @@ class ConvExpert(nn.Module):
 
     def convolve(self, features: Tensor) -> Tensor:
         """Map (B, I, Z, Y, X) to (B, O, Z, Y, X), with 'same' zero padding."""
-        return F.conv3d(features, self.kernel(), padding="same")
+        return convolve(features, self.kernel())
 
     def zero_(self) -> None:
         """Make the kernel zero, in a way that it can be trained from."""
@@ -181,7 +182,7 @@ class LowRankExpert(ConvExpert):
 
     def convolve(self, features: Tensor) -> Tensor:
         """Do the two convolutions one after the other, which is less work."""
-        inner = F.conv3d(features, self.inner, padding="same")
+        inner = convolve(features, self.inner)
         return F.conv3d(inner, self.outer[:, :, None, None, None])
 
     def zero_(self) -> None:

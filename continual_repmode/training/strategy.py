@@ -108,7 +108,7 @@ class Adapter(DenseStrategy):
     init : str
         The known task that a new one starts from: its name, or ``closest`` (the known
         task that predicts the new data best). Where all that a task has of its own is
-        the last convolution, also ``fresh``: that one is then drawn anew.
+        the last convolution, also ``fresh``: that one then starts at random.
     plugins, **loop
         Arguments of :class:`DenseStrategy`.
     """

@@ -42,7 +42,7 @@ class AdaptableNetwork(PartedNetwork):
             :meth:`PartedNetwork.add_task
             <continual_repmode.models.methods.task_parts.PartedNetwork.add_task>`. With
             adapters, ``"fresh"`` is possible where all that a task has of its own is
-            the last convolution, which is then drawn anew.
+            the last convolution, which then starts at random.
         adapter : str or None
             Kind of the adapters, see :mod:`~continual_repmode.models.adapters`; None:
             no adapters but a part.
