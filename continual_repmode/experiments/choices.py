@@ -173,6 +173,15 @@ EXTENDING: Mapping[str, Way] = MappingProxyType(
 )
 """Ways to learn a task that arrives later."""
 
+INCREMENTAL = (("scenario=incremental",), ("scenario=base_tasks",))
+"""Ten tasks are known, nucleolus and cell membrane arrive: stream, and its base alone."""
+
+ALONE = (
+    (*INCREMENTAL[0], experiences([["dna"], ["nucleolus"], ["cell_membrane"]])),
+    (*INCREMENTAL[1], experiences([["dna"]])),
+)
+"""The same for networks that share nothing, where one known task is as good as ten."""
+
 
 def chosen(way: Way, name: str) -> Level:
     """Return the try that is used of a way: the best, or a first guess."""
@@ -252,17 +261,9 @@ def choices_table() -> Table:
 
 def extending_choices_table() -> Table:
     """Return every try of the ways to learn a task that arrives later."""
-    new = [["nucleolus"], ["cell_membrane"]]
-    alone = [["dna"], *new]  # networks that share nothing: one known task will do
     rows = []
     for name, way in EXTENDING.items():
-        stream: tuple[str, ...] = ("scenario=incremental",)
-        base: tuple[str, ...] = ("scenario=base_tasks",)
-        if name == "individual":
-            stream, base = (
-                (*stream, experiences(alone)),
-                (*base, experiences(alone[:1])),
-            )
+        stream, base = ALONE if name == "individual" else INCREMENTAL
         for tried in way.tries().values():
             named = replace(tried, name=f"{name}_{tried.name}")
             row = tried_row(

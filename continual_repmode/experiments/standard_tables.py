@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from continual_repmode.experiments import paper
 from continual_repmode.experiments.choices import (
+    ALONE,
     AT_BEST,
     JOINT,
     OTHER_CELLS,
@@ -155,6 +156,7 @@ _GATE_ONLY = ("strategy.expert_mix=softmax", "strategy.expert_init=random", *FAS
 
 def economy_table() -> Table:
     """Return what a new task may cost, and how well it is learned for that."""
+    stream, base = ALONE
     rows = (
         replace(
             extending_row(
@@ -172,8 +174,9 @@ def economy_table() -> Table:
         title="What a new task costs: quality against parameters",
         about="Ten tasks are known and stay as they are; nucleolus, then cell membrane "
         "arrive. RepMode adds an expert outside the softmax and normalization of the "
-        f"task's own. {AT_BEST}",
-        rows=(extending_row("individual"), *rows),
+        "task's own. Individual networks share nothing, so one known task is enough "
+        f"beside them, and their “all tasks” are three. {AT_BEST}",
+        rows=(extending_row("individual", stream=stream, base=base), *rows),
         reference="individual",
         layout="stream",
         picture="parameters",
