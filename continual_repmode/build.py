@@ -26,7 +26,6 @@ from continual_repmode.data.check import sound_collection
 from continual_repmode.data.collection import Collection
 from continual_repmode.data.synthetic import SyntheticCells
 from continual_repmode.errors import UserError
-from continual_repmode.inference.memory import parse_bytes
 from continual_repmode.models import (
     ModelCard,
     RepModeUNet,
@@ -204,7 +203,6 @@ def build_strategy(
         mixing=train.mixing,
         window=config.data.window_size(),
         overlap=train.overlap,
-        memory=None if train.memory is None else parse_bytes(train.memory),
         precision=train.precision,
         num_workers=train.num_workers,
     )

@@ -73,6 +73,21 @@ def peak_memory(
     return answer
 
 
+def peak_while(work: Callable[[], object], device: torch.device) -> int | None:
+    """Return the most memory in bytes that this process has while some work is done.
+
+    On a CUDA device, the most that tensors take there; None where the system (it must
+    be Linux) does not tell. What the process had before counts.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device)
+    told = _start_peak_anew()
+    work()
+    return resident_bytes("VmHWM") if told else None
+
+
 def resident_bytes(entry: str) -> int | None:
     """Return an entry of what Linux says of this process, ``VmRSS`` or ``VmHWM``.
 
@@ -165,6 +180,11 @@ def _forget_peak() -> bool:
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+    return _start_peak_anew()
+
+
+def _start_peak_anew() -> bool:
+    """Let the kernel forget the peak, if it can."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

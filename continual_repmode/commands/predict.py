@@ -42,24 +42,21 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse(_parser(), arguments)
     if chosen is None:
         return 0
-    from continual_repmode.inference.heap import large_blocks_returned
-
-    with large_blocks_returned():
-        plan = _plan(chosen)
-        failures = list(plan.failures)
-        for error in failures:
-            _tell(error)
-        for job in plan.done:
-            print(f"{job.output}: is there already, made in the same way")
-        jobs = _estimated(plan, failures)
-        if not chosen.estimate:
-            try:
-                jobs = _carried_out(jobs, failures)
-            except KeyboardInterrupt:
-                command = shlex.join(["continual-repmode", "predict", *arguments])
-                print(f"\nwhat is done is kept; go on with: {command}", file=sys.stderr)
-                raise
-            _conclude(plan, jobs, failures)
+    plan = _plan(chosen)
+    failures = list(plan.failures)
+    for error in failures:
+        _tell(error)
+    for job in plan.done:
+        print(f"{job.output}: is there already, made in the same way")
+    jobs = _estimated(plan, failures)
+    if not chosen.estimate:
+        try:
+            jobs = _carried_out(jobs, failures)
+        except KeyboardInterrupt:
+            command = shlex.join(["continual-repmode", "predict", *arguments])
+            print(f"\nwhat is done is kept; go on with: {command}", file=sys.stderr)
+            raise
+        _conclude(plan, jobs, failures)
     return 3 if failures else 0
 
 

@@ -239,6 +239,7 @@ def load_run_config(text: str) -> RunConfig:
     """
     try:
         loaded = yaml.safe_load(text)
+        loaded["train"].pop("memory", None)  # of 0.1, where windows were held in bands
         schema = OmegaConf.structured(RunConfig)
         for group, options in _OPTIONS.items():
             schema[group] = OmegaConf.structured(options[loaded[group].pop("option")])

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 from continual_repmode.config.checks import require, require_choice
-from continual_repmode.errors import UserError
-from continual_repmode.inference.memory import parse_bytes
 from continual_repmode.training.losses import LOSSES
 from continual_repmode.training.sampling import SAMPLERS
 
@@ -36,8 +34,6 @@ class TrainConfig:
     save_every: int = 1
     #: Overlap of prediction windows, 0 to below 1.
     overlap: float = 0.5
-    #: Memory that predicting a volume may take, such as 2GB; null: as needed.
-    memory: str | None = None
     #: float32, or bfloat16 on a GPU.
     precision: str = "float32"
     #: Processes that load training patches; the seed repeats a run with equally many.
@@ -54,11 +50,6 @@ class TrainConfig:
         rate = self.learning_rate
         require(rate > 0, "train.learning_rate", rate, "above 0")
         require(0 <= self.overlap < 1, "train.overlap", self.overlap, "0 to below 1")
-        if self.memory is not None:
-            try:
-                parse_bytes(self.memory)
-            except UserError as error:
-                raise UserError(f"train.{error}") from None
         require(0 <= self.ema < 1, "train.ema", self.ema, "0 to below 1")
         require_choice("train.loss", self.loss, tuple(LOSSES))
         require_choice("train.mixing", self.mixing, tuple(SAMPLERS))

@@ -18,14 +18,14 @@ _BLOCK_BYTES = 64_000_000
 
 
 class PlaneSource(Protocol):
-    """Gives the planes of a volume as float32."""
+    """Gives the planes of a volume as float32: an array, a volume file, a channel."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along (Z, Y, X)."""
         ...
 
-    def read(self, planes: slice) -> NDArray[np.float32]:
+    def __getitem__(self, planes: slice, /) -> NDArray[np.float32]:
         """Return some planes (z, Y, X); ``planes`` has both ends and no step."""
         ...
 
@@ -52,7 +52,7 @@ class ZscoredChannel:
         """Voxels along (Z, Y, X)."""
         return volume_shape(self.volume)
 
-    def read(self, planes: slice) -> NDArray[np.float32]:
+    def __getitem__(self, planes: slice) -> NDArray[np.float32]:
         """Return some planes, z-scored; see :class:`PlaneSource`."""
         raw = self.volume.read_channel(self.channel, planes)
         mean, std = self.intensity.mean, self.intensity.std

@@ -174,7 +174,7 @@ EXTENDING: Mapping[str, Way] = MappingProxyType(
 """Ways to learn a task that arrives later."""
 
 INCREMENTAL = (("scenario=incremental",), ("scenario=base_tasks",))
-"""Ten tasks are known, nucleolus and cell membrane arrive: stream, and its base alone."""
+"""Ten tasks are known, two arrive: the stream, and its base alone."""
 
 ALONE = (
     (*INCREMENTAL[0], experiences([["dna"], ["nucleolus"], ["cell_membrane"]])),

@@ -26,7 +26,6 @@ WITHOUT_EFFECT = frozenset(
         "scenario.description",
         "scenario.name",
         "scenario.new_task",
-        "train.memory",
         "train.save_every",
     }
 )

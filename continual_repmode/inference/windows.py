@@ -108,6 +108,14 @@ class WindowGrid:
             raise UserError(f"batch_size={batch_size}: use 1 or more")
         return min(batch_size, self.num_windows)
 
+    def box(self, corner: Size3) -> Box:
+        """Return the voxels of the window that begins at a corner."""
+        z, y, x = (
+            slice(start, start + side)
+            for start, side in zip(corner, self.sides, strict=True)
+        )
+        return z, y, x
+
     def weights(self, device: torch.device) -> Tensor:
         """Return the weights of one window, float32, shape ``sides``."""
         z, y, x = (gaussian_profile(side).to(device) for side in self.sides)

@@ -4,10 +4,10 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from continual_repmode.data.volume_file import VolumeFile
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 from continual_repmode.metrics.regression import METRICS, ImageMetrics, RegressionSums
-from continual_repmode.prediction.volume_file import VolumeFile
 
 METRICS_FILE = "metrics.csv"
 """Beside the outputs."""
@@ -28,7 +28,7 @@ def compare(prediction: VolumeFile, target: VolumeFile) -> ImageMetrics:
     step = max(1, _BLOCK_VOXELS // (y * x))
     for start in range(0, num_z, step):
         planes = slice(start, min(start + step, num_z))
-        sums.update(prediction.read(planes), target.read(planes))
+        sums.update(prediction[planes], target[planes])
     return sums.result()
 
 

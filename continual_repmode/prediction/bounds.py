@@ -1,14 +1,12 @@
 """How much memory is left, of what a caller allows."""
 
-import torch
-
 from continual_repmode.data.disk import format_bytes
 from continual_repmode.data.volumes import memory_bytes
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import Size3
 from continual_repmode.measuring import resident_bytes
 
-_RESERVE_BYTES = 60_000_000
+RESERVE_BYTES = 60_000_000
 """For what comes and goes unseen: compressed chunks, buffers of files, holes."""
 
 _LEAST_BYTES = 20_000_000
@@ -20,8 +18,6 @@ _RESIZING_BYTES = 512_000_000
 
 _BLOCK_BYTES = 64_000_000
 """Read at a time by :func:`continual_repmode.data.streamed.channel_statistics`."""
-
-_DEVICE_SHARE = 0.9
 
 
 def default_memory() -> int:
@@ -43,9 +39,9 @@ def memory_left(allowed: int) -> int:
         If it has more already, or next to nothing is left.
     """
     in_use = memory_in_use()
-    left = allowed - in_use - _RESERVE_BYTES
+    left = allowed - in_use - RESERVE_BYTES
     if left < _LEAST_BYTES:
-        least = in_use + _RESERVE_BYTES + _LEAST_BYTES
+        least = in_use + RESERVE_BYTES + _LEAST_BYTES
         raise UserError(
             f"memory={format_bytes(allowed)}: the program itself takes "
             f"{format_bytes(in_use)}; allow {format_bytes(least)} or more"
@@ -66,11 +62,3 @@ def statistics_bytes(shape: Size3) -> int:
     """
     z, y, x = shape
     return 2 * max(min(_BLOCK_BYTES, 2 * z * y * x), 2 * y * x) + 20 * y * x
-
-
-def window_memory(allowed: int, device: torch.device) -> int:
-    """Return how many bytes predicting windows may take where it happens."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free * _DEVICE_SHARE)
-    return memory_left(allowed)

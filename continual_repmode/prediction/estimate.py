@@ -1,32 +1,26 @@
 """What a prediction will take, known before it starts."""
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from continual_repmode.data.disk import format_bytes
-from continual_repmode.data.resampling import ResizeMethod
-from continual_repmode.data.stream_resizing import least_resize_bytes, resize_stream
+from continual_repmode.data.resampling import ResizeMethod, resize
+from continual_repmode.data.stream_resizing import least_resize_bytes
 from continual_repmode.errors import UserError
-from continual_repmode.inference.memory import Plan, plan_within
+from continual_repmode.inference.memory import WindowCost, measure_window, seconds_of
 from continual_repmode.inference.windows import Overlap, Size3, WindowGrid
-from continual_repmode.measuring import synchronize
 from continual_repmode.prediction.bounds import (
+    RESERVE_BYTES,
     memory_in_use,
     memory_left,
     resizing_memory,
     statistics_bytes,
-    window_memory,
 )
 from continual_repmode.prediction.model import TaskPredictor
-
-_LONG_S = 10.0
-"""Work that takes less is timed twice, as the first time prepares things."""
 
 _RESIZING_VOXEL_BYTES = 12
 """Of the old and the new volume, where all of both is held."""
@@ -44,8 +38,7 @@ class Estimate:
     window : (int, int, int)
         Sides of the windows, cut down to the image.
     num_windows : int
-        Per task; those across bands as often as they are predicted.
-    num_bands : int
+        Per task.
     memory_bytes : int
         Of the whole process; on a CUDA device, of that device.
     seconds : float
@@ -53,15 +46,13 @@ class Estimate:
 
     window: Size3
     num_windows: int
-    num_bands: int
     memory_bytes: int
     seconds: float
 
     def __str__(self) -> str:
-        bands = f" in {self.num_bands} bands" if self.num_bands > 1 else ""
         window = " x ".join(map(str, self.window))
         return (
-            f"{self.num_windows} windows of {window}{bands}, "
+            f"{self.num_windows} windows of {window}, "
             f"{format_bytes(self.memory_bytes)} of memory, "
             f"about {format_seconds(self.seconds)}"
         )
@@ -78,7 +69,7 @@ class Estimator:
     memory : int
         Bytes that the process may take.
     window, overlap, batch_size
-        As for :func:`continual_repmode.inference.streaming.predict_stream`.
+        As for :func:`continual_repmode.inference.tiled.predict_volume`.
     resize : {"paper", "fast"}
     """
 
@@ -96,8 +87,7 @@ class Estimator:
         self._predictor, self._device = predictor, device
         self._memory, self._batch_size = memory, batch_size
         self._window, self._overlap, self._resize = window, overlap, resize
-        self._plans: dict[Size3, Plan] = {}
-        self._window_s: dict[Size3, float] = {}
+        self._costs: dict[tuple[Size3, int], WindowCost] = {}
         self._voxel_s: float | None = None
 
     def estimate(
@@ -116,84 +106,82 @@ class Estimator:
         UserError
             If the memory does not suffice.
         """
-        plan = self.plan(grid)
+        windows = WindowGrid.over(grid, self._window, self._overlap)
         steps = [(source, grid), *[(grid, written)] * num_tasks]
-        resized = sum(math.prod(new) for old, new in steps if old != new)
-        window_s = self._window_seconds(plan.cutting.grid.sides)
         self._check(source, steps)
+        cost = self._cost(windows)
+        resized = sum(math.prod(new) for old, new in steps if old != new)
         beside = max(
             statistics_bytes(source), *(self._resizing_bytes(*s) for s in steps)
         )
-        num_bytes = plan.num_bytes
+        num_bytes = cost.peak_bytes or 0
         if self._device.type == "cpu":
-            num_bytes = memory_in_use() + max(plan.num_bytes, beside)
+            num_bytes = RESERVE_BYTES + max(num_bytes, memory_in_use() + beside)
         return Estimate(
-            window=plan.cutting.grid.sides,
-            num_windows=plan.cutting.num_windows,
-            num_bands=len(list(plan.cutting.bands)),
+            window=windows.sides,
+            num_windows=windows.num_windows,
             memory_bytes=num_bytes,
-            seconds=num_tasks * plan.cutting.num_windows * window_s
+            seconds=num_tasks * windows.num_windows * cost.seconds
             + (resized * self._resizing_seconds() if resized else 0),
         )
 
-    def plan(self, grid: Size3) -> Plan:
-        """Return how a volume of a shape is cut and its windows are batched."""
-        if grid not in self._plans:
-            windows = WindowGrid.over(grid, self._window, self._overlap)
-            self._plans[grid] = plan_within(
-                window_memory(self._memory, self._device),
-                self._predictor,
-                windows,
-                batch_size=windows.check_batch_size(self._batch_size),
-                device=self._device,
+    def _cost(self, windows: WindowGrid) -> WindowCost:
+        """Return what a batch of windows takes, measured once."""
+        sides, batch_size = windows.sides, windows.check_batch_size(self._batch_size)
+        if (sides, batch_size) not in self._costs:
+            self._check_window(sides, self._rough_bytes(sides, batch_size))
+            cost = measure_window(self._predictor, sides, batch_size, self._device)
+            self._check_window(sides, cost.peak_bytes)
+            self._costs[sides, batch_size] = cost
+        return self._costs[sides, batch_size]
+
+    def _rough_bytes(self, sides: Size3, batch_size: int) -> int:
+        """Return about what a batch will take, from one window of half its sides.
+
+        So that what is far too large is refused without taking the memory.
+        """
+        z, y, x = (-(-side // 2) for side in sides)
+        for _ in range(2):  # the first time, libraries take some memory for good
+            before = memory_in_use()
+            peak = measure_window(
+                self._predictor, (z, y, x), 1, self._device
+            ).peak_bytes
+        scale = batch_size * math.prod(sides) / (z * y * x)
+        return before + int(scale * ((peak or before) - before))
+
+    def _check_window(self, sides: Size3, num_bytes: int | None) -> None:
+        """Raise if predicting takes more memory than the process may have."""
+        needed = (num_bytes or 0) + RESERVE_BYTES
+        if self._device.type == "cpu" and needed > self._memory:
+            raise UserError(
+                f"memory={format_bytes(self._memory)}: predicting windows of "
+                f"{list(sides)} needs about {format_bytes(needed)}; use a smaller "
+                "--window, or increase --memory to that"
             )
-        return self._plans[grid]
 
     def _resizing_bytes(self, old: Size3, new: Size3) -> int:
         """Return about what resizing will take, at least what it must have."""
         everything = _RESIZING_VOXEL_BYTES * (math.prod(old) + math.prod(new))
         most = min(resizing_memory(self._memory), everything)
-        return max(most, least_resize_bytes(old, new, self._resize))
+        return max(most, least_resize_bytes(old, new))
 
     def _check(self, source: Size3, steps: Sequence[tuple[Size3, Size3]]) -> None:
         """Raise if reading and resizing need more than is left."""
-        resizing = (least_resize_bytes(*step, self._resize) for step in steps)
+        resizing = (least_resize_bytes(*step) for step in steps)
         lacking = max(statistics_bytes(source), *resizing) - memory_left(self._memory)
         if lacking > 0:
             raise UserError(
                 f"memory={format_bytes(self._memory)}: planes of this size need "
-                f"{format_bytes(self._memory + lacking)}; allow so much"
+                f"{format_bytes(self._memory + lacking)}; increase --memory to that"
             )
-
-    def _window_seconds(self, sides: Size3) -> float:
-        """Return how long the network takes for one window, measured once."""
-        if sides not in self._window_s:
-            window = torch.zeros(1, 1, *sides, device=self._device)
-
-            def predict() -> None:
-                self._predictor(window)
-                synchronize()
-
-            self._window_s[sides] = _seconds(predict)
-        return self._window_s[sides]
 
     def _resizing_seconds(self) -> float:
         """Return how long resizing takes for one new voxel, measured once."""
         if self._voxel_s is None:
-            source = _Sample()
-            target = np.empty(_SAMPLE_RESIZED, np.float32)
-            seconds = _seconds(lambda: resize_stream(source, target, self._resize))
-            self._voxel_s = seconds / target.size
+            sample = np.ones(_SAMPLE, np.float32)
+            seconds = seconds_of(lambda: resize(sample, _SAMPLE_RESIZED, self._resize))
+            self._voxel_s = seconds / math.prod(_SAMPLE_RESIZED)
         return self._voxel_s
-
-
-class _Sample:
-    """Planes to time resizing with."""
-
-    shape: Size3 = _SAMPLE
-
-    def read(self, planes: slice) -> NDArray[np.float32]:
-        return np.ones(_SAMPLE, np.float32)[planes]
 
 
 def format_seconds(seconds: float) -> str:
@@ -206,15 +194,3 @@ def format_seconds(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    """Return how long some work takes, the second time unless the first was long."""
-    seconds = 0.0
-    for _ in range(2):
-        started = time.perf_counter()
-        work()
-        seconds = time.perf_counter() - started
-        if seconds > _LONG_S:
-            break
-    return seconds

@@ -6,7 +6,6 @@ from typing import Any
 
 from continual_repmode.data.faults import Faults
 from continual_repmode.errors import UserError
-from continual_repmode.inference.heap import large_blocks_returned
 from continual_repmode.prediction.model import TrainedModel
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.planning import SUFFIXES, find_images, plan_outputs
@@ -53,15 +52,16 @@ def predict_file(
     suffix = next((s for s in SUFFIXES.values() if output.name.endswith(s)), None)
     if suffix is None:
         raise UserError(f"{output}: use one of {', '.join(SUFFIXES.values())}")
-    with large_blocks_returned():
-        chosen = PredictOptions(**options)
-        loaded = model if isinstance(model, TrainedModel) else TrainedModel.load(model)
-        setup, faults = Setup.of(loaded, chosen), Faults(collect=False)
-        images = find_images([image], output.parent, setup, chosen, faults)
-        if len(images) != 1:
-            raise UserError(f"{image}: means {len(images)} images; give one")
-        named = replace(images[0], name=output.name.removesuffix(suffix))
-        plan = plan_outputs([(named, output)], output.parent, setup, faults)
-        for job in plan.jobs:
-            job.run(f"{named.name}: ")
+    chosen = PredictOptions(**options)
+    loaded = model if isinstance(model, TrainedModel) else TrainedModel.load(model)
+    setup, faults = Setup.of(loaded, chosen), Faults(collect=False)
+    images = find_images([image], output.parent, setup, chosen, faults)
+    if len(images) != 1:
+        raise UserError(f"{image}: means {len(images)} images; give one")
+    named = replace(images[0], name=output.name.removesuffix(suffix))
+    plan = plan_outputs([(named, output)], output.parent, setup, faults)
+    for job in plan.jobs:
+        if chosen.memory is not None:
+            job.estimate(setup.estimator())  # refuses what does not fit
+        job.run(f"{named.name}: ")
     return output

@@ -12,34 +12,27 @@ What is done of it, in the folder of its work::
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
-from tqdm import tqdm
+import numpy as np
+from numpy.typing import NDArray
 
 from continual_repmode.data.collection import Intensity
 from continual_repmode.data.formats.stream_writing import open_writer
 from continual_repmode.data.source_channels import SourceChannel
 from continual_repmode.data.stream_resizing import resize_stream
+from continual_repmode.data.volume_file import VolumeFile
 from continual_repmode.errors import UserError
-from continual_repmode.inference.memory import plan_within
-from continual_repmode.inference.streaming import predict_stream
+from continual_repmode.inference.tiled import predict_into
 from continual_repmode.inference.windows import Size3, WindowGrid
 from continual_repmode.prediction.agreement import add_metrics, compare, metrics_row
-from continual_repmode.prediction.bounds import resizing_memory, window_memory
+from continual_repmode.prediction.bounds import resizing_memory
 from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
-from continual_repmode.prediction.model import TaskPredictor, format_um
+from continual_repmode.prediction.model import format_um
 from continual_repmode.prediction.preparing import prepare_channel
 from continual_repmode.prediction.recipe import attributes_of
 from continual_repmode.prediction.setup import Setup
-from continual_repmode.prediction.volume_file import (
-    FileSink,
-    FileSource,
-    ScaledPlanes,
-    VolumeFile,
-)
 from continual_repmode.prediction.work_folder import WorkFolder
 
 _ZSCORE = Intensity(0.0, 1.0)
@@ -136,11 +129,10 @@ class Job:
                         prediction = self._prediction(signal, task, title)
                         self._measure(prediction, task)
                         resize_stream(
-                            ScaledPlanes(
-                                prediction, setup.intensities.get(task, _ZSCORE)
-                            ),
+                            _Scaled(prediction, setup.intensities.get(task, _ZSCORE)),
                             writer.channel(index),
                             setup.preparation.resize,
+                            scratch=self.work.path,
                             memory_bytes=resizing_memory(setup.memory),
                             progress=setup.progress,
                         )
@@ -185,28 +177,15 @@ class Job:
         self.work.write_note("prediction", {"task": None})
         prediction.create()
         setup = self.setup
-        predictor = setup.predictor(task)
-        memory = window_memory(setup.memory, setup.device)
-        grid = WindowGrid.over(signal.shape, setup.window, setup.overlap)
-        plan = plan_within(
-            memory, predictor, grid, batch_size=setup.batch_size, device=setup.device
+        predict_into(
+            setup.predictor(task),
+            signal,
+            lambda channels: _OneChannel(prediction),
+            WindowGrid.over(signal.shape, setup.window, setup.overlap),
+            batch_size=setup.batch_size,
+            device=setup.device,
+            progress=setup.progress and f"{title}{task}",
         )
-        with tqdm(
-            desc=f"{title}{task}",
-            total=plan.cutting.num_windows,
-            unit="window",
-            disable=None if setup.progress else True,
-        ) as bar:
-            predict_stream(
-                _Counted(predictor, bar),
-                FileSource(signal),
-                FileSink(prediction),
-                window=setup.window,
-                overlap=setup.overlap,
-                batch_size=setup.batch_size,
-                memory=memory,
-                device=setup.device,
-            )
         prediction.settle()
         self.work.write_note("prediction", {"task": task})
         return prediction
@@ -219,7 +198,7 @@ class Job:
         target = self._volume("target")
         self._prepare(channel, target)
         self.work.write_note(note, asdict(compare(prediction, target)))
-        target.path.unlink()
+        target.remove()
 
     def _publish_metrics(self) -> None:
         """Put the metrics of all tasks into the table beside the outputs."""
@@ -233,14 +212,31 @@ class Job:
             add_metrics(self.root, rows)
 
 
-class _Counted:
-    """A predictor that counts its windows on a bar, but for those of estimates."""
+@dataclass(frozen=True, slots=True)
+class _OneChannel:
+    """A volume file as the only channel of a prediction."""
 
-    def __init__(self, predictor: TaskPredictor, bar: "tqdm[NoReturn]") -> None:
-        self._predictor, self._bar = predictor, bar
+    volume: VolumeFile
 
-    def __call__(self, windows: Tensor) -> Tensor:
-        predicted = self._predictor(windows)
-        if not isinstance(windows, FakeTensor):
-            self._bar.update(len(windows))
-        return predicted
+    def __getitem__(self, box: Any) -> NDArray[np.float32]:
+        return self.volume[box[1:]][None]
+
+    def __setitem__(self, box: Any, values: NDArray[np.float32]) -> None:
+        self.volume[box[1:]] = values[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    """The planes of a prediction with the z-score undone."""
+
+    volume: VolumeFile
+    intensity: Intensity
+
+    @property
+    def shape(self) -> Size3:
+        """Voxels along (Z, Y, X)."""
+        return self.volume.shape
+
+    def __getitem__(self, planes: slice) -> NDArray[np.float32]:
+        """Return some planes (z, Y, X)."""
+        return self.volume[planes] * self.intensity.std + self.intensity.mean

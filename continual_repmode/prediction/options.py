@@ -40,7 +40,7 @@ class PredictOptions:
         that the model was tested with.
     overlap : float, sequence of float or None
         Share of a window that the next one covers again; by default as for
-        :func:`continual_repmode.inference.streaming.predict_stream`.
+        :func:`continual_repmode.inference.tiled.predict_volume`.
     batch_size : int or None
         Windows that the network sees at once, at most; by default one on a CPU and
         eight elsewhere.

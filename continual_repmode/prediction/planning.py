@@ -1,5 +1,6 @@
 """What is to be predicted, what is done already, and what cannot be."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from continual_repmode.data.disk import check_free
 from continual_repmode.data.faults import Faults
 from continual_repmode.data.formats.stream_writing import check_writable
 from continual_repmode.data.opening import open_volume
+from continual_repmode.data.stream_resizing import scratch_bytes
 from continual_repmode.data.volumes import CHOICES, VolumeReader, index_from
 from continual_repmode.errors import UserError
 from continual_repmode.prediction.agreement import read_metrics
@@ -281,6 +283,7 @@ def _output_bytes(job: Job) -> int:
 
 
 def _work_bytes(job: Job) -> int:
-    """Return what volumes on the model grid take: light, prediction and target."""
-    z, y, x = job.grid_shape
-    return 4 * (3 if job.image.targets else 2) * z * y * x
+    """Return what volumes on the model grid, and resizing to and from it, take."""
+    grid, there, back = job.grid_shape, job.image.signal.shape, job.image.shape
+    resizing = max(scratch_bytes(there, grid), scratch_bytes(grid, back))
+    return 4 * (3 if job.image.targets else 2) * math.prod(grid) + resizing

@@ -13,9 +13,9 @@ from continual_repmode.data.preparation import Preparation
 from continual_repmode.data.source_channels import Box, SourceChannel
 from continual_repmode.data.stream_resizing import resize_stream
 from continual_repmode.data.streamed import ZscoredChannel, channel_statistics
+from continual_repmode.data.volume_file import VolumeFile
 from continual_repmode.data.volumes import VolumeReader, VoxelSize
 from continual_repmode.prediction.images import whole
-from continual_repmode.prediction.volume_file import VolumeFile
 
 _AS_IT_IS = Intensity(0.0, 1.0)
 
@@ -65,6 +65,7 @@ def prepare_channel(
         raw,
         resized,
         preparation.resize,
+        scratch=target.path.parent,
         memory_bytes=memory_bytes,
         progress=progress,
     )
@@ -76,9 +77,10 @@ def prepare_channel(
             ZscoredChannel(unscaled, 0, intensity),
             target,
             preparation.resize,
+            scratch=target.path.parent,
             memory_bytes=memory_bytes,
         )
-        resized.path.unlink()
+        resized.remove()
     target.settle()
     return intensity
 

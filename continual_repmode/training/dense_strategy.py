@@ -92,9 +92,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Prediction window (Z, Y, X) in voxels.
     overlap : float
         Share of a window, 0 to below 1, that it has in common with the next.
-    memory : int, optional
-        Bytes that predicting a volume may take; see
-        :func:`~continual_repmode.inference.tiled.predict_volume`.
     precision : {"float32", "bfloat16"}
         Of forward and backward passes (autocast).
     num_workers : int
@@ -137,7 +134,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         mixing: str = "random",
         window: tuple[int, int, int] = (32, 128, 128),
         overlap: float = 0.5,
-        memory: int | None = None,
         precision: str = "float32",
         num_workers: int = 0,
         rate_factors: Mapping[str, float] | None = None,
@@ -145,7 +141,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.validation = ValidationPlugin(every=validate_every, ema=ema)
         self.window = window
         self.overlap = overlap
-        self.memory = memory
         self.num_workers = num_workers
         self.mixing = mixing
         self.first_epoch = 0
@@ -360,7 +355,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
                 signal[0],
                 window=self.window,
                 overlap=self.overlap,
-                memory=self.memory,
             )
         return predicted[None]
 

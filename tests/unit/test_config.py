@@ -180,7 +180,6 @@ def test_a_command_line_value_beats_the_training_preset():
         ("model.scope=middle", "model.scope=middle: must be all or encoder"),
         ("train.epochs=0", "train.epochs=0"),
         ("train.overlap=1.0", "train.overlap=1.0"),
-        ("train.memory=plenty", "train.memory=plenty: use an amount such as 2GB"),
         ("train.schedule=linear", "constant or one_cycle"),
         ("train.loss=l2", "train.loss=l2: must be mse or mae_ssim or spotlight"),
         ("train.ema=1", "train.ema=1.0: must be 0 to below 1"),

@@ -104,6 +104,6 @@ def test_planes_are_those_of_the_z_score(tmp_path: Path) -> None:
     source = ZscoredChannel(saved(tmp_path, channel), 0, intensity)
 
     assert source.shape == (6, 7, 8)
-    planes = source.read(slice(2, 5))
+    planes = source[2:5]
     assert planes.dtype == np.float32
     np.testing.assert_array_equal(planes, expected[2:5])

@@ -36,7 +36,6 @@ def test_the_hash_stays_as_it_is(key):
     "override",
     [
         "device=cpu",
-        "train.memory=2GB",
         "train.save_every=5",
         "data.cache_dir=/elsewhere",
         "reference=some/run",

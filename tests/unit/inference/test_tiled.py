@@ -1,13 +1,20 @@
 import itertools
+import logging
+import sys
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from continual_repmode.errors import UserError
-from continual_repmode.inference.tiled import predict_volume
-from continual_repmode.inference.windows import window_starts
+from continual_repmode.inference.tiled import predict_into, predict_volume
+from continual_repmode.inference.windows import Size3, WindowGrid, window_starts
 
 
 def noise(*shape: int) -> Tensor:
@@ -137,15 +144,95 @@ def test_several_channels_are_predicted_from_one_reading(
     assert torch.equal(both, torch.stack([one, other]).reshape(both.shape))
 
 
-def test_a_bound_on_memory_changes_nothing() -> None:
-    volume = noise(8, 500, 700)
-
-    free = predict_volume(lambda x: x * x, volume, window=(8, 64, 64))
-    bounded = predict_volume(
-        lambda x: x * x, volume, window=(8, 64, 64), memory=16_000_000
+@settings(deadline=None, max_examples=50)
+@given(
+    st.tuples(st.integers(1, 16), st.integers(1, 24), st.integers(1, 24)),
+    st.tuples(st.integers(2, 8), st.integers(4, 10), st.integers(4, 10)),
+    st.sampled_from([0.0, 0.2, 0.5, 0.6]),
+    st.integers(1, 40),
+)
+def test_volumes_in_files_and_batches_of_any_size_give_the_same_bits(
+    shape: Size3, window: Size3, overlap: float, batch_size: int
+) -> None:
+    volume = noise(*shape)
+    grid = WindowGrid.over(shape, window, overlap)
+    expected = predict_volume(
+        darker_away_from_the_corner, volume, window=window, overlap=overlap
     )
 
-    assert torch.equal(free, bounded)
+    with TemporaryDirectory() as folder:
+        signal = np.lib.format.open_memmap(
+            Path(folder) / "signal.npy", "w+", np.float32, shape
+        )
+        signal[:] = volume.numpy()
+        found = np.lib.format.open_memmap(
+            Path(folder) / "prediction.npy", "w+", np.float32, (1, *shape)
+        )
+        predict_into(
+            darker_away_from_the_corner,
+            signal,
+            lambda channels: found,
+            grid,
+            batch_size=batch_size,
+        )
+        np.testing.assert_array_equal(found[0], expected.numpy())
+
+
+class SmallDevice:
+    """Predicts up to so many windows at a time, and has no memory for more."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.batches: list[int] = []
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        if len(self.batches) == 4:
+            self.most = min(self.most, 2)  # something else takes memory meanwhile
+        self.batches.append(len(windows))
+        if len(windows) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return darker_away_from_the_corner(windows)
+
+
+def test_the_batch_halves_when_memory_runs_out_and_the_run_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    volume, options = noise(9, 20, 20), {"window": (4, 8, 8), "overlap": 0.5}
+    predict = SmallDevice(most=5)
+
+    with caplog.at_level(logging.WARNING):
+        found = predict_volume(predict, volume, batch_size=16, **options)
+
+    assert predict.batches[:7] == [16, 8, 4, 4, 4, 2, 2]
+    assert len(caplog.records) == 3
+    assert torch.equal(
+        found, predict_volume(darker_away_from_the_corner, volume, **options)
+    )
+
+
+def test_a_window_that_does_not_fit_the_device_is_named() -> None:
+    with pytest.raises(UserError, match=r"window=\[4, 8, 8\] with batch_size=1: cpu"):
+        predict_volume(
+            SmallDevice(most=0), noise(9, 20, 20), window=(4, 8, 8), batch_size=8
+        )
+
+
+def test_the_bar_counts_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    predict_volume(
+        lambda x: x,
+        noise(8, 16, 16),
+        window=(4, 8, 8),
+        overlap=0.5,
+        batch_size=4,
+        progress=True,
+    )
+
+    assert "27/27" in terminal.getvalue()
+    assert "window/s" in terminal.getvalue()
 
 
 def test_half_precision_predictions_are_averaged_in_full() -> None:

@@ -1,5 +1,4 @@
 import pytest
-import torch
 
 from continual_repmode.data.volumes import memory_bytes
 from continual_repmode.errors import UserError
@@ -12,7 +11,6 @@ def test_what_is_left_is_less_than_what_the_process_does_not_have():
     left = bounds.memory_left(in_use + 500_000_000)
 
     assert 300_000_000 < left < 500_000_000
-    assert bounds.window_memory(in_use + 500_000_000, torch.device("cpu")) <= left + 1e7
 
 
 def test_too_little_is_refused_with_what_would_do():

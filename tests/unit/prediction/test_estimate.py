@@ -26,7 +26,6 @@ def test_windows_are_those_of_the_model_grid_for_each_task(model):
     two = some.estimate((8, 24, 24), (8, 16, 16), (8, 24, 24), 2)
 
     assert one.num_windows == 3 * 3 * 3
-    assert one.num_bands == 1
     assert one.window == (4, 8, 8)
     assert one.seconds < two.seconds <= 2 * one.seconds
     assert memory_in_use() < one.memory_bytes < memory_in_use() + 10**8
@@ -38,14 +37,12 @@ def test_windows_are_cut_down_to_flat_images(model):
     assert some.estimate((1, 5, 9), (1, 5, 9), (1, 5, 9), 1).window == (1, 5, 8)
 
 
-def test_wide_volumes_are_cut_into_bands(model):
-    some = estimator(model, memory_in_use() + 400_000_000)
-    shape = (8, 3000, 3000)
+def test_windows_that_need_more_memory_are_refused(model):
+    some = estimator(model, memory_in_use() + 150_000_000)
+    some._window = (64, 512, 512)
 
-    found = some.estimate(shape, shape, shape, 1)
-
-    assert found.num_bands > 1
-    assert f"in {found.num_bands} bands" in str(found)
+    with pytest.raises(UserError, match=r"smaller --window, or increase --memory"):
+        some.estimate((64, 350, 350), (64, 350, 350), (64, 350, 350), 1)
 
 
 def test_too_little_memory_is_told_before_work_starts(model):

@@ -136,7 +136,7 @@ def test_target_intensities_are_zscores_times_std_plus_mean(
 def test_the_same_recipe_is_done_already(tmp_path, model_file, light, monkeypatch):
     source = save(tmp_path / "a.ome.tif", light)
     predict_file(model_file, source, tmp_path / SMALL_ZARR)
-    monkeypatch.setattr(job_module, "predict_stream", None)  # would fail if called
+    monkeypatch.setattr(job_module, "predict_into", None)  # would fail if called
 
     predict_file(model_file, source, tmp_path / SMALL_ZARR, batch_size=2)
 
@@ -181,7 +181,7 @@ def test_interrupted_work_goes_on_with_the_missing_tasks(
     source = save(tmp_path / "a.ome.tif", light)
     whole = predict_file(model_file, source, tmp_path / "whole.ome.zarr")
     calls: list[str] = []
-    predict = job_module.predict_stream
+    predict = job_module.predict_into
 
     def pulled(*arguments, **options):
         calls.append("predicted")
@@ -189,7 +189,7 @@ def test_interrupted_work_goes_on_with_the_missing_tasks(
             raise _PulledPlugError
         predict(*arguments, **options)
 
-    monkeypatch.setattr(job_module, "predict_stream", pulled)
+    monkeypatch.setattr(job_module, "predict_into", pulled)
     with pytest.raises(_PulledPlugError):
         predict_file(model_file, source, tmp_path / output)
     assert not (tmp_path / output).exists()
