@@ -25,7 +25,7 @@ AT_BEST = (
     "`choices` and `extending_choices`."
 )
 
-CHOSEN: Mapping[str, str] = MappingProxyType({})
+CHOSEN: Mapping[str, str] = MappingProxyType({"individual": "k3_lr0.01"})
 """Way to learn -> the try with the lowest validation MSE, such as ``k3_lr0.005``.
 
 Of a way that is not measured yet, the first of its tries is a first guess.
