@@ -76,16 +76,16 @@ def peak_memory(
 def peak_while(work: Callable[[], object], device: torch.device) -> int | None:
     """Return the most memory in bytes that this process has while some work is done.
 
-    On a CUDA device, the most that tensors take there; None where the system (it must
-    be Linux) does not tell. What the process had before counts.
+    On a CUDA device, the most that tensors take there. What was in memory before counts
+    too. None where the peak cannot be measured: of a process, only Linux reports it.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         work()
         return torch.cuda.max_memory_allocated(device)
-    told = _start_peak_anew()
+    measurable = _reset_peak()
     work()
-    return resident_bytes("VmHWM") if told else None
+    return resident_bytes("VmHWM") if measurable else None
 
 
 def resident_bytes(entry: str) -> int | None:
@@ -180,11 +180,11 @@ def _forget_peak() -> bool:
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
-    return _start_peak_anew()
+    return _reset_peak()
 
 
-def _start_peak_anew() -> bool:
-    """Let the kernel forget the peak, if it can."""
+def _reset_peak() -> bool:
+    """Reset the peak to the present memory; return whether the kernel allows it."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

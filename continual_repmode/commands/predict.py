@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
             jobs = _carried_out(jobs, failures)
         except KeyboardInterrupt:
             command = shlex.join(["continual-repmode", "predict", *arguments])
-            print(f"\nwhat is done is kept; go on with: {command}", file=sys.stderr)
+            print(f"\nfinished work is kept; resume with: {command}", file=sys.stderr)
             raise
         _conclude(plan, jobs, failures)
     return 3 if failures else 0

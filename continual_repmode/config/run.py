@@ -239,12 +239,18 @@ def load_run_config(text: str) -> RunConfig:
     """
     try:
         loaded = yaml.safe_load(text)
-        loaded["train"].pop("memory", None)  # of 0.1, where windows were held in bands
+        loaded["train"].pop("memory", None)  # an option of version 0.1
         schema = OmegaConf.structured(RunConfig)
         for group, options in _OPTIONS.items():
             schema[group] = OmegaConf.structured(options[loaded[group].pop("option")])
         merged = OmegaConf.merge(schema, loaded)
-    except (OmegaConfBaseException, YAMLError, LookupError, TypeError) as error:
+    except (
+        OmegaConfBaseException,
+        YAMLError,
+        AttributeError,  # a group that is empty
+        LookupError,
+        TypeError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"the config.yaml of that run folder cannot be read by this version: "

@@ -42,10 +42,20 @@ class VolumeFile:
         self._touched = 0
 
     def create(self) -> None:
-        """Make the file, or empty it; every voxel is 0."""
+        """Make the file, or empty it; every voxel is 0.
+
+        Raises
+        ------
+        OSError
+            If the disk lacks the space, which is reserved here: on a disk that fills up
+            later, writing to a mapped file would end the process.
+        """
         self._mapped = np.lib.format.open_memmap(
             self.path, "w+", np.dtype("<f4"), self.shape
         )
+        if sys.platform == "linux":
+            with self.path.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, self.path.stat().st_size)
 
     def settle(self) -> None:
         """Wait until everything written is on the disk."""

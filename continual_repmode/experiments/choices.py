@@ -22,7 +22,8 @@ OTHER_CELLS = "data.seed=100"
 
 AT_BEST = (
     "Kernels and rates are those with the lowest validation MSE in the tables "
-    "`choices` and `extending_choices`."
+    "`choices` and `extending_choices`, or the first values tried of a method that "
+    "these tables lack."
 )
 
 CHOSEN: Mapping[str, str] = MappingProxyType({"individual": "k3_lr0.01"})

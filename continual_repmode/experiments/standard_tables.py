@@ -174,8 +174,9 @@ def economy_table() -> Table:
         title="What a new task costs: quality against parameters",
         about="Ten tasks are known and stay as they are; nucleolus, then cell membrane "
         "arrive. RepMode adds an expert outside the softmax and normalization of the "
-        "task's own. Individual networks share nothing, so one known task is enough "
-        f"beside them, and their “all tasks” are three. {AT_BEST}",
+        "task's own. Individual networks share nothing. They learn one earlier task "
+        "instead of ten, so their column “all tasks” is the mean of three tasks. "
+        f"{AT_BEST}",
         rows=(extending_row("individual", stream=stream, base=base), *rows),
         reference="individual",
         layout="stream",

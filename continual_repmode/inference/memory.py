@@ -29,9 +29,9 @@ class WindowCost:
     Attributes
     ----------
     peak_bytes : int or None
-        The most memory that this process had meanwhile, all it had before included; on
-        a CUDA device, the most that tensors took there. None where the system (it must
-        be Linux) does not tell.
+        The peak memory of this process meanwhile, with what it had before; on a CUDA
+        device, the most that tensors took there. None where it cannot be measured: of a
+        process, only Linux reports it.
     seconds : float
         Per window.
     """

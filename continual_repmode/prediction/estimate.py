@@ -3,13 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
 from continual_repmode.data.disk import format_bytes
-from continual_repmode.data.resampling import ResizeMethod, resize
-from continual_repmode.data.stream_resizing import least_resize_bytes
+from continual_repmode.data.resampling import ResizeMethod
+from continual_repmode.data.stream_resizing import least_resize_bytes, resize_stream
 from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import WindowCost, measure_window, seconds_of
 from continual_repmode.inference.windows import Overlap, Size3, WindowGrid
@@ -179,8 +181,14 @@ class Estimator:
         """Return how long resizing takes for one new voxel, measured once."""
         if self._voxel_s is None:
             sample = np.ones(_SAMPLE, np.float32)
-            seconds = seconds_of(lambda: resize(sample, _SAMPLE_RESIZED, self._resize))
-            self._voxel_s = seconds / math.prod(_SAMPLE_RESIZED)
+            resized = np.empty(_SAMPLE_RESIZED, np.float32)
+            with TemporaryDirectory() as folder:
+                seconds = seconds_of(
+                    lambda: resize_stream(
+                        sample, resized, self._resize, scratch=Path(folder)
+                    )
+                )
+            self._voxel_s = seconds / resized.size
         return self._voxel_s
 
 

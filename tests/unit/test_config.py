@@ -158,6 +158,13 @@ def test_options_of_one_network_keep_their_names_in_the_run_folder():
         assert load_run_config(text).model.kernel_size == 7
 
 
+def test_a_config_of_version_0_1_loads():
+    text = dump_run_config(composed())
+    older = text.replace("\ntrain:\n", "\ntrain:\n  memory: 2GB\n")
+    assert older != text
+    assert load_run_config(older) == load_run_config(text)
+
+
 def test_fnet_is_multinet_with_small_kernels_and_biases():
     fnet = composed("model=fnet", "model.width=4").model
     multinet = composed(
@@ -244,7 +251,9 @@ def test_gates_of_features_have_no_settings_of_task_gates(setting):
         RepModeModelConfig(gate_input="features", **setting)
 
 
-@pytest.mark.parametrize("text", ["", "a: [", "scenario: 3", "data: {option: nothing}"])
+@pytest.mark.parametrize(
+    "text", ["", "a: [", "scenario: 3", "data: {option: nothing}", "train:"]
+)
 def test_a_damaged_config_of_a_run_folder_is_told(text):
     with pytest.raises(UserError, match=r"config\.yaml"):
         load_run_config(text)

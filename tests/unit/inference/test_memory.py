@@ -10,7 +10,7 @@ from continual_repmode.inference.memory import measure_window, parse_bytes
 CPU = torch.device("cpu")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the peak")
 def test_the_peak_holds_all_that_a_prediction_takes() -> None:
     def greedy(windows: Tensor) -> Tensor:
         return windows + torch.ones(1000, *windows.shape[2:]).sum(0)

@@ -6,13 +6,13 @@ from continual_repmode.prediction.bounds import memory_in_use
 from continual_repmode.prediction.estimate import Estimator, format_seconds
 
 
-def estimator(model, memory: int) -> Estimator:
+def estimator(model, memory: int, window=(4, 8, 8)) -> Estimator:
     cpu = torch.device("cpu")
     return Estimator(
         model.predictor("dna", "float32", cpu),
         cpu,
         memory=memory,
-        window=(4, 8, 8),
+        window=window,
         overlap=0.5,
         batch_size=1,
         resize="paper",
@@ -38,8 +38,7 @@ def test_windows_are_cut_down_to_flat_images(model):
 
 
 def test_windows_that_need_more_memory_are_refused(model):
-    some = estimator(model, memory_in_use() + 150_000_000)
-    some._window = (64, 512, 512)
+    some = estimator(model, memory_in_use() + 150_000_000, window=(64, 512, 512))
 
     with pytest.raises(UserError, match=r"smaller --window, or increase --memory"):
         some.estimate((64, 350, 350), (64, 350, 350), (64, 350, 350), 1)
