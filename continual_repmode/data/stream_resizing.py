@@ -172,8 +172,10 @@ class _Pass:
         for first in range(0, self.old[axis], count):
             part = slice(first, min(first + count, self.old[axis]))
             if self._by_planes:
-                planes = [self._in_plane(plane, method) for plane in source[part]]
-                yield (part, slice(0, self.new[1])), np.stack(planes)
+                made = np.empty((part.stop - first, *self.new[1:]), np.float32)
+                for index, plane in enumerate(source[part]):
+                    made[index] = self._in_plane(plane, method)
+                yield (part, slice(0, self.new[1])), made
             else:
                 block = source[:, part]
                 weights = axis_weights(self.old[0], self.new[0], method)
@@ -188,6 +190,7 @@ class _Pass:
             return 4 * 2 * (old_z + new_z) * count * old_x
         old_plane, new_plane = old_y * old_x, new_y * new_x
         at_work = 8 * old_plane + 4 * (self._half_done() + 2 * new_plane)
+        # Of the source as read and as float32; of the new, the block before lives on.
         return at_work + min(count, old_z) * (6 * old_plane + 8 * new_plane)
 
     def _in_plane(
