@@ -21,10 +21,11 @@ from tqdm import tqdm
 
 from benchmarks.harness import Settings, alternate
 from benchmarks.records import Comparison, Measurement, Spread
-from continual_repmode.data.collection import Intensity, LoadedPair
+from continual_repmode.data.collection import LoadedPair
 from continual_repmode.data.dataset import PatchDataset
-from continual_repmode.data.store import PreparedArray, PreparedStore
 from continual_repmode.measuring import resident_bytes
+from continual_repmode.volumes.normalization import Intensity
+from continual_repmode.volumes.store import PreparedArray, PreparedStore
 
 SHAPE = (65, 232, 344)
 PATCH = (32, 128, 128)

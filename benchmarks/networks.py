@@ -8,12 +8,12 @@ from torch import Tensor
 
 from benchmarks.records import Comparison, Spread
 from benchmarks.steps import autocast_of
-from continual_repmode.data.normalization import zscore
-from continual_repmode.data.synthetic.field import simulate_field
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.spatial import Size3
 from continual_repmode.models.task_norm import TaskNorm
+from continual_repmode.synthetic.field import simulate_field
 from continual_repmode.tasks import TASKS
+from continual_repmode.volumes.normalization import zscore
 
 CALIBRATION_PATCH = (16, 32, 32)
 TASK = TASKS.index("dna")

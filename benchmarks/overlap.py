@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from benchmarks.harness import Settings
 from benchmarks.records import Comparison, Measurement, Spread
-from continual_repmode.data.normalization import zscore
-from continual_repmode.data.synthetic.field import simulate_field
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
 from continual_repmode.models import deploy, load_model
 from continual_repmode.models.spatial import Size3
+from continual_repmode.synthetic.field import simulate_field
+from continual_repmode.volumes.normalization import zscore
 
 PAPER_OVERLAP = 0.5
 OVERLAPS: tuple[Overlap, ...] = (

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Settings, alternate
 from benchmarks.records import Measurement, Spread
-from continual_repmode.data.normalization import zscore
-from continual_repmode.data.resampling import resample, resize
-from continual_repmode.data.synthetic.field import simulate_field
+from continual_repmode.synthetic.field import simulate_field
+from continual_repmode.volumes.normalization import zscore
+from continual_repmode.volumes.resampling import resample, resize
 
 RAW_UM, GRID_UM = (0.324, 0.108, 0.108), (0.29, 0.29, 0.29)
 TASKS = ("dna", "nuclear_envelope", "mitochondria")

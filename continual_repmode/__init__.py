@@ -9,36 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from continual_repmode.data.check import check_manifest
-    from continual_repmode.data.formats.writing import save_volume
-    from continual_repmode.data.manifest import ManifestCollection
-    from continual_repmode.data.opening import open_volume
-    from continual_repmode.data.synthetic import SyntheticCells
+    from continual_repmode.manifests.check import check_manifest
+    from continual_repmode.manifests.manifest import ManifestCollection
     from continual_repmode.models import (
         RepModeUNet,
         load_model,
         reparameterize,
         save_model,
     )
+    from continual_repmode.synthetic import SyntheticCells
     from continual_repmode.training.strategy import Adapter, Naive, RepMode
     from continual_repmode.training.streams import build_benchmark
+    from continual_repmode.volumes.formats.writing import save_volume
+    from continual_repmode.volumes.opening import open_volume
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Adapter": "continual_repmode.training.strategy",
-    "ManifestCollection": "continual_repmode.data.manifest",
+    "ManifestCollection": "continual_repmode.manifests.manifest",
     "Naive": "continual_repmode.training.strategy",
     "RepMode": "continual_repmode.training.strategy",
     "RepModeUNet": "continual_repmode.models",
-    "SyntheticCells": "continual_repmode.data.synthetic",
+    "SyntheticCells": "continual_repmode.synthetic",
     "build_benchmark": "continual_repmode.training.streams",
-    "check_manifest": "continual_repmode.data.check",
+    "check_manifest": "continual_repmode.manifests.check",
     "load_model": "continual_repmode.models",
-    "open_volume": "continual_repmode.data.opening",
+    "open_volume": "continual_repmode.volumes.opening",
     "reparameterize": "continual_repmode.models",
     "save_model": "continual_repmode.models",
-    "save_volume": "continual_repmode.data.formats.writing",
+    "save_volume": "continual_repmode.volumes.formats.writing",
 }
 
 __all__ = [  # noqa: RUF022 - in the order of use

@@ -22,10 +22,9 @@ from continual_repmode.config.model import (
 )
 from continual_repmode.config.run import RunConfig, strategy_name
 from continual_repmode.config.strategy import AdapterConfig, RepModeConfig
-from continual_repmode.data.check import sound_collection
 from continual_repmode.data.collection import Collection
-from continual_repmode.data.synthetic import SyntheticCells
 from continual_repmode.errors import UserError
+from continual_repmode.manifests.check import sound_collection
 from continual_repmode.models import (
     ModelCard,
     RepModeUNet,
@@ -47,7 +46,8 @@ from continual_repmode.strategies import (
     check_growth,
     make_strategy,
 )
-from continual_repmode.training._avalanche import (
+from continual_repmode.synthetic import SyntheticCells
+from continual_repmode.training.avalanche_api import (
     CLScenario,
     EvaluationPlugin,
     SupervisedPlugin,

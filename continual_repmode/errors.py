@@ -1,7 +1,8 @@
-"""The one exception that means: a person can mend this."""
+"""An error that the user can fix, and a list of such errors."""
 
 import difflib
 from collections.abc import Iterable
+from types import TracebackType
 
 
 class UserError(ValueError):
@@ -15,6 +16,36 @@ class UserError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+class Faults:
+    """A list of errors, filled by ``with faults:`` blocks.
+
+    Parameters
+    ----------
+    collect : bool
+        Keep a :class:`UserError` that ends a block, and go on after it; otherwise let
+        it through.
+    """
+
+    def __init__(self, collect: bool = True) -> None:
+        self.collect = collect
+        self.found: list[UserError] = []
+
+    def __enter__(self) -> None:
+        """Begin a block that one error may end."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Keep the error of the block, if it is a user's mistake."""
+        if not (self.collect and isinstance(error, UserError)):
+            return False
+        self.found.append(error)
+        return True
 
 
 def one_line(text: str) -> str:

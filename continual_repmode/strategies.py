@@ -35,7 +35,7 @@ from continual_repmode.models import RepModeUNet, TaskNetwork
 from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.methods.task_parts import FRESH, PartedNetwork
 from continual_repmode.models.networks import rebuild
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.plugins.agem import AGEMPlugin
 from continual_repmode.training.plugins.cumulative import CumulativePlugin

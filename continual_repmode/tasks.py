@@ -25,6 +25,21 @@ TASKS: tuple[str, ...] = (
 )
 """The structures of Table 1 of the paper, in its (alphabetical) order."""
 
+TASK_OF_LABEL: dict[str, str] = {
+    "alpha_tubulin": "microtubule",
+    "beta_actin": "actin_filament",
+    "desmoplakin": "desmosome",
+    "fibrillarin": "nucleolus",
+    "lamin_b1": "nuclear_envelope",
+    "membrane_caax_63x": "cell_membrane",
+    "myosin_iib": "actomyosin_bundle",
+    "sec61_beta": "endoplasmic_reticulum",
+    "st6gal1": "golgi_apparatus",
+    "tom20": "mitochondria",
+    "zo1": "tight_junction",
+}
+"""What carries the label, as collections and lists of images are named after it."""
+
 _WRITTEN = {"dna": "DNA", "golgi_apparatus": "Golgi apparatus"}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual_repmode.data.collection import Intensity, LoadedPair
+from continual_repmode.data.collection import LoadedPair
+from continual_repmode.volumes.normalization import Intensity
 
 SHAPE = (8, 16, 16)
 

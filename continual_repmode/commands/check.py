@@ -50,9 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     if chosen is None:
         return 0
 
-    from continual_repmode.data.check import check_manifest
-    from continual_repmode.data.checks.findings import worst
-    from continual_repmode.data.checks.report import format_report, to_json
+    from continual_repmode.manifests.check import check_manifest
+    from continual_repmode.manifests.checks.findings import worst
+    from continual_repmode.manifests.checks.report import format_report, to_json
     from continual_repmode.scenario import load_scenario
 
     tasks = load_scenario(chosen.scenario).task_names if chosen.scenario else None

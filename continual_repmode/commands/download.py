@@ -13,9 +13,9 @@ from continual_repmode.commands._manifest_arguments import Parser, parse
 from continual_repmode.errors import UserError
 
 if TYPE_CHECKING:
-    from continual_repmode.data.allen.catalog import Dataset
-    from continual_repmode.data.allen.folder import AllenFolder, Step
-    from continual_repmode.data.allen.manifest import BuiltManifest
+    from continual_repmode.allen.catalog import Dataset
+    from continual_repmode.allen.folder import AllenFolder, Step
+    from continual_repmode.allen.manifest import BuiltManifest
 
 _ABOUT = """\
 Fetch the Allen Institute's label-free collection and write its manifest.
@@ -46,9 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse(_parser(), arguments)
     if chosen is None:
         return 0
-    from continual_repmode.data.allen.catalog import choose_datasets
-    from continual_repmode.data.allen.folder import AllenFolder, locked
-    from continual_repmode.data.allen.splits import read_published_order
+    from continual_repmode.allen.catalog import choose_datasets
+    from continual_repmode.allen.folder import AllenFolder, locked
+    from continual_repmode.allen.splits import read_published_order
 
     datasets = choose_datasets(chosen.tasks)
     folder = AllenFolder(chosen.to)
@@ -134,9 +134,9 @@ def _fetch(
     chosen: argparse.Namespace, folder: "AllenFolder", datasets: Sequence["Dataset"]
 ) -> None:
     """Download and unpack what is missing."""
-    from continual_repmode.data.allen.folder import disk_need
-    from continual_repmode.data.allen.web import web_opener
-    from continual_repmode.data.disk import check_free
+    from continual_repmode.allen.folder import disk_need
+    from continual_repmode.allen.web import web_opener
+    from continual_repmode.volumes.disk import check_free
 
     base_url, opener = _base_url(chosen.mirror), web_opener(chosen.proxy)
     steps = folder.plan(datasets, base_url, opener)
@@ -163,8 +163,8 @@ def _carry_out(
 
 def _base_url(mirror: str | None) -> str:
     """Return the folder of the archives; only a mirror may do without HTTPS."""
-    from continual_repmode.data.allen.catalog import BASE_URL
-    from continual_repmode.data.allen.web import check_address
+    from continual_repmode.allen.catalog import BASE_URL
+    from continual_repmode.allen.web import check_address
 
     if mirror is None:
         return BASE_URL
@@ -177,8 +177,8 @@ def _print_plan(
     steps: Sequence["Step"],
     need: float,
 ) -> None:
-    from continual_repmode.data.allen.folder import describe_step
-    from continual_repmode.data.disk import format_bytes
+    from continual_repmode.allen.folder import describe_step
+    from continual_repmode.volumes.disk import format_bytes
 
     todo = {step.dataset.name: describe_step(step) for step in steps}
     for dataset in datasets:
@@ -194,7 +194,7 @@ def _print_plan(
 
 
 def _print_list(folder: "AllenFolder", datasets: Sequence["Dataset"]) -> None:
-    from continual_repmode.data.allen.catalog import DATASETS, DNA, DNA_IMAGES
+    from continual_repmode.allen.catalog import DATASETS, DNA, DNA_IMAGES
 
     row = "{:<22} {:<18} {:>6}  {}"
     print(row.format("task", "data set", "images", f"in {folder.path}"))
@@ -209,7 +209,7 @@ def _print_list(folder: "AllenFolder", datasets: Sequence["Dataset"]) -> None:
 
 
 def _write_manifest(chosen: argparse.Namespace, folder: "AllenFolder") -> None:
-    from continual_repmode.data.allen.manifest import build_manifest
+    from continual_repmode.allen.manifest import build_manifest
 
     manifest = build_manifest(
         folder,

@@ -33,10 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     if chosen is None:
         return 0
 
-    from continual_repmode.data.disk import format_bytes
     from continual_repmode.exporting.export import check_request, export_task
     from continual_repmode.exporting.publication import Publication
     from continual_repmode.exporting.source import read_source
+    from continual_repmode.volumes.disk import format_bytes
 
     if bool(chosen.license) != bool(chosen.author):
         raise UserError("--license and --author: give both or none")

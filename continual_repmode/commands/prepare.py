@@ -51,9 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     if chosen is None:
         return 0
 
-    from continual_repmode.data.disk import format_bytes
-    from continual_repmode.data.manifest import ManifestCollection
-    from continual_repmode.data.preparing import missing_bytes
+    from continual_repmode.manifests.manifest import ManifestCollection
+    from continual_repmode.manifests.preparing import missing_bytes
+    from continual_repmode.volumes.disk import format_bytes
 
     collection = ManifestCollection(
         chosen.manifest,

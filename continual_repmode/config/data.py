@@ -7,9 +7,9 @@ from omegaconf import MISSING
 
 from continual_repmode.config.checks import require, require_choice, require_sides
 from continual_repmode.data.dataset import Sampling
-from continual_repmode.data.preparation import Order, Storage
-from continual_repmode.data.resampling import ResizeMethod
 from continual_repmode.data.variation import Variation
+from continual_repmode.volumes.preparation import Order, Storage
+from continual_repmode.volumes.resampling import ResizeMethod
 
 
 @dataclass(kw_only=True, slots=True)

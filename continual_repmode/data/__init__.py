@@ -1,1 +1,1 @@
-"""Where volumes come from and how they reach the network."""
+"""What training draws from: pairs of volumes, cut into random patches."""

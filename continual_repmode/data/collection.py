@@ -7,15 +7,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from continual_repmode.volumes.normalization import Intensity
+
 Split = Literal["train", "valid", "test"]
-
-
-@dataclass(frozen=True, slots=True)
-class Intensity:
-    """Mean and standard deviation of a raw channel; undoes its z-score."""
-
-    mean: float
-    std: float
 
 
 @dataclass(frozen=True, slots=True)

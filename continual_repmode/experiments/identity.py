@@ -10,9 +10,9 @@ from typing import Any
 
 from continual_repmode.config.data import ManifestConfig
 from continual_repmode.config.run import RunConfig, plain_settings
-from continual_repmode.data.manifest_files import csv_files
-from continual_repmode.data.manifest_rows import ManifestRow, read_rows
 from continual_repmode.errors import UserError
+from continual_repmode.manifests.files import csv_files
+from continual_repmode.manifests.rows import ManifestRow, read_rows
 
 WITHOUT_EFFECT = frozenset(
     {

@@ -19,8 +19,6 @@ from bioimageio.spec.model import v0_5 as spec
 from loguru import logger
 from numpy.typing import NDArray
 
-from continual_repmode.data.normalization import zscore
-from continual_repmode.data.synthetic import simulate_field
 from continual_repmode.errors import UserError
 from continual_repmode.exporting.agreement import Deviation, measure_deviation
 from continual_repmode.exporting.cover import draw_cover
@@ -33,7 +31,9 @@ from continual_repmode.exporting.source import Source
 from continual_repmode.models.deploy import OneTask
 from continual_repmode.models.spatial import Size3
 from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.synthetic import simulate_field
 from continual_repmode.tasks import display_name
+from continual_repmode.volumes.normalization import zscore
 
 _PAPER = (
     "Zhou D, Gu C, Xu J, Liu F, Wang Q, Chen G, Heng PA. RepMode: Learning to "

@@ -99,8 +99,8 @@ def extend_model(
         A model file with a RepMode network; it is only read.
     manifest : str or Path
         Lists the pairs, as for
-        :class:`continual_repmode.data.manifest.ManifestCollection`. Rows of other tasks
-        are left alone.
+        :class:`continual_repmode.manifests.manifest.ManifestCollection`. Rows of other
+        tasks are ignored.
     task : str
         The structure, as the manifest calls it.
     folder : str or Path, optional

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from continual_repmode.data.check import check_manifest, sound_collection
-from continual_repmode.data.faults import Faults
-from continual_repmode.data.manifest import ManifestCollection
-from continual_repmode.data.manifest_rows import read_rows
 from continual_repmode.data.splits import MIN_SOURCES
-from continual_repmode.errors import UserError
+from continual_repmode.errors import Faults, UserError
 from continual_repmode.extending.base_network import BaseNetwork
 from continual_repmode.extending.settings import (
     DEFAULT_PATCH,
     DEFAULT_VOXEL_SIZE_UM,
     ExtensionSettings,
 )
+from continual_repmode.manifests.check import check_manifest, sound_collection
+from continual_repmode.manifests.manifest import ManifestCollection
+from continual_repmode.manifests.rows import read_rows
 from continual_repmode.models.spatial import Size3
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.results import ExperienceRecord, RunFolder
 from continual_repmode.runtime import resolve_device, seed_everything, versions
 from continual_repmode.scenario import Scenario
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.loop import run_stream
 from continual_repmode.training.plugins.learning_rate import OneCyclePlugin

@@ -47,7 +47,7 @@ class ModelCard:
         Voxel size (z, y, x) of the model grid in micrometres.
     resize, order : str or None
         How volumes come onto that grid; see
-        :class:`continual_repmode.data.preparation.Preparation`.
+        :class:`continual_repmode.volumes.preparation.Preparation`.
     window : tuple of int or None
         Prediction window (Z, Y, X) that the network was tested with, in voxels.
     tasks : dict of str to TaskCard

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.data.formats.units import unit_um
-from continual_repmode.data.preparation import (
-    VOXEL_RANGE_UM,
-    VoxelSizeUm,
-    is_voxel_length,
-)
 from continual_repmode.errors import UserError
 from continual_repmode.models.model_file import read_structure
 from continual_repmode.prediction import TrainedModel, predict_array
 from continual_repmode.prediction.options import Unit
 from continual_repmode.tasks import display_name
+from continual_repmode.volumes.formats.units import unit_um
+from continual_repmode.volumes.preparation import (
+    VOXEL_RANGE_UM,
+    VoxelSizeUm,
+    is_voxel_length,
+)
 
 LayerData = tuple[NDArray[np.float32], dict[str, Any], str]
 

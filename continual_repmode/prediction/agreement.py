@@ -4,10 +4,10 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from continual_repmode.data.volume_file import VolumeFile
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 from continual_repmode.metrics.regression import METRICS, ImageMetrics, RegressionSums
+from continual_repmode.volumes.volume_file import VolumeFile
 
 METRICS_FILE = "metrics.csv"
 """Beside the outputs."""

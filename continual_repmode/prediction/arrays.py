@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from continual_repmode.data.resampling import resize
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.models.model_card import ModelCard
@@ -16,6 +15,7 @@ from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.prediction.model import TrainedModel
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.volumes.resampling import resize
 
 
 def predict_array(

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from continual_repmode.data.formats.damage import damage_named, read_json
-from continual_repmode.data.formats.image_metadata import NAMESPACE
-from continual_repmode.data.formats.tiff_pages import open_tiff
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.formats.damage import damage_named, read_json
+from continual_repmode.volumes.formats.image_metadata import NAMESPACE
+from continual_repmode.volumes.formats.tiff_pages import open_tiff
 
 
 def read_attributes(path: str | Path) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """How much memory is left, of what a caller allows."""
 
-from continual_repmode.data.disk import format_bytes
-from continual_repmode.data.volumes import memory_bytes
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import Size3
 from continual_repmode.measuring import resident_bytes
+from continual_repmode.volumes.disk import format_bytes
+from continual_repmode.volumes.volume import memory_bytes
 
 RESERVE_BYTES = 60_000_000
 """For what comes and goes unseen: compressed chunks, buffers of files, holes."""
@@ -17,7 +17,7 @@ _RESIZING_BYTES = 512_000_000
 """More does not make resizing faster."""
 
 _BLOCK_BYTES = 64_000_000
-"""Read at a time by :func:`continual_repmode.data.streamed.channel_statistics`."""
+"""Read at a time by :func:`continual_repmode.volumes.streamed.channel_statistics`."""
 
 
 def default_memory() -> int:

@@ -9,9 +9,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from continual_repmode.data.disk import format_bytes
-from continual_repmode.data.resampling import ResizeMethod
-from continual_repmode.data.stream_resizing import least_resize_bytes, resize_stream
 from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import WindowCost, measure_window, seconds_of
 from continual_repmode.inference.windows import Overlap, Size3, WindowGrid
@@ -23,6 +20,9 @@ from continual_repmode.prediction.bounds import (
     statistics_bytes,
 )
 from continual_repmode.prediction.model import TaskPredictor
+from continual_repmode.volumes.disk import format_bytes
+from continual_repmode.volumes.resampling import ResizeMethod
+from continual_repmode.volumes.stream_resizing import least_resize_bytes, resize_stream
 
 _RESIZING_VOXEL_BYTES = 12
 """Of the old and the new volume, where all of both is held."""

@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from continual_repmode.data.faults import Faults
-from continual_repmode.errors import UserError
+from continual_repmode.errors import Faults, UserError
 from continual_repmode.prediction.model import TrainedModel
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.planning import SUFFIXES, find_images, plan_outputs

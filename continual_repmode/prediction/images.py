@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from continual_repmode.data.channel_names import channel_role
-from continual_repmode.data.opening import open_volume
-from continual_repmode.data.preparation import VoxelSizeUm, is_voxel_length
-from continual_repmode.data.source_channels import Box, SourceChannel
-from continual_repmode.data.volumes import (
+from continual_repmode.errors import UserError
+from continual_repmode.inference.windows import Size3
+from continual_repmode.volumes.channel_names import channel_role
+from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
+from continual_repmode.volumes.source_channels import Box, SourceChannel
+from continual_repmode.volumes.volume import (
     Choices,
     VolumeReader,
     channel_index,
     index_from,
     volume_shape,
 )
-from continual_repmode.errors import UserError
-from continual_repmode.inference.windows import Size3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def open_image(
         Index or name of the transmitted light; None to find it.
     choices : mapping of str to str
         Scene, time point and so on; see
-        :func:`continual_repmode.data.opening.open_volume`.
+        :func:`continual_repmode.volumes.opening.open_volume`.
     source_um : tuple of float or None
         Voxel size (z, y, x) where the file does not tell it.
     model_um : tuple of float

@@ -17,11 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.data.collection import Intensity
-from continual_repmode.data.formats.stream_writing import open_writer
-from continual_repmode.data.source_channels import SourceChannel
-from continual_repmode.data.stream_resizing import resize_stream
-from continual_repmode.data.volume_file import VolumeFile
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_into
 from continual_repmode.inference.windows import Size3, WindowGrid
@@ -34,6 +29,11 @@ from continual_repmode.prediction.preparing import prepare_channel
 from continual_repmode.prediction.recipe import attributes_of
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.prediction.work_folder import WorkFolder
+from continual_repmode.volumes.formats.stream_writing import open_writer
+from continual_repmode.volumes.normalization import Intensity
+from continual_repmode.volumes.source_channels import SourceChannel
+from continual_repmode.volumes.stream_resizing import resize_stream
+from continual_repmode.volumes.volume_file import VolumeFile
 
 _ZSCORE = Intensity(0.0, 1.0)
 

@@ -4,18 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from continual_repmode.data.faults import Faults
-from continual_repmode.data.manifest_rows import ManifestRow, read_rows
-from continual_repmode.data.opening import open_volume
-from continual_repmode.data.preparation import VoxelSizeUm
-from continual_repmode.data.source_channels import (
-    row_voxel_size_um,
-    source_channels,
-)
-from continual_repmode.data.volumes import VolumeReader, volume_shape
-from continual_repmode.errors import UserError
+from continual_repmode.errors import Faults, UserError
+from continual_repmode.manifests.channels import row_voxel_size_um, source_channels
+from continual_repmode.manifests.rows import ManifestRow, read_rows
 from continual_repmode.prediction.finding import plain_stem
 from continual_repmode.prediction.images import Image, finest_level, missing_voxel_size
+from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.preparation import VoxelSizeUm
+from continual_repmode.volumes.volume import VolumeReader, volume_shape
 
 
 def listed_images(
@@ -32,7 +28,7 @@ def listed_images(
     Parameters
     ----------
     manifest : Path
-        See :class:`continual_repmode.data.manifest.ManifestCollection`.
+        See :class:`continual_repmode.manifests.manifest.ManifestCollection`.
     source_um : tuple of float or None
         Voxel size (z, y, x) where neither the row nor its files tell it.
     model_um : tuple of float

@@ -10,15 +10,15 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from continual_repmode.data.collection import Intensity
-from continual_repmode.data.preparation import Order, Preparation, VoxelSizeUm
-from continual_repmode.data.resampling import ResizeMethod
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import Size3
 from continual_repmode.models.deploy import deploy
 from continual_repmode.models.model_card import ModelCard
 from continual_repmode.models.model_file import load_model, read_card
 from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.volumes.normalization import Intensity
+from continual_repmode.volumes.preparation import Order, Preparation, VoxelSizeUm
+from continual_repmode.volumes.resampling import ResizeMethod
 
 Precision = Literal["float32", "bfloat16"]
 

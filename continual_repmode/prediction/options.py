@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from continual_repmode.data.preparation import VoxelSizeUm
 from continual_repmode.inference.windows import Overlap, Size3
 from continual_repmode.prediction.model import Precision
+from continual_repmode.volumes.preparation import VoxelSizeUm
 
 Unit = Literal["zscore", "target"]
 
@@ -25,7 +25,7 @@ class PredictOptions:
         Index or name of the transmitted light; None to find it by its name.
     choices : mapping of str to str
         Scene, time point and so on, of files that hold several; see
-        :func:`continual_repmode.data.opening.open_volume`.
+        :func:`continual_repmode.volumes.opening.open_volume`.
     target : int, str, Path or None
         Fluorescence to compare the one task with: a channel of the image, or a file.
     voxel_size_um : tuple of float or None

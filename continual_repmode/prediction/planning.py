@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from continual_repmode.data.disk import check_free
-from continual_repmode.data.faults import Faults
-from continual_repmode.data.formats.stream_writing import check_writable
-from continual_repmode.data.opening import open_volume
-from continual_repmode.data.stream_resizing import scratch_bytes
-from continual_repmode.data.volumes import CHOICES, VolumeReader, index_from
-from continual_repmode.errors import UserError
+from continual_repmode.errors import Faults, UserError
 from continual_repmode.prediction.agreement import read_metrics
 from continual_repmode.prediction.attributes import read_attributes
 from continual_repmode.prediction.finding import Found, find_files
@@ -24,6 +18,11 @@ from continual_repmode.prediction.model import TrainedModel
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.recipe import differences, recipe_of
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.volumes.disk import check_free
+from continual_repmode.volumes.formats.stream_writing import check_writable
+from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.stream_resizing import scratch_bytes
+from continual_repmode.volumes.volume import CHOICES, VolumeReader, index_from
 
 Format = Literal["zarr", "tiff"]
 

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.data.collection import Intensity
-from continual_repmode.data.formats.npy import NpyVolume
-from continual_repmode.data.preparation import Preparation
-from continual_repmode.data.source_channels import Box, SourceChannel
-from continual_repmode.data.stream_resizing import resize_stream
-from continual_repmode.data.streamed import ZscoredChannel, channel_statistics
-from continual_repmode.data.volume_file import VolumeFile
-from continual_repmode.data.volumes import VolumeReader, VoxelSize
 from continual_repmode.prediction.images import whole
+from continual_repmode.volumes.formats.npy import NpyVolume
+from continual_repmode.volumes.normalization import Intensity
+from continual_repmode.volumes.preparation import Preparation
+from continual_repmode.volumes.source_channels import Box, SourceChannel
+from continual_repmode.volumes.stream_resizing import resize_stream
+from continual_repmode.volumes.streamed import ZscoredChannel, channel_statistics
+from continual_repmode.volumes.volume import VolumeReader, VoxelSize
+from continual_repmode.volumes.volume_file import VolumeFile
 
 _AS_IT_IS = Intensity(0.0, 1.0)
 
@@ -37,7 +37,7 @@ def prepare_channel(
         Made anew. Of the shape of ``source`` on the model grid.
     preparation : Preparation
     memory_bytes : int
-        See :func:`continual_repmode.data.stream_resizing.resize_stream`.
+        See :func:`continual_repmode.volumes.stream_resizing.resize_stream`.
     progress : bool
         Show progress bars, if stderr is a terminal.
 

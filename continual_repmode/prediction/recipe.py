@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from continual_repmode.data.source_channels import SourceChannel
 from continual_repmode.prediction.images import Image
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.runtime import package_versions
+from continual_repmode.volumes.source_channels import SourceChannel
 
 _PROGRAM = "continual-repmode"
 _UNITS = {

@@ -5,13 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from continual_repmode.data.collection import Intensity
-from continual_repmode.data.preparation import (
-    VOXEL_RANGE_UM,
-    Preparation,
-    VoxelSizeUm,
-    is_voxel_length,
-)
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import (
     DEFAULT_OVERLAP,
@@ -30,6 +23,13 @@ from continual_repmode.prediction.model import (
 )
 from continual_repmode.prediction.options import PredictOptions, Unit
 from continual_repmode.runtime import resolve_device
+from continual_repmode.volumes.normalization import Intensity
+from continual_repmode.volumes.preparation import (
+    VOXEL_RANGE_UM,
+    Preparation,
+    VoxelSizeUm,
+    is_voxel_length,
+)
 
 _GPU_BATCH_SIZE = 8
 """More windows at once are hardly faster; a CPU is fastest with one."""

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from continual_repmode.data.check import Check, check_manifest
-from continual_repmode.data.checks.checked_pair import CheckedPair
 from continual_repmode.errors import UserError
+from continual_repmode.manifests.check import Check, check_manifest
+from continual_repmode.manifests.checks.checked_pair import CheckedPair
 from continual_repmode.reporting.run_content import RunContent
 from continual_repmode.reporting.run_facts import by_sides, manifest_path
 from continual_repmode.tasks import display_name

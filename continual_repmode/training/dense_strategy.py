@@ -28,7 +28,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.models import TaskNetwork, deploy
 from continual_repmode.models.task_network import RATE_KINDS
-from continual_repmode.training._avalanche import (
+from continual_repmode.training.avalanche_api import (
     CLExperience,
     EvaluationPlugin,
     SupervisedPlugin,

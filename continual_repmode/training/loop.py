@@ -11,7 +11,7 @@ from continual_repmode.data.collection import Pair, Split
 from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models import ModelCard, TaskCard, read_card, save_model
 from continual_repmode.results import ExperienceRecord, RunFolder, finite
-from continual_repmode.training._avalanche import CLExperience, CLScenario
+from continual_repmode.training.avalanche_api import CLExperience, CLScenario
 from continual_repmode.training.data_hash import hash_of_pairs
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.metric_plugins import ImageRow, regression_metrics

@@ -7,7 +7,7 @@ from typing import Any
 
 from continual_repmode.metrics.continual import overall
 from continual_repmode.metrics.regression import METRICS, ImageMetrics, RegressionSums
-from continual_repmode.training._avalanche import (
+from continual_repmode.training.avalanche_api import (
     EvaluationPlugin,
     MetricValue,
     PluginMetric,

@@ -7,7 +7,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.models import RepModeUNet, TaskNetwork
 from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.methods.task_parts import FRESH, PartedNetwork
-from continual_repmode.training._avalanche import CLExperience, SupervisedPlugin
+from continual_repmode.training.avalanche_api import CLExperience, SupervisedPlugin
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.plugins.stored_gates import StoredGatesPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin

@@ -14,7 +14,7 @@ from continual_repmode.data.dataset import PatchDataset, VolumeDataset
 from continual_repmode.data.variation import UNVARIED, Variation
 from continual_repmode.errors import UserError
 from continual_repmode.scenario import Scenario, load_scenario
-from continual_repmode.training._avalanche import (
+from continual_repmode.training.avalanche_api import (
     AvalancheDataset,
     CLExperience,
     CLScenario,
@@ -63,7 +63,7 @@ def build_benchmark(
         The name of a scenario of the package, the path of a YAML file, or a definition.
     data : Collection
         Where the volumes come from, for example
-        :class:`continual_repmode.data.synthetic.SyntheticCells`.
+        :class:`continual_repmode.synthetic.SyntheticCells`.
     patch_size : tuple of int
         Training patch (Z, Y, X) in voxels.
     flip_axes : str

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from continual_repmode.errors import UserError
 from continual_repmode.models import TaskNetwork
-from continual_repmode.training._avalanche import CLExperience, MultiTaskModule
+from continual_repmode.training.avalanche_api import CLExperience, MultiTaskModule
 from continual_repmode.training.streams import context_of, task_names_of
 
 Grow = Callable[[Sequence[str], CLExperience], None]

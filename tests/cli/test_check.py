@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual_repmode.data.formats.writing import save_volume
-from continual_repmode.data.synthetic import simulate_field
+from continual_repmode.synthetic import simulate_field
+from continual_repmode.volumes.formats.writing import save_volume
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 UM = (0.29, 0.29, 0.29)

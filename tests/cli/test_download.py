@@ -19,7 +19,7 @@ import pytest
 import tifffile
 
 from continual_repmode.__main__ import main
-from continual_repmode.data.manifest import ManifestCollection
+from continual_repmode.manifests.manifest import ManifestCollection
 
 CHANNELS = ("Bright_1", "CMDRP", "", "EGFP", "", "H3342", "Bright_2")
 

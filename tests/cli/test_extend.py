@@ -13,8 +13,6 @@ import pytest
 import torch
 
 from continual_repmode.__main__ import main
-from continual_repmode.data.formats.writing import save_volume
-from continual_repmode.data.synthetic import simulate_field
 from continual_repmode.extending import ExtensionSettings
 from continual_repmode.models import (
     ModelCard,
@@ -24,6 +22,8 @@ from continual_repmode.models import (
     save_model,
 )
 from continual_repmode.results import RunFolder
+from continual_repmode.synthetic import simulate_field
+from continual_repmode.volumes.formats.writing import save_volume
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 DNA = "fnet-dna/run_170622_174530_whole_cropped_{}.tif"

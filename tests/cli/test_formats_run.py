@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual_repmode.data.formats.writing import save_volume
-from continual_repmode.data.synthetic import simulate_field
 from continual_repmode.results import RunFolder
+from continual_repmode.synthetic import simulate_field
 from continual_repmode.tasks import TASKS
+from continual_repmode.volumes.formats.writing import save_volume
 
 UM = (0.29, 0.29, 0.29)
 NAMES = ["Bright", "EGFP"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from continual_repmode.data.synthetic import simulate_field
 from continual_repmode.results import RunFolder
+from continual_repmode.synthetic import simulate_field
 
 TASKS = ("dna", "nuclear_envelope", "nucleolus")
 

@@ -16,13 +16,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from continual_repmode.__main__ import main
-from continual_repmode.data.formats.writing import save_volume
-from continual_repmode.data.opening import open_volume
-from continual_repmode.data.volumes import volume_shape
 from continual_repmode.models import RepModeUNet, save_model
 from continual_repmode.models.model_card import ModelCard, TaskCard
 from continual_repmode.prediction import predict_array
 from continual_repmode.prediction.work_folder import FOLDER
+from continual_repmode.volumes.formats.writing import save_volume
+from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.volume import volume_shape
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 UM = (0.3, 0.12, 0.12)

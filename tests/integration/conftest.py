@@ -157,10 +157,11 @@ def sound(tmp_path_factory, write_czi) -> dict[str, Path]:
 def worker(sound_rows, tmp_path_factory) -> Iterator[Worker]:
     """Return what calls the command."""
     worker = Worker(
-        ["continual_repmode.data.check", "continual_repmode.data.checks.report",
-         *(f"continual_repmode.data.formats.{name}"
+        ["continual_repmode.manifests.check",
+         "continual_repmode.manifests.checks.report",
+         *(f"continual_repmode.volumes.formats.{name}"
            for name in ("tiff", "czi", "ome_zarr", "npy")),
-         "continual_repmode.data.allen.manifest"]
+         "continual_repmode.allen.manifest"]
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("sound manifest")
     (folder / "manifest.csv").write_text(csv_text(sound_rows))

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from continual_repmode.training._avalanche import EWCPlugin as AvalancheEWCPlugin
-from continual_repmode.training._avalanche import ParamData
+from continual_repmode.training.avalanche_api import EWCPlugin as AvalancheEWCPlugin
+from continual_repmode.training.avalanche_api import ParamData
 
 
 class EWCPlugin(AvalancheEWCPlugin):  # type: ignore[misc] # Avalanche is untyped

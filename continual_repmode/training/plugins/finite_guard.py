@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.streams import context_of, task_names_of
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from continual_repmode.training._avalanche import GEMPlugin as AvalancheGEMPlugin
+from continual_repmode.training.avalanche_api import GEMPlugin as AvalancheGEMPlugin
 
 
 class GEMPlugin(AvalancheGEMPlugin):  # type: ignore[misc] # Avalanche is untyped

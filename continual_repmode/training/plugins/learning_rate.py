@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 
 
 def one_cycle(progress: float, *, warm_up: float = 0.1, floor: float = 0.01) -> float:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from continual_repmode.models import TaskNetwork
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.streams import task_names_of
 
 

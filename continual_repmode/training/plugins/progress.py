@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from continual_repmode.tasks import display_name
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.streams import context_of, task_names_of
 
 _LINES = 5  # per experience, where there is no terminal

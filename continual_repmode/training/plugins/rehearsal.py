@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.patch_memory import PatchMemory
 
 

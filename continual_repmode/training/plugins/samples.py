@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from continual_repmode.files import replacing
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.streams import context_of
 
 _LARGEST = (64, 256, 256)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from continual_repmode.runtime import seed_everything
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 
 
 class SeedingPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.importance import WeightImportance
 
 

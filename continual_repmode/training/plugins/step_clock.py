@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from continual_repmode.measuring import synchronize
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 
 
 class EnoughStepsError(Exception):

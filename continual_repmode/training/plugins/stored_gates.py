@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 
 
 class StoredGatesPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped

@@ -9,7 +9,7 @@ import torch
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.remembering import accumulating, remembering
 
 

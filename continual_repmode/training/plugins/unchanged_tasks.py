@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from continual_repmode.models import TaskFingerprint, fingerprint
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.streams import task_names_of
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from continual_repmode.metrics.learned import ValidationScore
 from continual_repmode.metrics.regression import RegressionSums
-from continual_repmode.training._avalanche import MetricValue, SupervisedPlugin
+from continual_repmode.training.avalanche_api import MetricValue, SupervisedPlugin
 from continual_repmode.training.validation_interval import (
     validation_cost,
     validation_interval,

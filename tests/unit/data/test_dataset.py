@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from continual_repmode.data.collection import Intensity, LoadedPair
+from continual_repmode.data.collection import LoadedPair
 from continual_repmode.data.dataset import PatchDataset, VolumeDataset
 from continual_repmode.data.patches import cut, random_flips, random_start
 from continual_repmode.data.variation import Variation
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.normalization import Intensity
 
 
 @dataclass

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from continual_repmode.data.normalization import zscore
 from continual_repmode.errors import UserError
 from continual_repmode.exporting.export import check_request, export_task
 from continual_repmode.exporting.publication import Publication
@@ -13,6 +12,7 @@ from continual_repmode.models.deploy import OneTask
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.model_card import ModelCard
 from continual_repmode.models.model_file import save_model
+from continual_repmode.volumes.normalization import zscore
 
 for name in ("onnx", "onnxscript", "onnxruntime", "bioimageio.spec"):
     pytest.importorskip(name)

@@ -11,12 +11,13 @@ import tifffile
 import torch
 from scipy.ndimage import gaussian_filter
 
-from continual_repmode.data.collection import Intensity, LoadedPair
+from continual_repmode.data.collection import LoadedPair
 from continual_repmode.extending import ExtensionSettings
 from continual_repmode.models import ModelCard, RepModeUNet, TaskCard, save_model
 from continual_repmode.scenario import Scenario
 from continual_repmode.training.strategy import RepMode
 from continual_repmode.training.streams import build_benchmark
+from continual_repmode.volumes.normalization import Intensity
 
 OLD = ("dna", "nuclear_envelope")
 SHAPE = (8, 24, 24)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from continual_repmode.data.manifest_rows import CROP
 from continual_repmode.errors import UserError
 from continual_repmode.extending.base_network import open_base
 from continual_repmode.extending.lab_volumes import choose_patch, open_lab_volumes
+from continual_repmode.manifests.rows import CROP
 
 WINDOW = (16, 32, 32)
 

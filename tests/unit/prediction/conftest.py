@@ -8,12 +8,12 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from continual_repmode.data.normalization import zscore
-from continual_repmode.data.resampling import resample, resize
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.models import RepModeUNet, deploy, save_model
 from continual_repmode.models.model_card import ModelCard, TaskCard
 from continual_repmode.prediction.model import TrainedModel
+from continual_repmode.volumes.normalization import zscore
+from continual_repmode.volumes.resampling import resample, resize
 
 TASKS = ("dna", "nucleolus")
 CARD = ModelCard(

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from continual_repmode.data.volume_file import VolumeFile
 from continual_repmode.errors import UserError
 from continual_repmode.metrics.regression import ImageMetrics, RegressionSums
 from continual_repmode.prediction import agreement
@@ -13,6 +12,7 @@ from continual_repmode.prediction.agreement import (
     metrics_row,
     read_metrics,
 )
+from continual_repmode.volumes.volume_file import VolumeFile
 
 VALUES = {"mse": 1 / 3, "mae": 0.5, "r2": -0.25, "pearson_r": 0.125, "num_voxels": 8}
 

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from continual_repmode.data.formats.stream_writing import open_writer
-from continual_repmode.data.formats.writing import save_volume
 from continual_repmode.prediction.attributes import read_attributes
+from continual_repmode.volumes.formats.stream_writing import open_writer
+from continual_repmode.volumes.formats.writing import save_volume
 
 ATTRIBUTES = {"unit": "z-score: 'mean' <0>", "recipe": {"tasks": ["a"], "window": [1]}}
 

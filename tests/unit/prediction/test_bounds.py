@@ -1,8 +1,8 @@
 import pytest
 
-from continual_repmode.data.volumes import memory_bytes
 from continual_repmode.errors import UserError
 from continual_repmode.prediction import bounds
+from continual_repmode.volumes.volume import memory_bytes
 
 
 def test_what_is_left_is_less_than_what_the_process_does_not_have():

@@ -10,9 +10,6 @@ import pytest
 import tifffile
 import torch
 
-from continual_repmode.data.formats.writing import save_volume
-from continual_repmode.data.opening import open_volume
-from continual_repmode.data.preparation import Preparation
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.metrics.regression import RegressionSums
@@ -22,6 +19,9 @@ from continual_repmode.prediction import job as job_module
 from continual_repmode.prediction.agreement import read_metrics
 from continual_repmode.prediction.attributes import read_attributes
 from continual_repmode.prediction.work_folder import FOLDER
+from continual_repmode.volumes.formats.writing import save_volume
+from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.preparation import Preparation
 
 UM = (0.3, 0.11, 0.12)
 SMALL_ZARR, SMALL_TIFF = "out/a.ome.zarr", "out/a.ome.tif"

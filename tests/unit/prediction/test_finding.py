@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from continual_repmode.data.opening import open_volume
 from continual_repmode.errors import UserError
 from continual_repmode.prediction.finding import READABLE, find_files, plain_stem
+from continual_repmode.volumes.opening import open_volume
 
 
 def touch(path: Path) -> Path:

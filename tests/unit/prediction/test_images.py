@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import zarr
 
-from continual_repmode.data.formats.writing import save_volume
-from continual_repmode.data.opening import open_volume
 from continual_repmode.errors import UserError
 from continual_repmode.prediction.images import light_channel, open_image, with_target
+from continual_repmode.volumes.formats.writing import save_volume
+from continual_repmode.volumes.opening import open_volume
 
 UM = (0.3, 0.1, 0.1)
 MODEL_UM = (0.3, 0.3, 0.3)

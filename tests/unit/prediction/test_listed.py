@@ -3,10 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual_repmode.data.faults import Faults
-from continual_repmode.data.formats.writing import save_volume
-from continual_repmode.errors import UserError
+from continual_repmode.errors import Faults, UserError
 from continual_repmode.prediction.listed import listed_images
+from continual_repmode.volumes.formats.writing import save_volume
 
 UM = (0.3, 0.1, 0.1)
 HEADER = "task,path,channel_signal,channel_target,split,x0,x1"

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from continual_repmode.data.collection import Intensity
 from continual_repmode.errors import UserError
 from continual_repmode.models import deploy
 from continual_repmode.prediction.model import TrainedModel
+from continual_repmode.volumes.normalization import Intensity
 
 
 def test_a_file_gives_network_card_and_digest(model_file, net, card):

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from continual_repmode.data.formats.writing import save_volume
-from continual_repmode.data.opening import open_volume
-from continual_repmode.data.preparation import Preparation
-from continual_repmode.data.source_channels import SourceChannel
-from continual_repmode.data.volume_file import VolumeFile
 from continual_repmode.errors import UserError
 from continual_repmode.prediction.images import whole
 from continual_repmode.prediction.preparing import CroppedVolume, prepare_channel
+from continual_repmode.volumes.formats.writing import save_volume
+from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.preparation import Preparation
+from continual_repmode.volumes.source_channels import SourceChannel
+from continual_repmode.volumes.volume_file import VolumeFile
 
 UM = (0.3, 0.1, 0.12)
 CROP = (slice(1, 6), slice(3, 20), slice(0, 11))

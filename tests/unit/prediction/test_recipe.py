@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from continual_repmode.data.formats.writing import save_volume
 from continual_repmode.prediction.images import Image, open_image
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.recipe import attributes_of, differences, recipe_of
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.volumes.formats.writing import save_volume
 
 
 @pytest.fixture

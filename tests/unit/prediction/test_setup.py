@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from continual_repmode.data.collection import Intensity
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import DEFAULT_OVERLAP
 from continual_repmode.models import RepModeUNet
 from continual_repmode.prediction.model import TrainedModel
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.volumes.normalization import Intensity
 
 
 def test_what_is_not_chosen_comes_from_the_card(model):

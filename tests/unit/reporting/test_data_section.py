@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
-from continual_repmode.data.formats.writing import save_volume
 from continual_repmode.reporting import write_report
 from continual_repmode.results import RunFolder
+from continual_repmode.volumes.formats.writing import save_volume
 
 SHAPE = "8 \N{MULTIPLICATION SIGN} 32 \N{MULTIPLICATION SIGN} 32"
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from continual_repmode.data.collection import Intensity, LoadedPair
+from continual_repmode.data.collection import LoadedPair
 from continual_repmode.training.data_hash import hash_of_pairs
+from continual_repmode.volumes.normalization import Intensity
 
 UNIT = Intensity(0.0, 1.0)
 

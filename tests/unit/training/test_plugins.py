@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from continual_repmode.runtime import seed_everything
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.finite_guard import (
     FiniteGuardPlugin,
     NonFiniteError,

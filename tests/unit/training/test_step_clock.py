@@ -2,7 +2,7 @@
 
 import pytest
 
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins import step_clock
 from continual_repmode.training.plugins.step_clock import EnoughStepsError, StepClock
 from continual_repmode.training.strategy import Naive

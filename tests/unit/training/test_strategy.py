@@ -14,7 +14,7 @@ from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.methods.pipofan import PipoFan
 from continual_repmode.scenario import Scenario
 from continual_repmode.training import strategy as strategies
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.metric_plugins import regression_metrics
 from continual_repmode.training.plugins.unchanged_tasks import ForgettingError
 from continual_repmode.training.strategy import Adapter, Individual, Naive, RepMode

@@ -9,7 +9,7 @@ import torch
 
 from continual_repmode.inference.windows import window_starts
 from continual_repmode.results import RunFolder
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.cumulative import CumulativePlugin
 from continual_repmode.training.plugins.progress import ProgressPlugin, TimeLeft
 from continual_repmode.training.plugins.seeding import SeedingPlugin

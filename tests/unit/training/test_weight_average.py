@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.validation import validate
 from continual_repmode.training.strategy import RepMode
 from continual_repmode.training.weight_average import WeightAverage

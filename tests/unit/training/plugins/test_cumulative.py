@@ -1,4 +1,4 @@
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.cumulative import CumulativePlugin
 
 

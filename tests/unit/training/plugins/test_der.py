@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.der import DERPlugin
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.mas import MASPlugin
 
 

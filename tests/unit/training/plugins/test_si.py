@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.si import SIPlugin
 
 

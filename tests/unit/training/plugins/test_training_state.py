@@ -12,7 +12,7 @@ from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.methods.pipofan import PipoFan
 from continual_repmode.models.methods.tgnet import TGNet
 from continual_repmode.results import RunFolder
-from continual_repmode.training._avalanche import SupervisedPlugin
+from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.loop import run_stream
 from continual_repmode.training.losses import mae_ssim
 from continual_repmode.training.plugins.agem import AGEMPlugin

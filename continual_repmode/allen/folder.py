@@ -1,0 +1,232 @@
+"""A folder that the collection is downloaded into: what is there, and what is left."""
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.request import OpenerDirector
+
+from continual_repmode.allen.archive import has_record, missing_files, unpack
+from continual_repmode.allen.archive_stream import DamagedArchiveError
+from continual_repmode.allen.catalog import Dataset
+from continual_repmode.allen.checksums import Checksums, sha256_of
+from continual_repmode.allen.download import Part, Patience, receive
+from continual_repmode.allen.web import remote_size
+from continual_repmode.errors import UserError
+from continual_repmode.volumes.disk import format_bytes
+
+UNPACKED_RATIO = 2.0
+"""Unpacked bytes per packed one, roughly: Poisson noise of 400 counts packs so well."""
+
+IMAGE_SUFFIXES = (".czi", ".tif", ".tiff")
+
+State = Literal["complete", "found", "damaged", "packed", "begun", "absent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is left to do for one data set.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    archive_bytes : int or None
+        Size of the archive; None if the server does not tell.
+    here_bytes : int
+        How much of it has arrived.
+    """
+
+    dataset: Dataset
+    archive_bytes: int | None
+    here_bytes: int
+
+
+class AllenFolder:
+    """The data folder: one folder per data set, archives, checksums, a manifest.
+
+    Parameters
+    ----------
+    path : str or Path
+        Made when something is downloaded.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._checksums = Checksums(self.path)
+
+    def images(self, dataset: Dataset) -> list[str]:
+        """Return the names of a data set's images below its folder, sorted."""
+        folder = self.path / dataset.name
+        return sorted(
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES
+            and not path.name.startswith(".")
+            and path.is_file()
+        )
+
+    def state(self, dataset: Dataset) -> State:
+        """Return how far a data set is.
+
+        ``complete``: unpacked here, every file in full size. ``found``: unpacked by
+        other means, as many images as the paper used. ``damaged``: unpacked, but files
+        are missing. ``packed``: the archive is there, ``begun``: a part of it.
+        """
+        folder, archive = self.path / dataset.name, self.path / dataset.archive
+        if has_record(folder):
+            return "damaged" if missing_files(folder) else "complete"
+        if folder.exists():
+            whole = len(self.images(dataset)) == dataset.num_images
+            return "found" if whole else "damaged"
+        if archive.exists():
+            return "packed"
+        return "begun" if Part(archive).num_bytes else "absent"
+
+    def plan(
+        self, datasets: Sequence[Dataset], base_url: str, opener: OpenerDirector
+    ) -> list[Step]:
+        """Return what is left to do, having asked the server for sizes.
+
+        Raises
+        ------
+        UserError
+            If the server lacks an archive, or something else is in the way.
+        """
+        steps = []
+        for dataset in datasets:
+            state = self.state(dataset)
+            if state in {"complete", "found"}:
+                continue
+            folder, archive = self.path / dataset.name, self.path / dataset.archive
+            if folder.exists() and not has_record(folder):
+                raise UserError(
+                    f"{folder}: is there already, with {len(self.images(dataset))} "
+                    f"images instead of {dataset.num_images}, and was not unpacked by "
+                    "this command; complete it, or move it away to download it"
+                )
+            if archive.exists():
+                size: int | None = self._archive_size(archive, base_url, opener)
+                steps.append(Step(dataset, size, size or 0))
+            else:
+                size = remote_size(opener, base_url + dataset.archive)
+                steps.append(Step(dataset, size, Part(archive).num_bytes))
+        return steps
+
+    def carry_out(
+        self,
+        step: Step,
+        base_url: str,
+        opener: OpenerDirector,
+        patience: Patience | None = None,
+    ) -> None:
+        """Download what is missing of one archive, check and unpack it.
+
+        Raises
+        ------
+        UserError
+            If that fails. What has arrived stays, and nothing else is left.
+        """
+        archive = self.path / step.dataset.archive
+        url = base_url + archive.name
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not archive.exists():
+            part = Part(archive)
+            receive(url, part, opener, patience)
+            self._checksums.check(part.data, sha256_of(part.data), url)
+            part.finish(archive)
+        elif self._checksums.digest(archive.name) is None:
+            self._checksums.check(archive, sha256_of(archive), "found here")
+        try:
+            digest = self._checksums.digest(archive.name)
+            unpack(archive, self.path / step.dataset.name, digest)
+        except DamagedArchiveError as error:
+            aside = self._set_aside(archive)
+            raise UserError(
+                f"{error}; it is now called {aside.name}: give the same command again "
+                "to download it anew"
+            ) from error
+
+    def delete_archive(self, dataset: Dataset) -> None:
+        """Delete the archive of a data set that is completely unpacked."""
+        if self.state(dataset) == "complete":
+            (self.path / dataset.archive).unlink(missing_ok=True)
+
+    def _archive_size(
+        self, archive: Path, base_url: str, opener: OpenerDirector
+    ) -> int:
+        """Return the size of an archive that is there, if it can be the whole one."""
+        size = archive.stat().st_size
+        whole = self._checksums.size(archive.name)
+        if whole is None:
+            whole = remote_size(opener, base_url + archive.name)
+        if whole not in {None, size}:
+            raise UserError(
+                f"{archive}: has {size} bytes instead of {whole}; delete it, or move "
+                "it away, to download it"
+            )
+        return size
+
+    def _set_aside(self, archive: Path) -> Path:
+        """Rename a damaged archive; forget its checksum if it came damaged."""
+        if sha256_of(archive) == self._checksums.digest(archive.name):
+            self._checksums.forget(archive.name)
+        return archive.replace(archive.with_name(f"{archive.name}.damaged"))
+
+
+def disk_need(steps: Sequence[Step], *, keep_archives: bool) -> float:
+    """Return about how many bytes more will be in use at once, at the most.
+
+    Archives whose size is unknown are left out.
+    """
+    used = peak = 0.0
+    for step in steps:
+        size = step.archive_bytes or 0
+        used += max(0, size - step.here_bytes) + UNPACKED_RATIO * size
+        peak = max(peak, used)
+        if not keep_archives:
+            used -= size
+    return peak
+
+
+def describe_step(step: Step) -> str:
+    """Return what will be done, for people."""
+    size, here = step.archive_bytes, step.here_bytes
+    if size is None:
+        return "download (the server does not tell the size) and unpack"
+    if here >= size:
+        return f"unpack {format_bytes(size)}"
+    if here:
+        return f"download the rest, {format_bytes(size - here)} of " + (
+            f"{format_bytes(size)}, and unpack"
+        )
+    return f"download {format_bytes(size)} and unpack"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second download out of a folder; a killed process frees it.
+
+    Raises
+    ------
+    UserError
+        If one is running.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".download.lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written to ({error.strerror}); choose another "
+            "folder with --to"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another download into it is running; wait for it, or stop "
+                "it first"
+            ) from None
+        yield

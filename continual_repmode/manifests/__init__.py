@@ -1,0 +1,1 @@
+"""Manifests: which images belong together, checked and prepared for training."""

@@ -1,0 +1,124 @@
+"""The channels of a manifest row: its cells compared with the headers of its files."""
+
+import math
+
+from continual_repmode.errors import UserError
+from continual_repmode.manifests.rows import CROP, VOXEL_SIZE, ManifestRow, cell_error
+from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
+from continual_repmode.volumes.source_channels import Box, SourceChannel
+from continual_repmode.volumes.volume import VolumeReader, channel_index, volume_shape
+
+
+def source_channels(
+    row: ManifestRow, signal: VolumeReader, target: VolumeReader
+) -> tuple[SourceChannel, SourceChannel]:
+    """Return the two channels of a row, checked against each other.
+
+    Raises
+    ------
+    UserError
+        If a channel is not there, the shapes differ, or the crop lies outside.
+    """
+    shape, target_shape = volume_shape(signal), volume_shape(target)
+    if target_shape != shape:
+        remedy = "cut them to the same field"
+        if 1 in (shape[0], target_shape[0]):
+            remedy = "a single plane or projection cannot be paired with a stack"
+        raise UserError(
+            f"{row.where}: the two images differ in shape (z, y, x): "
+            f"{signal.path.name} {shape}, {target.path.name} {target_shape}; {remedy}"
+        )
+    box = _box(row, shape)
+    signal_index = _channel(row, "channel_signal", row.signal_channel, signal)
+    target_index = _channel(row, "channel_target", row.target_channel, target)
+    if row.signal_path == row.target_path and signal_index == target_index:
+        raise cell_error(
+            row.where,
+            "channel_target",
+            target_index,
+            "signal and target are the same channel of the same file",
+        )
+    return (
+        SourceChannel(signal, signal_index, box),
+        SourceChannel(target, target_index, box),
+    )
+
+
+def _channel(
+    row: ManifestRow, column: str, channel: int | str | None, volume: VolumeReader
+) -> int:
+    """Return the index of a channel; it may be left blank where there is only one."""
+    if channel is None and len(volume.channel_names) == 1:
+        return 0
+    try:
+        return channel_index(volume, "" if channel is None else channel)
+    except UserError as error:
+        raise UserError(f"{row.where}, column {column!r}: {error}") from error
+
+
+def _box(row: ManifestRow, shape: tuple[int, int, int]) -> Box:
+    """Return the crop as slices, checked against the image."""
+    slices = []
+    for axis, size in enumerate(shape):
+        start, stop = row.crop[2 * axis], row.crop[2 * axis + 1]
+        start, stop = 0 if start is None else start, size if stop is None else stop
+        if not 0 <= start < stop <= size:
+            low, high = CROP[2 * axis], CROP[2 * axis + 1]
+            raise cell_error(
+                row.where,
+                f"{low}, {high}",
+                f"{start}, {stop}",
+                f"use 0 <= {low} < {high} <= {size}, the size of the image",
+            )
+        slices.append(slice(start, stop))
+    z, y, x = slices
+    return z, y, x
+
+
+def row_voxel_size_um(
+    row: ManifestRow,
+    signal: VolumeReader,
+    target: VolumeReader,
+    fallback_um: VoxelSizeUm | None,
+) -> VoxelSizeUm:
+    """Return the voxel size: of the row, else of the files, else of the fallback.
+
+    Raises
+    ------
+    UserError
+        If the files contradict each other, or nothing tells the size, or what they
+        tell is no size of a voxel.
+    """
+    signal_um, target_um = signal.voxel_size_um, target.voxel_size_um
+    found: list[float] = []
+    for axis, column in enumerate(VOXEL_SIZE):
+        given, one, other = row.voxel_size_um[axis], signal_um[axis], target_um[axis]
+        if (
+            given is None
+            and one
+            and other
+            and not math.isclose(one, other, rel_tol=0.01)
+        ):
+            raise UserError(
+                f"{row.where}: {row.signal_path.name} says {one:g} µm and "
+                f"{row.target_path.name} {other:g} µm along {'zyx'[axis]}; "
+                f"fill the column {column!r} with the right one"
+            )
+        fallback = fallback_um[axis] if fallback_um else None
+        size_um = given or one or other or fallback
+        if size_um is None:
+            raise UserError(
+                f"{row.where}: {row.signal_path.name} does not tell its voxel size "
+                f"along {'zyx'[axis]}; set data.source_voxel_size_um=[z,y,x] in "
+                "micrometres (--source-voxel-size), or fill the columns "
+                f"{', '.join(VOXEL_SIZE)}"
+            )
+        if not is_voxel_length(size_um):
+            path = row.signal_path if size_um == one else row.target_path
+            raise UserError(
+                f"{row.where}: {path.name} says {size_um:g} µm along {'zyx'[axis]}; "
+                f"fill the column {column!r} with the right one"
+            )
+        found.append(size_um)
+    z, y, x = found
+    return z, y, x

@@ -1,0 +1,174 @@
+"""The data check: a manifest, its files and their voxels, before anything runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from continual_repmode.data.collection import Split
+from continual_repmode.errors import Faults, UserError
+from continual_repmode.manifests.checks.checked_pair import CheckedPair, Finding
+from continual_repmode.manifests.checks.facts import PairFacts
+from continual_repmode.manifests.checks.findings import finding_from_error, judge
+from continual_repmode.manifests.manifest import ManifestCollection
+from continual_repmode.manifests.pairs import ManifestPair
+from continual_repmode.manifests.preparing import measure_pairs
+from continual_repmode.volumes.source_channels import SourceChannel
+
+_FORMATS = {
+    "TiffVolume": "TIFF",
+    "CziVolume": "CZI",
+    "ZarrVolume": "OME-Zarr",
+    "NpyVolume": "NumPy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a manifest holds and what is wrong with it.
+
+    Attributes
+    ----------
+    collection : ManifestCollection
+        The rows whose headers are sound.
+    pairs : list of CheckedPair
+        These rows, as the report shows them.
+    findings : list of Finding
+        Everything that is wrong or remarkable.
+    """
+
+    collection: ManifestCollection
+    pairs: list[CheckedPair]
+    findings: list[Finding]
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings with which a run would not start."""
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+
+def check_manifest(
+    path: str | Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    patch_size: tuple[int, int, int],
+    pad_small: bool = False,
+    voxels: Literal["none", "measure", "prepare"] = "measure",
+    progress: bool = True,
+    num_processes: int = 1,
+    **settings: Any,
+) -> Check:
+    """Check a manifest, the headers of its files and, unless told not to, all voxels.
+
+    Parameters
+    ----------
+    path : str or Path
+        The manifest.
+    tasks : sequence of str, optional
+        Tasks that are needed; volumes of others are not looked at. All by default.
+    patch_size : tuple of int
+        Training patch (z, y, x) in voxels of the model grid.
+    pad_small : bool
+        Volumes smaller than the patch will be padded.
+    voxels : {"none", "measure", "prepare"}
+        Read no voxels; measure them; or measure them and prepare the volumes, but only
+        if nothing else is wrong already.
+    progress : bool
+        Show a progress bar, if stderr is a terminal.
+    num_processes : int
+        Processes to share the work.
+    **settings
+        As for :class:`continual_repmode.manifests.manifest.ManifestCollection`.
+
+    Raises
+    ------
+    UserError
+        If the manifest itself cannot be read.
+    """
+    faults = Faults()
+    collection = ManifestCollection(path, tasks=tasks, faults=faults, **settings)
+    listed = collection.all_pairs()
+
+    def judged(facts: Sequence[PairFacts | None]) -> Check:
+        pairs = [
+            _checked(pair, split, measured)
+            for (pair, split), measured in zip(listed, facts, strict=True)
+        ]
+        findings = [finding_from_error(str(path), error) for error in faults.found]
+        findings += judge(
+            pairs,
+            patch_size=patch_size,
+            pad_small=pad_small,
+            tasks=tasks,
+            listed=collection.listed_tasks,
+        )
+        return Check(collection, pairs, findings)
+
+    headers = judged([None] * len(listed))
+    prepare = voxels == "prepare"
+    if voxels == "none" or (prepare and headers.errors):
+        return headers
+    facts = measure_pairs(
+        [pair for pair, _ in listed],
+        prepare=prepare,
+        progress=progress,
+        num_processes=num_processes,
+        faults=faults,
+    )
+    return judged(facts)
+
+
+def sound_collection(path: str | Path, **settings: Any) -> Check:
+    """Check a manifest and prepare its volumes.
+
+    Parameters
+    ----------
+    path : str or Path
+        The manifest.
+    **settings
+        As for :func:`check_manifest`.
+
+    Raises
+    ------
+    UserError
+        If there is anything with which a run could not go on, with the first such
+        finding and how to see the others.
+    """
+    check = check_manifest(path, voxels="prepare", **settings)
+    if check.errors:
+        first, *others = (finding.line() for finding in check.errors)
+        more = (
+            f" (and {len(others)} more: continual-repmode check {path})"
+            if others
+            else ""
+        )
+        raise UserError(first + more)
+    return check
+
+
+def _checked(pair: ManifestPair, split: Split, facts: PairFacts | None) -> CheckedPair:
+    return CheckedPair(
+        name=pair.name,
+        task=pair.task,
+        split=split,
+        where=pair.row.where,
+        signal_path=str(pair.signal.volume.path),
+        target_path=str(pair.target.volume.path),
+        signal_channel=_channel(pair.signal),
+        target_channel=_channel(pair.target),
+        format=_FORMATS[type(pair.signal.volume).__name__],
+        shape=pair.signal.shape,
+        grid_shape=pair.grid_shape,
+        voxel_size_um=pair.source_voxel_size_um,
+        box=_box(pair),
+        facts=facts,
+    )
+
+
+def _channel(channel: SourceChannel) -> str:
+    name = channel.volume.channel_names[channel.channel]
+    return f"{channel.channel} {name!r}" if name else str(channel.channel)
+
+
+def _box(pair: ManifestPair) -> tuple[tuple[int, int], ...]:
+    return tuple((side.start, side.stop) for side in pair.signal.box)

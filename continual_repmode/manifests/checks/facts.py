@@ -1,0 +1,221 @@
+"""What can be measured of a volume and of a pair, without judging it.
+
+All statistics are taken plane by plane, so that memory for one plane is enough.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual_repmode.manifests.checks.intensities import measure_intensities
+from continual_repmode.manifests.checks.registration import (
+    averaged,
+    block_size,
+    register,
+)
+
+FACTS_VERSION = 1
+"""Counts up whenever the same voxels would give other facts: they are kept on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFacts:
+    """One channel of a volume, in the intensities of the file.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (Z, Y, X).
+    dtype : str
+        Name of the type, such as ``uint16``.
+    digest : str
+        BLAKE2b of type, shape and voxels; equal for equal volumes only.
+    minimum, maximum, mean, std : float
+        Over the finite voxels; 0 if there are none.
+    num_nonfinite : int
+        Voxels that are NaN or infinite.
+    saturated : float
+        Share (0 to 1) of the voxels at the maximum if they pile up there, at the limit
+        of the type or anywhere below; else 0.
+    at_minimum : float
+        Share (0 to 1) of the voxels at the minimum.
+    num_levels : int
+        Distinct values among the central 99.98 % of the voxels.
+    sharpness : float
+        How much of the contrast changes within two (averaged) pixels, 0 to about 4;
+        the gain and the offset of a camera do not matter.
+    focus : float
+        Where along z the fine detail lies: 0 the first plane, 1 the last.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: str
+    digest: str
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+    num_nonfinite: int
+    saturated: float
+    at_minimum: float
+    num_levels: int
+    sharpness: float
+    focus: float
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all finite voxels are equal."""
+        return self.minimum == self.maximum
+
+    @property
+    def usable(self) -> bool:
+        """Whether a z-score can be taken of it."""
+        return self.num_nonfinite == 0 and not self.is_constant
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether most of what is not background has one and the same value."""
+        between = 1 - self.saturated - self.at_minimum
+        return self.num_levels <= 2 or (
+            self.at_minimum > 0.05 and self.saturated > between
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PairFacts:
+    """A pair of transmitted light and fluorescence.
+
+    Attributes
+    ----------
+    signal, target : ChannelFacts
+    shift_yx_px : tuple of float or None
+        How far the target lies down and to the right of the light, in raw pixels; None
+        if their shapes differ or the two images do not tell.
+    shift_confidence : float
+        Height of the best match of the two over the next best; a shift is told from 2
+        on. 0 where they could not be compared.
+    """
+
+    signal: ChannelFacts
+    target: ChannelFacts
+    shift_yx_px: tuple[float, float] | None
+    shift_confidence: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether both channels can be prepared."""
+        return self.signal.usable and self.target.usable
+
+
+def measure_pair(signal_raw: NDArray[Any], target_raw: NDArray[Any]) -> PairFacts:
+    """Measure both channels of a pair and how they lie to each other.
+
+    Parameters
+    ----------
+    signal_raw, target_raw : ndarray, shape (Z, Y, X)
+        Intensities of the file.
+    """
+    shift, confidence = None, 0.0
+    if signal_raw.shape == target_raw.shape:
+        found = register(signal_raw, target_raw)
+        shift, confidence = found.shift_yx_px, found.prominence
+    return PairFacts(
+        measure_channel(signal_raw), measure_channel(target_raw), shift, confidence
+    )
+
+
+def measure_channel(raw: NDArray[Any]) -> ChannelFacts:
+    """Measure one channel.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (Z, Y, X)
+        Integers, floats or truth values, in any byte and memory order. Constant
+        channels, NaN and infinity are measured like all others.
+
+    Raises
+    ------
+    ValueError
+        If it is no volume of numbers.
+    """
+    if raw.ndim != 3 or raw.size == 0 or raw.dtype.kind not in "buif":
+        raise ValueError(f"need real numbers (Z, Y, X), got {raw.dtype} {raw.shape}")
+    z, y, x = raw.shape
+    intensities = measure_intensities(raw)
+    sharpness, focus = _focus(raw, intensities.minimum, intensities.maximum)
+    return ChannelFacts(
+        shape=(z, y, x),
+        dtype=raw.dtype.name,
+        digest=_digest(raw),
+        minimum=intensities.minimum,
+        maximum=intensities.maximum,
+        mean=intensities.mean,
+        std=intensities.std,
+        num_nonfinite=raw.size - intensities.num_finite,
+        saturated=intensities.saturated,
+        at_minimum=intensities.at_minimum,
+        num_levels=intensities.num_levels,
+        sharpness=sharpness,
+        focus=focus,
+    )
+
+
+def to_json(facts: PairFacts) -> dict[str, Any]:
+    """Return the facts as what JSON can hold; :func:`from_json` undoes it exactly."""
+    return asdict(facts)
+
+
+def from_json(values: Mapping[str, Any]) -> PairFacts:
+    """Return the facts that :func:`to_json` was given.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If these are the facts of another version, or none.
+    """
+    shift = values["shift_yx_px"]
+    if shift is not None:
+        y, x = shift
+        shift = (y, x)
+    return PairFacts(
+        signal=_channel_from_json(values["signal"]),
+        target=_channel_from_json(values["target"]),
+        shift_yx_px=shift,
+        shift_confidence=values["shift_confidence"],
+    )
+
+
+def _channel_from_json(values: Mapping[str, Any]) -> ChannelFacts:
+    z, y, x = values["shape"]
+    return ChannelFacts(**{**values, "shape": (z, y, x)})
+
+
+def _digest(raw: NDArray[Any]) -> str:
+    """Return a hash of type, shape and voxels, the same for every memory order."""
+    stored = raw.dtype.newbyteorder("<")
+    digest = hashlib.blake2b(f"{raw.dtype.name} {raw.shape}".encode(), digest_size=20)
+    for plane in raw:
+        digest.update(np.ascontiguousarray(plane, dtype=stored).tobytes())
+    return digest.hexdigest()
+
+
+def _focus(raw: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    """Return the sharpness and the focus of a channel; see :class:`ChannelFacts`."""
+    size = block_size(raw.shape)
+    details, contrasts = [], []
+    for plane in raw:
+        scaled = averaged(plane, size, low, high)
+        steps = [scaled[2:] - scaled[:-2], scaled[:, 2:] - scaled[:, :-2]]
+        details.append(np.mean([(step**2).mean() for step in steps if step.size] or 0))
+        contrasts.append(scaled.var())
+    detail = np.array(details, np.float64)
+    contrast = float(np.sum(contrasts, dtype=np.float64))
+    sharpness = float(detail.sum()) / contrast if contrast > 0 else 0.0
+    weight = (detail - detail.min()) ** 2
+    if not weight.sum() > 0:
+        return sharpness, 0.5
+    return sharpness, float(np.average(np.linspace(0, 1, len(detail)), weights=weight))

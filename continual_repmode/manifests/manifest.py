@@ -1,0 +1,303 @@
+"""Pairs of volumes listed in a CSV file, checked before any pixel is read."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from continual_repmode.data.collection import Split
+from continual_repmode.data.splits import split_sources
+from continual_repmode.errors import Faults, UserError
+from continual_repmode.manifests.channels import row_voxel_size_um, source_channels
+from continual_repmode.manifests.pairs import ManifestPair, check_grid
+from continual_repmode.manifests.preparing import prepare_pairs
+from continual_repmode.manifests.rows import CROP, ManifestRow, read_rows
+from continual_repmode.resources import cache_folder
+from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.preparation import (
+    VOXEL_RANGE_UM,
+    Order,
+    Preparation,
+    Storage,
+    VoxelSizeUm,
+    is_voxel_length,
+)
+from continual_repmode.volumes.resampling import ResizeMethod
+from continual_repmode.volumes.source_channels import Box
+from continual_repmode.volumes.store import PreparedStore
+from continual_repmode.volumes.volume import VolumeReader
+
+_QUICK_S = 1.0
+"""Headers that are read in less time need no progress bar."""
+
+
+class ManifestCollection:
+    """The pairs of a manifest, by task and split.
+
+    A manifest is a CSV file with one pair per row. Its columns are ``task`` and either
+    ``path, channel_signal, channel_target`` (both channels in one file) or
+    ``path_signal, path_target`` (two files; the channel columns may be added).
+    Optional are ``split`` (train, valid, test), ``voxel_size_z_um``,
+    ``voxel_size_y_um`` and ``voxel_size_x_um`` (micrometres, instead of what the file
+    says), ``z0, z1, y0, y1, x0, x1`` (a crop in raw voxels; blank means to the edge),
+    and, for files with several of them, ``scene, time, view, phase, illumination,
+    rotation, block, tile, level``. Channels are indices from 0 or names, paths are
+    relative to the manifest, and other columns are left alone. The manifests of
+    pytorch_fnet and RepMode (``path_czi``, the task in the file name) work too, also
+    as a folder of several.
+
+    Volumes are prepared once, into a folder of read-only arrays that all processes
+    share; see :class:`continual_repmode.volumes.store.PreparedStore`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The manifest, or a folder of manifests.
+    root : str or Path, optional
+        What relative paths in the rows are relative to, instead of the manifest.
+    tasks : sequence of str, optional
+        Leave the rows of all other tasks alone; their files need not be there.
+    voxel_size_um : sequence of float
+        Voxel size (z, y, x) of the model grid in micrometres.
+    source_voxel_size_um : sequence of float, optional
+        Voxel size (z, y, x) of files that do not tell theirs, in micrometres.
+    seed : int
+        For the random split of a manifest without the column ``split``.
+    resize, order, storage : str
+        See :class:`continual_repmode.volumes.preparation.Preparation`.
+    cache_dir : str or Path, optional
+        Where prepared volumes are kept; the user's cache folder by default.
+    faults : Faults, optional
+        Where to collect what is wrong with single rows; these rows are left out.
+
+    Raises
+    ------
+    UserError
+        For whatever is wrong with a row or with the headers of its files: missing
+        files and channels, shapes that differ, a crop outside the image, an unknown
+        voxel size, or one region of an image in two splits. Pixels are not read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        root: str | Path | None = None,
+        tasks: Sequence[str] | None = None,
+        voxel_size_um: Sequence[float] = (0.29, 0.29, 0.29),
+        source_voxel_size_um: Sequence[float] | None = None,
+        seed: int = 0,
+        resize: ResizeMethod = "paper",
+        order: Order = "zscore_first",
+        storage: Storage = "float16",
+        cache_dir: str | Path | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        faults = Faults(collect=False) if faults is None else faults
+        if seed < 0:
+            raise UserError(f"data.seed={seed}: use 0 or more")
+        fallback_um = (
+            None
+            if source_voxel_size_um is None
+            else _voxel_size("data.source_voxel_size_um", source_voxel_size_um)
+        )
+        grid_um = _voxel_size("data.voxel_size_um", voxel_size_um)
+        self._preparation = Preparation(grid_um, resize, order, storage)
+        self._store = PreparedStore(Path(cache_dir or cache_folder("prepared")))
+        path = Path(path)
+        rows = read_rows(path, None if root is None else Path(root), tasks, faults)
+        #: The tasks of all rows, also of those that are left alone or left out.
+        self.listed_tasks = tuple(dict.fromkeys(row.task for row in rows))
+        pairs = self._open(rows, tasks, fallback_um, faults)
+        splits: list[Split] = ["train"] * len(rows)
+        with faults:
+            splits = _assign_splits(path, rows, seed)
+        self._pairs = [(pair, splits[position]) for position, pair in pairs.items()]
+        _check_no_leak(self._pairs, faults)
+
+    def _open(
+        self,
+        rows: Sequence[ManifestRow],
+        tasks: Sequence[str] | None,
+        fallback_um: VoxelSizeUm | None,
+        faults: Faults,
+    ) -> dict[int, ManifestPair]:
+        """Return the pairs of the needed rows by their position."""
+        readers, pairs = _Readers(), {}
+        named = list(zip(rows, _pair_names(rows), strict=True))
+        bar = tqdm(
+            named, desc="reading headers", unit="row", delay=_QUICK_S, disable=None
+        )
+        for position, (row, name) in enumerate(bar):
+            if tasks is not None and row.task not in tasks:
+                continue
+            with faults:
+                signal, target = readers.open(row, self.voxel_size_um)
+                pair = ManifestPair(
+                    row,
+                    name,
+                    source_channels(row, signal, target),
+                    row_voxel_size_um(row, signal, target, fallback_um),
+                    self._preparation,
+                    self._store,
+                )
+                check_grid(pair)
+                pairs[position] = pair
+        return pairs
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the structures, in the order in which the manifest names them."""
+        return tuple(dict.fromkeys(pair.task for pair, _ in self._pairs))
+
+    @property
+    def voxel_size_um(self) -> VoxelSizeUm:
+        """Voxel size (z, y, x) of the model grid in micrometres."""
+        return self._preparation.voxel_size_um
+
+    def pairs(self, task: str, split: Split) -> Sequence[ManifestPair]:
+        """Return the pairs of one task and split, in the order of the manifest."""
+        if task not in self.tasks:
+            raise UserError(
+                f"no task {task!r} here; choose from {', '.join(self.tasks)}"
+            )
+        return [
+            pair for pair, side in self._pairs if pair.task == task and side == split
+        ]
+
+    def all_pairs(self) -> list[tuple[ManifestPair, Split]]:
+        """Return every pair with its split, in the order of the manifest."""
+        return list(self._pairs)
+
+    def prepare(self, progress: bool = True, num_processes: int = 1) -> None:
+        """Prepare every pair that is not in the store yet.
+
+        Parameters
+        ----------
+        progress : bool
+            Show a progress bar, if stderr is a terminal.
+        num_processes : int
+            Processes to share the work, started afresh ("spawn"): a script that asks
+            for more than one needs the usual ``if __name__ == "__main__"`` guard.
+
+        Raises
+        ------
+        UserError
+            If the disk lacks the space, or for the first channel that is damaged,
+            constant or not finite. What has been prepared stays.
+        """
+        pairs = [pair for pair, _ in self._pairs]
+        prepare_pairs(pairs, progress=progress, num_processes=num_processes)
+
+
+def _voxel_size(option: str, voxel_size_um: Sequence[float]) -> VoxelSizeUm:
+    """Check a voxel size (z, y, x) in micrometres."""
+    if len(voxel_size_um) != 3 or not all(map(is_voxel_length, voxel_size_um)):
+        shortest, longest = VOXEL_RANGE_UM
+        raise UserError(
+            f"{option}={list(voxel_size_um)}: use three lengths [z,y,x] in "
+            f"micrometres, from {shortest:g} to {longest:g}"
+        )
+    z, y, x = voxel_size_um
+    return float(z), float(y), float(x)
+
+
+class _Readers:
+    """Opens the files of rows, the headers of each one once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[object, VolumeReader | UserError] = {}
+
+    def open(
+        self, row: ManifestRow, grid_um: VoxelSizeUm
+    ) -> tuple[VolumeReader, VolumeReader]:
+        """Return the readers of signal and target.
+
+        A row that tells a voxel size or a crop speaks of the full resolution, so no
+        coarser level is taken then.
+        """
+        full = any(value is not None for value in (*row.voxel_size_um, *row.crop))
+        wanted_um = None if full else grid_um
+        return (
+            self._reader(row, row.signal_path, wanted_um),
+            self._reader(row, row.target_path, wanted_um),
+        )
+
+    def _reader(
+        self, row: ManifestRow, path: Path, wanted_um: VoxelSizeUm | None
+    ) -> VolumeReader:
+        key = (path, row.choices, wanted_um)
+        if key not in self._opened:
+            try:
+                self._opened[key] = open_volume(path, dict(row.choices), wanted_um)
+            except UserError as error:
+                self._opened[key] = error
+        opened = self._opened[key]
+        if isinstance(opened, UserError):
+            raise UserError(f"{row.where}: {opened}") from opened
+        return opened
+
+
+def _pair_names(rows: Sequence[ManifestRow]) -> list[str]:
+    """Name each pair after its task and its transmitted-light file."""
+    names: list[str] = []
+    for row in rows:
+        stem = re.sub(r"(\.ome|\.companion)*$", "", row.signal_path.stem)
+        name = f"{row.task}_" + re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
+        while name in names:
+            name += f"_row{row.number}"
+        names.append(name)
+    return names
+
+
+def _assign_splits(path: Path, rows: Sequence[ManifestRow], seed: int) -> list[Split]:
+    """Return each row's split: the manifest's, or a random one per source image."""
+    given = [row.split for row in rows if row.split is not None]
+    if len(given) == len(rows):
+        return given
+    sources = defaultdict(list)
+    for row in rows:
+        sources[row.task].append(str(row.signal_path))
+    try:
+        sides = split_sources(sources, seed=seed)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return [sides[str(row.signal_path)] for row in rows]
+
+
+def _check_no_leak(pairs: Sequence[tuple[ManifestPair, Split]], faults: Faults) -> None:
+    """Find pairs in two splits that share voxels of an image, in whatever channel."""
+    seen: dict[object, list[tuple[ManifestPair, Split]]] = defaultdict(list)
+    for pair, split in pairs:
+        with faults:
+            for path in {pair.row.signal_path, pair.row.target_path}:
+                field = (path, pair.row.choices)
+                for other, other_split in seen[field]:
+                    if split != other_split and _overlap(
+                        pair.signal.box, other.signal.box
+                    ):
+                        raise _leak(path, pair, split, other, other_split)
+                seen[field].append((pair, split))
+
+
+def _leak(
+    path: Path,
+    pair: ManifestPair,
+    split: Split,
+    other: ManifestPair,
+    other_split: Split,
+) -> UserError:
+    return UserError(
+        f"{pair.row.where}: {path.name} is in {split!r} here and in {other_split!r} in "
+        f"row {other.row.number}; put both in one split, or give crops "
+        f"({', '.join(CROP)}) that do not overlap"
+    )
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    """Return whether two boxes share a voxel."""
+    return all(
+        a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True)
+    )

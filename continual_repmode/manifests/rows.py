@@ -1,0 +1,259 @@
+"""The rows of a manifest: one per pair of volumes, their cells converted."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from continual_repmode.data.collection import Split
+from continual_repmode.errors import Faults, UserError
+from continual_repmode.manifests.files import (
+    MAX_SHOWN,
+    SPLIT_NAMES,
+    csv_files,
+    exists,
+    read_csv,
+    told_by_name,
+)
+from continual_repmode.tasks import check_task_name
+from continual_repmode.volumes.preparation import VOXEL_RANGE_UM, is_voxel_length
+from continual_repmode.volumes.volume import CHOICES, VoxelSize, index_from
+
+ONE_FILE = ("path", "channel_signal", "channel_target")
+TWO_FILES = ("path_signal", "path_target")
+VOXEL_SIZE = ("voxel_size_z_um", "voxel_size_y_um", "voxel_size_x_um")
+CROP = ("z0", "z1", "y0", "y1", "x0", "x1")
+
+_OTHER_NAMES = {"path_czi": "path"}
+"""Columns of other programs' manifests (pytorch_fnet and RepMode)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One row, its cells converted but not yet compared with the files.
+
+    Attributes
+    ----------
+    where : str
+        Manifest and row number, for messages.
+    number : int
+        Line of the CSV file; the header is line 1.
+    signal_path, target_path : Path
+        Absolute; the same file if it holds both channels.
+    signal_channel, target_channel : int, str or None
+        Index from 0, or name; None where the file must have one channel.
+    split : {"train", "valid", "test"} or None
+        None where the split is left to chance.
+    choices : tuple of (str, str)
+        Scene, time point and so on, for both files.
+    voxel_size_um : tuple
+        Voxel size (z, y, x) to use instead of the file's, None per axis where blank.
+    crop : tuple
+        ``z0, z1, y0, y1, x0, x1`` in raw voxels, None where blank.
+    """
+
+    where: str
+    number: int
+    task: str
+    signal_path: Path
+    target_path: Path
+    signal_channel: int | str | None
+    target_channel: int | str | None
+    split: Split | None
+    choices: tuple[tuple[str, str], ...]
+    voxel_size_um: VoxelSize
+    crop: tuple[int | None, ...]
+
+
+def cell_error(where: str, column: str, value: object, remedy: str) -> UserError:
+    """Return the error that points at one cell."""
+    shown = str(value)
+    if len(shown) > MAX_SHOWN:
+        shown = f"{shown[:MAX_SHOWN]}..."
+    return UserError(f"{where}, column {column!r}: {shown!r}: {remedy}")
+
+
+def read_rows(
+    path: Path,
+    root: Path | None = None,
+    tasks: Sequence[str] | None = None,
+    faults: Faults | None = None,
+) -> list[ManifestRow]:
+    """Read a manifest, or a folder of them, and convert the cells.
+
+    A file without a column ``task`` or ``split`` may say it by its name, as those of
+    pytorch_fnet do: ``nucleolus.csv``, ``beta_actin_train.csv``, ``train/tom20.csv``.
+    Of a folder, files that name a split are preferred to those of the same task that
+    do not.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file or a folder.
+    root : Path, optional
+        What relative paths in the rows are relative to; the folder of the CSV file by
+        default.
+    tasks : sequence of str, optional
+        Tasks whose files must be there; by default, those of all.
+    faults : Faults, optional
+        Where to collect the errors of single rows, which are then left out.
+
+    Raises
+    ------
+    UserError
+        If there is no manifest, or one is no CSV, empty or lacks columns; and for the
+        first cell that cannot be right, unless ``faults`` collects them.
+    """
+    faults = Faults(collect=False) if faults is None else faults
+    rows = []
+    for file in csv_files(path):
+        rows += _read_file(file, root or file.parent, tasks, faults)
+    split_known = {row.split is not None for row in rows}
+    if len(split_known) == 2:
+        blank = next(row for row in rows if row.split is None)
+        with faults:
+            raise cell_error(
+                blank.where, "split", "", "fill it in every row or in none"
+            )
+    return rows
+
+
+def _read_file(
+    path: Path, root: Path, tasks: Sequence[str] | None, faults: Faults
+) -> list[ManifestRow]:
+    header, lines = read_csv(path)
+    header = [_OTHER_NAMES.get(name, name) for name in header]
+    task, split = told_by_name(path)
+    columns = _path_columns(path, header, task)
+    rows = []
+    for number, values in lines:
+        with faults:
+            where = f"{path}: row {number}"
+            if len(values) > len(header):
+                raise UserError(
+                    f"{where}: {len(values)} values for {len(header)} columns; "
+                    "put values that contain a comma in double quotes"
+                )
+            cells = dict(zip(header, values, strict=False))
+            if "task" not in header and task:
+                cells["task"] = task
+            if "split" not in header and split:
+                cells["split"] = split
+            needed = tasks is None or cells.get("task") in tasks
+            rows.append(_row(_Cells(where, cells, needed), number, root, columns))
+    if not lines:
+        raise UserError(f"{path}: has no rows below its header")
+    return rows
+
+
+def _path_columns(
+    path: Path, header: Sequence[str], task: str | None
+) -> tuple[str, str]:
+    """Return the columns of the signal's and the target's file."""
+    counts = Counter(name for name in header if name)
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        raise UserError(f"{path}: column {repeated[0]!r} appears twice; rename one")
+    one_file, two_files = "path" in header, set(TWO_FILES) & set(header)
+    if one_file and two_files:
+        raise UserError(
+            f"{path}: has column 'path' and {min(two_files)!r}; keep 'path' for files "
+            "with both channels, or 'path_signal' and 'path_target' for two files"
+        )
+    needed = [*(TWO_FILES if two_files else ONE_FILE)]
+    if task is None:
+        needed.insert(0, "task")
+    missing = [name for name in needed if name not in header]
+    if missing:
+        hint = (
+            "; separate the columns by commas"
+            if len(header) == 1 and {";", "\t"} & set(header[0])
+            else ""
+        )
+        raise UserError(
+            f"{path}: has no column {', '.join(map(repr, missing))}; needed are "
+            f"task and {', '.join(ONE_FILE)} (both channels in one file), or task and "
+            f"{', '.join(TWO_FILES)}; found {', '.join(header):.{MAX_SHOWN}}{hint}"
+        )
+    return TWO_FILES if two_files else ("path", "path")
+
+
+def _row(
+    cells: "_Cells", number: int, root: Path, columns: tuple[str, str]
+) -> ManifestRow:
+    signal_column, target_column = columns
+    try:
+        task = check_task_name(cells.text("task"))
+    except UserError as error:
+        raise UserError(f"{cells.where}, column 'task': {error}") from error
+    voxel_z_um, voxel_y_um, voxel_x_um = map(cells.positive, VOXEL_SIZE)
+    return ManifestRow(
+        where=cells.where,
+        number=number,
+        task=task,
+        signal_path=cells.file(signal_column, root),
+        target_path=cells.file(target_column, root),
+        signal_channel=cells.channel("channel_signal"),
+        target_channel=cells.channel("channel_target"),
+        split=cells.split(),
+        choices=tuple((name, cells.text(name)) for name in CHOICES if cells.text(name)),
+        voxel_size_um=(voxel_z_um, voxel_y_um, voxel_x_um),
+        crop=tuple(map(cells.voxel_index, CROP)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The cells of one row, by column; a column that is absent reads as blank."""
+
+    where: str
+    values: dict[str, str]
+    files_needed: bool
+
+    def text(self, column: str) -> str:
+        return self.values.get(column, "")
+
+    def file(self, column: str, root: Path) -> Path:
+        value = self.text(column)
+        path = root / value
+        try:
+            path = path.resolve()
+            found = bool(value) and exists(path)
+        except (OSError, ValueError, RuntimeError):  # links in a circle
+            found = False
+        if not found and self.files_needed:
+            remedy = f"no such file; paths are relative to {root} (or to data.root)"
+            raise cell_error(self.where, column, value, remedy)
+        return path
+
+    def channel(self, column: str) -> int | str | None:
+        value = self.text(column)
+        index = index_from(value)
+        return value or None if index is None else index
+
+    def split(self) -> Split | None:
+        value = self.text("split")
+        if value and value.lower() not in SPLIT_NAMES:
+            raise cell_error(self.where, "split", value, "use train, valid or test")
+        return SPLIT_NAMES[value.lower()] if value else None
+
+    def positive(self, column: str) -> float | None:
+        value = self.text(column)
+        if not value:
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not is_voxel_length(number):
+            shortest, longest = VOXEL_RANGE_UM
+            remedy = f"use micrometres, from {shortest:g} to {longest:g}"
+            raise cell_error(self.where, column, value, remedy)
+        return number
+
+    def voxel_index(self, column: str) -> int | None:
+        value = self.text(column)
+        index = index_from(value)
+        if value and index is None:
+            raise cell_error(self.where, column, value, "use a whole number from 0")
+        return index

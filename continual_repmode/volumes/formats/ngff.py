@@ -1,0 +1,225 @@
+"""NGFF metadata (OME-Zarr 0.4 and 0.5): images in a Zarr folder, and their levels."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from continual_repmode.errors import UserError
+from continual_repmode.volumes.formats.damage import read_json
+from continual_repmode.volumes.formats.units import length_um
+from continual_repmode.volumes.volume import VoxelSize
+
+_Value = TypeVar("_Value")
+_LETTERS = {"time": "T", "channel": "C"}
+_FORMATS = "; readable is OME-Zarr 0.4 or 0.5"
+
+
+@dataclass(frozen=True, slots=True)
+class ZarrNode:
+    """A folder of a Zarr hierarchy.
+
+    Attributes
+    ----------
+    folder : Path
+    metadata : dict
+        Of the array; empty for a group.
+    attributes : dict
+        What is said about it, the content of ``ome`` in OME-Zarr 0.5.
+    files : tuple of Path
+        Where this was read.
+    """
+
+    folder: Path
+    metadata: dict[str, Any]
+    attributes: dict[str, Any]
+    files: tuple[Path, ...]
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it holds pixels and not further folders."""
+        return bool(self.metadata)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the JSON files of a folder.
+
+        Raises
+        ------
+        UserError
+            If they are damaged, or there are none.
+        """
+        file = folder / "zarr.json"  # Zarr format 3
+        if file.exists():
+            found = _read_json(file)
+            attributes = found.get("attributes", {})
+            if not isinstance(attributes, dict):
+                raise UserError(f"{file}: 'attributes' is no JSON object")
+            ome = attributes.get("ome", attributes)
+            if not isinstance(ome, dict):
+                raise UserError(f"{file}: 'ome' is no JSON object")
+            is_array = found.get("node_type") == "array"
+            return cls(folder, found if is_array else {}, ome, (file,))
+        files = [folder / name for name in (".zarray", ".zattrs")]
+        files = [file for file in files if file.exists()]
+        if not files and not (folder / ".zgroup").exists():
+            raise UserError(f"{folder}: a folder without Zarr metadata" + _FORMATS)
+        contents = {file.name: _read_json(file) for file in files}
+        attributes = contents.get(".zattrs", {})
+        return cls(folder, contents.get(".zarray", {}), attributes, tuple(files))
+
+    def child(self, name: str) -> Path:
+        """Return a folder below this one."""
+        path = Path(name)
+        if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+            raise UserError(
+                f"{self.folder}: its metadata name no folder in it: {name!r}"
+            )
+        return self.folder / path
+
+
+@dataclass(frozen=True, slots=True)
+class NgffImage:
+    """An image in several resolutions.
+
+    Attributes
+    ----------
+    name : str
+        ``""`` if it has none.
+    axes : str
+        Letters of T, C, Z, Y, X, or ``?`` for any other, as stored.
+    levels : tuple of Path
+        The folder of the array of each resolution, finest first.
+    voxel_sizes_um : tuple
+        Voxel size (z, y, x) of each level; None where there is no scale or unit.
+    channel_names : tuple of str
+        As many as are named.
+    """
+
+    name: str
+    axes: str
+    levels: tuple[Path, ...]
+    voxel_sizes_um: tuple[VoxelSize, ...]
+    channel_names: tuple[str, ...]
+
+    @classmethod
+    def from_node(cls, node: ZarrNode) -> Self:
+        """Read the metadata of the first (usually only) ``multiscales`` of a group."""
+        where = node.files[0]
+        multiscales = field_of(where, node.attributes, "multiscales", list)
+        if not multiscales:
+            raise UserError(f"{where}: 'multiscales' is empty" + _FORMATS)
+        image = _object(where, multiscales[0], "multiscales[0]")
+        axes = field_of(where, image, "axes", list)
+        if not all(isinstance(axis, dict) for axis in axes):
+            raise UserError(f"{where}: 'axes' is of an older format" + _FORMATS)
+        datasets = [
+            _object(where, dataset, "datasets")
+            for dataset in field_of(where, image, "datasets", list)
+        ]
+        if not datasets:
+            raise UserError(f"{where}: 'datasets' is empty")
+        letters = "".join(_letter(axis) for axis in axes)
+        units = [str(axis.get("unit", "")) for axis in axes]
+        common = _scale(where, image, len(axes)) or [1.0] * len(axes)
+        sizes = []
+        for dataset in datasets:
+            scale = _scale(where, dataset, len(axes))
+            lengths: dict[str, float | None] = {}
+            for letter, unit, *factors in zip(
+                letters, units, scale or [0.0] * len(axes), common, strict=True
+            ):
+                lengths[letter] = length_um(math.prod(factors), unit)
+            sizes.append((lengths.get("Z"), lengths.get("Y"), lengths.get("X")))
+        return cls(
+            name=str(image.get("name") or ""),
+            axes=letters,
+            levels=tuple(
+                node.child(field_of(where, dataset, "path", str))
+                for dataset in datasets
+            ),
+            voxel_sizes_um=tuple(sizes),
+            channel_names=_channel_names(node),
+        )
+
+    def level_for(self, wanted_um: Sequence[float] | None) -> int:
+        """Return the coarsest level that is at least as fine as wanted, else 0.
+
+        A voxel may be larger by 1 %, the rounding of metadata. An axis that the image
+        lacks does not count.
+        """
+        best, best_volume = 0, 0.0
+        if wanted_um is None:
+            return best
+        for index, size_um in enumerate(self.voxel_sizes_um):
+            sizes = [
+                (size, limit)
+                for axis, size, limit in zip("ZYX", size_um, wanted_um, strict=True)
+                if axis in self.axes
+            ]
+            if all(size is not None and size <= 1.01 * limit for size, limit in sizes):
+                volume = math.prod(size or 1.0 for size, _ in sizes)
+                if volume > best_volume:
+                    best, best_volume = index, volume
+        return best
+
+
+def field_of(
+    where: Path, container: Mapping[str, Any], key: str, kind: type[_Value]
+) -> _Value:
+    """Return a field of a JSON object that must be there, of a type."""
+    value = container.get(key)
+    if not isinstance(value, kind):
+        problem = "is missing" if value is None else f"is {value!r:.50}"
+        raise UserError(f"{where}: {key!r} {problem}, no {kind.__name__}" + _FORMATS)
+    return value
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    return _object(file, read_json(file), "the content")
+
+
+def _object(where: Path, value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: {name} is {value!r:.50}, no JSON object")
+    return value
+
+
+def _letter(axis: Mapping[str, Any]) -> str:
+    """Return which axis this is, by its type or else its name."""
+    name = str(axis.get("name", "")).upper()
+    letter = _LETTERS.get(str(axis.get("type", "")), name)
+    return letter if letter in tuple("TCZYX") else "?"
+
+
+def _scale(
+    where: Path, container: Mapping[str, Any], num_axes: int
+) -> list[float] | None:
+    """Return the ``scale`` of the ``coordinateTransformations``, None if not there."""
+    transforms = container.get("coordinateTransformations") or []
+    if not isinstance(transforms, list):
+        raise UserError(f"{where}: 'coordinateTransformations' is no list")
+    for transform in transforms:
+        if isinstance(transform, dict) and transform.get("type") == "scale":
+            scale = transform.get("scale")
+            if (
+                not isinstance(scale, list)
+                or len(scale) != num_axes
+                or not all(isinstance(number, int | float) for number in scale)
+            ):
+                raise UserError(
+                    f"{where}: 'scale' is {scale!r:.50}, not one number for each of "
+                    f"{num_axes} axes"
+                )
+            return [float(number) for number in scale]
+    return None
+
+
+def _channel_names(node: ZarrNode) -> tuple[str, ...]:
+    omero = node.attributes.get("omero")
+    channels = omero.get("channels") if isinstance(omero, dict) else None
+    return tuple(
+        str(channel.get("label") or "") if isinstance(channel, dict) else ""
+        for channel in (channels if isinstance(channels, list) else [])
+    )

@@ -1,0 +1,86 @@
+"""Z-scores per image, as the paper trains on (Section 4, "Implementation details")."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual_repmode.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Intensity:
+    """Mean and standard deviation of a raw channel; undoes its z-score."""
+
+    mean: float
+    std: float
+
+
+def zscore(volume: NDArray[Any]) -> tuple[NDArray[np.float32], Intensity]:
+    """Shift and scale a volume to mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (Z, Y, X)
+        Raw intensities (camera counts) of any integer or floating type.
+
+    Returns
+    -------
+    normalized : ndarray of float32, shape (Z, Y, X)
+    intensity : Intensity
+        ``volume == normalized * intensity.std + intensity.mean`` up to rounding. The
+        statistics are taken in float64 over the whole volume (population deviation).
+
+    Raises
+    ------
+    UserError
+        If the volume is empty, constant, or holds NaN or infinite values.
+    """
+    check_contrast(volume)
+    values = volume.astype(np.float64)
+    mean, std = float(values.mean()), float(values.std())
+    values -= mean
+    values /= std
+    return values.astype(np.float32), Intensity(mean, std)
+
+
+def check_contrast(volume: NDArray[Any]) -> None:
+    """Raise if a z-score of the volume has no meaning.
+
+    Raises
+    ------
+    UserError
+        If the volume is empty, constant, or holds NaN or infinite values.
+    """
+    if volume.size == 0:
+        raise UserError(f"cannot normalize an empty volume of shape {volume.shape}")
+    num_bad = int(np.count_nonzero(~np.isfinite(volume)))
+    check_range(num_bad, float(volume.min()), float(volume.max()))
+
+
+def check_range(num_bad: int, low: float, high: float) -> None:
+    """Raise if a volume with such intensities has no z-score.
+
+    Parameters
+    ----------
+    num_bad : int
+        Voxels that are NaN or infinite.
+    low, high : float
+        Least and greatest intensity; of no account if there are bad voxels.
+
+    Raises
+    ------
+    UserError
+        If there are bad voxels, or all have the same intensity.
+    """
+    if num_bad:
+        raise UserError(
+            f"cannot normalize a volume with {num_bad} NaN or infinite voxels; "
+            "replace them in the source file"
+        )
+    if low == high:
+        raise UserError(
+            f"cannot normalize a constant volume (every voxel is {low:g}); "
+            "is this the right channel or crop?"
+        )

@@ -1,0 +1,95 @@
+"""From raw voxels to what the network sees: z-score and resize, and how to undo it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual_repmode.volumes.normalization import Intensity, check_contrast, zscore
+from continual_repmode.volumes.resampling import ResizeMethod, resample, resampled_shape
+
+VoxelSizeUm = tuple[float, float, float]
+Order = Literal["zscore_first", "resize_first"]
+Storage = Literal["float16", "float32"]
+
+VOXEL_RANGE_UM = (0.001, 1000.0)
+"""Shortest and longest side of a voxel; beyond, the unit is not the micrometre."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """How raw channels become volumes of a collection.
+
+    Attributes
+    ----------
+    voxel_size_um : tuple of float
+        Voxel size (z, y, x) of the model grid in micrometres.
+    resize : {"paper", "fast"}
+        See :func:`continual_repmode.volumes.resampling.resize`.
+    order : {"zscore_first", "resize_first"}
+        The published code takes the z-score of the raw image and then resizes.
+    storage : {"float16", "float32"}
+        Type of the prepared voxels. Half precision rounds a z-score by at most one
+        part in 2048, less than the camera's noise, and takes half the disk.
+    """
+
+    voxel_size_um: VoxelSizeUm = (0.29, 0.29, 0.29)
+    resize: ResizeMethod = "paper"
+    order: Order = "zscore_first"
+    storage: Storage = "float16"
+
+    def apply(
+        self, raw: NDArray[np.generic], from_um: VoxelSizeUm
+    ) -> tuple[NDArray[np.floating], Intensity]:
+        """Prepare one channel.
+
+        Parameters
+        ----------
+        raw : ndarray, shape (Z, Y, X)
+            Intensities as stored.
+        from_um : tuple of float
+            Its voxel size (z, y, x) in micrometres.
+
+        Returns
+        -------
+        prepared : ndarray of ``storage``, shape (Z, Y, X) of the model grid
+        intensity : Intensity
+            Undoes the z-score.
+
+        Raises
+        ------
+        UserError
+            If the channel is constant or holds values that are not finite.
+        """
+        if self.order == "zscore_first":
+            normalized, intensity = zscore(raw)
+            prepared = self._resized(normalized, from_um)
+        else:
+            check_contrast(raw)  # rounding would hide a constant from the z-score
+            resized = self._resized(raw.astype(np.float32), from_um)
+            prepared, intensity = zscore(resized)
+        return prepared.astype(self.storage), intensity
+
+    def grid_shape(
+        self, shape: tuple[int, int, int], from_um: VoxelSizeUm
+    ) -> tuple[int, int, int]:
+        """Return the shape (z, y, x) of a raw volume on the model grid."""
+        z, y, x = resampled_shape(shape, from_um, self.voxel_size_um)
+        return z, y, x
+
+    def num_bytes(self, shape: tuple[int, int, int], from_um: VoxelSizeUm) -> int:
+        """Return the disk space of one prepared channel."""
+        z, y, x = self.grid_shape(shape, from_um)
+        return z * y * x * np.dtype(self.storage).itemsize
+
+    def _resized(
+        self, volume: NDArray[np.float32], from_um: VoxelSizeUm
+    ) -> NDArray[np.float32]:
+        return resample(volume, from_um, self.voxel_size_um, self.resize)
+
+
+def is_voxel_length(length_um: float) -> bool:
+    """Return whether a voxel can have a side of that length; not if it is NaN."""
+    shortest, longest = VOXEL_RANGE_UM
+    return shortest <= length_um <= longest

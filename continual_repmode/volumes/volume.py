@@ -1,0 +1,256 @@
+"""Image files as volumes: what every reader offers, and what readers share."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual_repmode.errors import UserError
+from continual_repmode.volumes.channel_names import channel_role
+
+VoxelSize = tuple[float | None, float | None, float | None]
+"""Micrometres along (z, y, x); None where the file does not say."""
+
+Choices = Mapping[str, str]
+"""What to take of a file that holds more than one volume: one of ``CHOICES`` -> index
+from 0, or name. They are columns of the manifest too."""
+
+CHOICES = (
+    *("scene", "time", "view", "phase", "illumination", "rotation", "block"),
+    *("tile", "level"),
+)
+"""Names of what can be chosen. ``tile`` is one part of a mosaic or ``all`` of them;
+``level`` is one resolution of an OME-Zarr."""
+
+_MAX_COMPRESSION = 33_000
+"""Zstd packs blank planes up to 32768:1; deflate cannot exceed 1032."""
+
+VOLUME_AXES = ("YX", "ZYX", "CYX", "CZYX", "ZCYX")
+"""All that the axes of a volume can be, as stored, slowest first."""
+
+_MAX_DIGITS = 18
+"""Longer numbers are no index of anything."""
+
+_POINTER = b"version https://git-lfs"
+
+
+class VolumeReader(Protocol):
+    """One volume in an image file: the channels of one scene and time point.
+
+    Opening reads headers only, and no reader keeps its file open: a thousand of them
+    cost a thousand headers and can be sent to worker processes.
+    """
+
+    @property
+    def path(self) -> Path:
+        """The file or folder that was asked for."""
+        ...
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file whose bytes decide what is read, in a stable order."""
+        ...
+
+    @property
+    def chosen(self) -> tuple[tuple[str, str], ...]:
+        """What was taken of ``CHOICES``, as pairs of name and index; () if all."""
+        ...
+
+    @property
+    def axes(self) -> str:
+        """Axes as stored, slowest first: YX, ZYX, CYX, CZYX or ZCYX."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each of ``axes``."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored intensities, in the byte order of this machine."""
+        ...
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """One name per channel; ``""`` for a channel without one."""
+        ...
+
+    @property
+    def voxel_size_um(self) -> VoxelSize:
+        """Voxel size (z, y, x) in micrometres, None per axis where unknown."""
+        ...
+
+    def read_channel(
+        self, channel: int | str, planes: slice = slice(None)
+    ) -> NDArray[Any]:
+        """Read one channel, leaving the others undecoded.
+
+        Parameters
+        ----------
+        channel : int or str
+            Index from 0, or name.
+        planes : slice
+            The z planes wanted; all of them by default.
+
+        Returns
+        -------
+        ndarray, shape (Z, Y, X)
+            Raw intensities of type ``dtype``, with memory of their own.
+
+        Raises
+        ------
+        UserError
+            If there is no such channel, or its pixels are missing or damaged.
+        """
+        ...
+
+
+def check_fetched(path: Path) -> None:
+    """Raise if a file is empty, unreadable, or a git-lfs pointer to the real one."""
+    if not path.is_file():
+        raise UserError(f"{path}: neither a file nor a folder")
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_POINTER))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if not head:
+        raise UserError(f"{path}: the file is empty; fetch or save it again")
+    if head == _POINTER:
+        raise UserError(
+            f"{path}: only a pointer to the real file; fetch it with 'git lfs pull'"
+        )
+
+
+def volume_shape(volume: VolumeReader) -> tuple[int, int, int]:
+    """Return the (Z, Y, X) shape of every channel; a flat image has one plane."""
+    sizes = dict(zip(volume.axes, volume.shape, strict=True))
+    return sizes.get("Z", 1), sizes["Y"], sizes["X"]
+
+
+def channel_index(volume: VolumeReader, channel: int | str) -> int:
+    """Return the index of a channel given by index or name.
+
+    A name is looked for as it is, then in any case, then, if it is a usual name of
+    transmitted light, EGFP, the DNA dye or the membrane dye, by any other usual name
+    of the same (``Hoechst`` finds ``H3342``).
+
+    Raises
+    ------
+    UserError
+        If there is no such channel, or several of that name; lists the choices.
+    """
+    names = volume.channel_names
+    if isinstance(channel, int):
+        found = [channel] if 0 <= channel < len(names) else []
+    else:
+        found = _named(names, channel)
+    if len(found) == 1:
+        return found[0]
+    choices = ", ".join(
+        f"{index} {name!r}" if name else str(index) for index, name in enumerate(names)
+    )
+    problem = "several channels are named" if found else "no channel"
+    raise UserError(f"{volume.path}: {problem} {channel!r:.80}; choose from {choices}")
+
+
+def _named(names: Sequence[str], wanted: str) -> list[int]:
+    """Return the channels of a name: exactly, in any case, or of the same meaning."""
+    role = channel_role(wanted)
+    for matches in (
+        lambda name: name == wanted,
+        lambda name: name.lower() == wanted.lower(),
+        lambda name: role is not None and channel_role(name) == role,
+    ):
+        found = [index for index, name in enumerate(names) if name and matches(name)]
+        if found:
+            return found
+    return []
+
+
+def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) -> int:
+    """Return which of several scenes, time points, ... to take.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    what : str
+        One of ``CHOICES``.
+    names : sequence of str
+        Of each one in the file, ``""`` where it has none; its length is their number.
+    choices : mapping
+        What was asked for.
+
+    Raises
+    ------
+    UserError
+        If there are several and none was chosen, or there is none like the chosen one.
+    """
+    wanted = choices.get(what)
+    if wanted is None and len(names) == 1:
+        return 0
+    index = None if wanted is None else index_from(wanted)
+    if index is not None and index < len(names):
+        return index
+    found = [index for index, name in enumerate(names) if name and name == wanted]
+    if len(found) == 1:
+        return found[0]
+    last = len(names) - 1
+    listed = f"0 to {last}" if last else "0"
+    if any(names):
+        listed += " (" + ", ".join(map(repr, names[:20])) + ")"
+    if wanted is None:
+        raise UserError(
+            f"{path}: holds {len(names)} of {what!r}; choose one: {listed}, in the "
+            f"manifest by a column {what!r}"
+        )
+    raise UserError(f"{path}: no {what} {wanted!r:.80}; choose from {listed}")
+
+
+def index_from(text: str) -> int | None:
+    """Return the index from 0 that a text is; None if it is none."""
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
+
+
+def check_size(
+    path: Path, shape: Sequence[int], dtype: np.dtype[Any], stored_bytes: int
+) -> None:
+    """Raise if a header promises pixels that the file cannot hold, or memory cannot.
+
+    To be called before memory is taken for them.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    shape : sequence of int
+        Of the array that would be read.
+    dtype : dtype
+        Of the array that would be read.
+    stored_bytes : int
+        How many bytes of the file hold these pixels, compressed or not.
+    """
+    needed = math.prod(shape) * dtype.itemsize
+    if needed > stored_bytes * _MAX_COMPRESSION:
+        raise UserError(
+            f"{path}: its header promises an image of {tuple(shape)} {dtype}, but the "
+            f"file has only {stored_bytes} bytes for it; it is damaged or incomplete"
+        )
+    memory = memory_bytes()
+    if needed > memory:
+        raise UserError(
+            f"{path}: one channel of {tuple(shape)} {dtype} takes {needed / 1e9:.0f} "
+            f"GB, more than this machine's memory of {memory / 1e9:.0f} GB; cut it "
+            "into smaller files"
+        )
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,362 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from continual_repmode.errors import UserError
+from continual_repmode.manifests.checks.checked_pair import CheckedPair, Finding
+from continual_repmode.manifests.checks.facts import ChannelFacts, PairFacts
+from continual_repmode.manifests.checks.findings import finding_from_error, judge, worst
+
+PATCH = (16, 32, 32)
+LIGHT = ChannelFacts(
+    shape=(30, 60, 60),
+    dtype="uint16",
+    digest="light",
+    minimum=8000.0,
+    maximum=16000.0,
+    mean=12000.0,
+    std=900.0,
+    num_nonfinite=0,
+    saturated=0.0,
+    at_minimum=1e-5,
+    num_levels=6000,
+    sharpness=0.5,
+    focus=0.5,
+)
+TARGET = dataclasses.replace(
+    LIGHT, digest="target", minimum=100.0, maximum=900.0, mean=200.0, std=60.0
+)
+
+
+def a_pair(
+    number: int,
+    split: str = "train",
+    light: dict[str, Any] | None = None,
+    target: dict[str, Any] | None = None,
+    shift: tuple[float, float] | None = (0.2, -0.4),
+    **changes: Any,
+) -> CheckedPair:
+    """A faultless row, but for the changes; its voxels are its own."""
+    facts = PairFacts(
+        dataclasses.replace(LIGHT, **{"digest": f"l{number}", **(light or {})}),
+        dataclasses.replace(TARGET, **{"digest": f"t{number}", **(target or {})}),
+        shift,
+        4.0 if shift else 1.2,
+    )
+    pair = CheckedPair(
+        name=f"dna_{number}",
+        task="dna",
+        split=split,
+        where=f"volumes.csv: row {number}",
+        signal_path=f"data/light{number}.tif",
+        target_path=f"data/dna{number}.tif",
+        signal_channel="6 'Bright'",
+        target_channel="5 'Hoechst'",
+        format="Tiff",
+        shape=(30, 60, 60),
+        grid_shape=(30, 60, 60),
+        voxel_size_um=(0.29, 0.29, 0.29),
+        box=((0, 30), (0, 60), (0, 60)),
+        facts=facts,
+    )
+    return dataclasses.replace(pair, **changes)
+
+
+def sound(task: str = "dna", first: int = 2) -> list[CheckedPair]:
+    """Ten rows in which there is nothing to find."""
+    splits = ["train"] * 6 + ["valid"] + ["test"] * 3
+    return [a_pair(first + i, split, task=task) for i, split in enumerate(splits)]
+
+
+def judged(pairs: list[CheckedPair], **settings: Any) -> list[Finding]:
+    return judge(pairs, **{"patch_size": PATCH, "pad_small": False, **settings})
+
+
+def with_row_3(**changes: Any) -> list[CheckedPair]:
+    """The sound rows, with these changes to the second one."""
+    pairs = sound()
+    pairs[1] = a_pair(3, **changes)
+    return pairs
+
+
+def only(findings: list[Finding]) -> Finding:
+    assert len(findings) == 1, [finding.line() for finding in findings]
+    return findings[0]
+
+
+def test_there_is_nothing_to_find_in_sound_rows() -> None:
+    assert judged(sound()) == []
+
+
+def test_rows_whose_voxels_were_not_read_are_judged_by_their_headers() -> None:
+    pairs = [dataclasses.replace(pair, facts=None) for pair in sound()]
+
+    assert judged(pairs) == []
+    assert {f.code for f in judged(pairs, patch_size=(64, 64, 64))} == {"too-small"}
+
+
+def test_every_line_names_row_file_channel_fault_and_remedy() -> None:
+    constant = {"minimum": 7.0, "maximum": 7.0, "std": 0.0, "num_levels": 1}
+
+    assert only(judged(with_row_3(target=constant))).line() == (
+        "volumes.csv: row 3, dna3.tif, channel 5 'Hoechst' (target): every voxel is 7; "
+        "choose another channel or leave it out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("voxels", "severity", "code", "message"),
+    [
+        ({"minimum": 0.0, "maximum": 0.0}, "error", "constant", "every voxel is 0"),
+        ({"num_nonfinite": 4}, "error", "non-finite", "4 voxels are NaN"),
+        ({"num_levels": 35}, "warning", "nearly-constant", "only 35 gray levels"),
+        ({"saturated": 0.03}, "warning", "saturated", "3.0% of the voxels are clipped"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("role", "file"), [("light", "light3.tif"), ("target", "dna3.tif")]
+)
+def test_bad_voxels_of_either_channel_are_found(
+    voxels: dict[str, Any], severity: str, code: str, message: str, role: str, file: str
+) -> None:
+    found = only(judged(with_row_3(**{role: voxels})))
+
+    assert (found.severity, found.code) == (severity, code)
+    assert found.where == f"volumes.csv: row 3, {file}"
+    assert role in found.channel
+    assert message in found.message
+
+
+def test_a_volume_of_nan_is_one_error() -> None:
+    nothing = {"minimum": 0.0, "maximum": 0.0, "num_nonfinite": 30 * 60 * 60}
+
+    assert only(judged(with_row_3(light=nothing))).code == "non-finite"
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"num_levels": 2, "at_minimum": 0.8, "saturated": 0.2},
+        {"num_levels": 250, "at_minimum": 0.85, "saturated": 0.1},
+    ],
+)
+def test_masks_may_have_few_levels_and_many_voxels_at_the_maximum(
+    mask: dict[str, Any],
+) -> None:
+    assert judged(with_row_3(target=mask)) == []
+
+
+def test_a_shift_is_told_in_pixels_micrometres_and_direction() -> None:
+    found = only(judged(with_row_3(shift=(-8.1, 4.0))))
+
+    assert (found.severity, found.code) == ("warning", "unregistered")
+    assert "8 px (2.3 µm) up and 4 px (1.2 µm) right" in found.message
+
+
+@pytest.mark.parametrize(
+    ("shift", "width", "told"),
+    [
+        ((2.0, 1.0), 60, False),
+        ((3.0, 1.0), 60, True),
+        ((4.0, 4.0), 924, False),
+        ((7.0, 0.0), 924, True),
+    ],
+)
+def test_a_shift_counts_from_three_pixels_as_large_planes_are_measured(
+    shift: tuple[float, float], width: int, told: bool
+) -> None:
+    pairs = with_row_3(shift=shift, shape=(30, 60, width))
+
+    assert [finding.code for finding in judged(pairs)] == ["unregistered"] * told
+
+
+def test_a_pair_without_a_match_is_suspicious_where_the_others_match() -> None:
+    found = only(judged(with_row_3(shift=None)))
+
+    assert (found.severity, found.code) == ("warning", "no-common-structure")
+    assert "9 of 10 pairs match" in found.message
+
+    golgi = [a_pair(n, pair.split, shift=None) for n, pair in enumerate(sound())]
+    assert judged(golgi) == []
+
+
+def test_an_image_under_two_names_in_two_splits_is_an_error() -> None:
+    pairs = sound()
+    pairs[-1] = a_pair(11, "test", light={"digest": "l2"})
+
+    found = only(judged(pairs))
+
+    assert (found.severity, found.code) == ("error", "in-two-splits")
+    assert found.where == "volumes.csv: row 11, light11.tif"
+    assert "in split test here" in found.message
+    assert "in split train in row 2, light2.tif" in found.message
+
+
+def test_a_target_under_two_names_in_one_split_is_a_warning() -> None:
+    found = only(judged(with_row_3(target={"digest": "t2"})))
+
+    assert (found.severity, found.code) == ("warning", "duplicate")
+    assert "row 2, dna2.tif" in found.message
+
+
+def test_a_whole_pair_under_two_names_is_one_warning() -> None:
+    found = only(judged(with_row_3(light={"digest": "l2"}, target={"digest": "t2"})))
+
+    assert found.code == "duplicate"
+
+
+def test_light_may_serve_two_tasks_of_a_split_but_not_one_task_twice() -> None:
+    again = a_pair(30, light={"digest": "l2"})
+
+    assert only(judged([*sound(), again])).code == "duplicate"
+    tubules = sound("microtubule", first=31)
+    tubules[0] = dataclasses.replace(again, task="microtubule")
+    assert judged([*sound(), *tubules]) == []
+
+
+def test_the_light_itself_as_target_is_an_error() -> None:
+    found = only(judged(with_row_3(light={"digest": "x"}, target={"digest": "x"})))
+
+    assert (found.severity, found.code) == ("error", "target-is-light")
+
+
+def test_constant_channels_do_not_count_as_copies_of_each_other() -> None:
+    empty = {"minimum": 0.0, "maximum": 0.0, "digest": "zeros"}
+    pairs = [*sound()[:-1], a_pair(11, "test", target=empty)]
+    pairs[0] = a_pair(2, target=empty)
+
+    assert {finding.code for finding in judged(pairs)} == {"constant"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "severity", "message"),
+    [
+        (("train", "valid"), "error", "images: no test"),
+        (("test", "train"), "error", "images: no valid"),
+    ],
+)
+def test_a_split_without_images_is_an_error(
+    kept: tuple[str, ...], severity: str, message: str
+) -> None:
+    found = only(judged([pair for pair in sound() if pair.split in kept]))
+
+    assert (found.severity, found.where) == (severity, "task dna")
+    assert found.message == message
+
+
+def test_a_split_of_few_images_is_a_warning() -> None:
+    found = only(judged(sound()[:-1]))
+
+    assert (found.severity, found.code) == ("warning", "few-images")
+    assert found.message == "images: 2 test"
+    assert "at least 3 test" in found.remedy
+
+
+def test_a_task_of_the_scenario_without_rows_is_an_error() -> None:
+    tasks = ["dna", "golgi_apparatus"]
+    found = only(judged(sound(), tasks=tasks, listed=["dna", "lysosome"]))
+
+    assert (found.severity, found.code) == ("error", "no-images")
+    assert found.where == "task golgi_apparatus"
+    assert found.message == "no usable row; the manifest has dna, lysosome"
+
+
+def test_a_volume_that_no_patch_fits_in_is_an_error_of_training() -> None:
+    small = {"grid_shape": (12, 60, 60)}
+    found = only(judged(with_row_3(**small)))
+
+    assert (found.severity, found.code) == ("error", "too-small")
+    assert "12 x 60 x 60" in found.message
+    assert "16 x 32 x 32" in found.message
+    assert "data.patch_size" in found.remedy
+    assert "data.pad_small=true" in found.remedy
+    assert judged(with_row_3(**small), pad_small=True) == []
+    assert judged([*sound(), a_pair(30, "test", **small)]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"mean": 2400.0}, "intensity-outlier"),
+        ({"std": 6.0}, "contrast-outlier"),
+        ({"sharpness": 0.05}, "sharpness-outlier"),
+        ({"focus": 0.95}, "focus-outlier"),
+    ],
+)
+@pytest.mark.parametrize("role", ["light", "target"])
+def test_an_image_far_from_the_others_of_its_task_is_an_outlier(
+    change: dict[str, float], code: str, role: str
+) -> None:
+    if role == "light" and "mean" in change:
+        change = {"mean": 1000.0}
+    found = only(judged(with_row_3(**{role: change})))
+
+    assert (found.severity, found.code) == ("warning", code)
+    assert role in found.channel
+    assert "usually" in found.message
+
+
+def test_few_images_have_no_outliers() -> None:
+    pairs = with_row_3(target={"mean": 2400.0})[:4]
+
+    assert "intensity-outlier" not in {finding.code for finding in judged(pairs)}
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_usual_spread_of_a_stain_makes_no_outliers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = [
+        a_pair(
+            number,
+            split,
+            target={
+                "mean": 200 * rng.uniform(0.7, 1.4),
+                "sharpness": 0.5 * rng.uniform(0.8, 1.2),
+                "focus": rng.uniform(0.35, 0.65),
+            },
+        )
+        for number, split in enumerate(["train"] * 12 + ["valid"] + ["test"] * 7)
+    ]
+
+    assert judged(pairs) == []
+
+
+def test_intensities_of_different_types_are_not_compared() -> None:
+    found = only(judged(with_row_3(target={"dtype": "float32", "mean": 0.4})))
+
+    assert (found.severity, found.code) == ("note", "mixed-types")
+
+
+@pytest.mark.parametrize(
+    ("side_um", "severities"),
+    [(0.292, []), (0.25, ["note"]), (0.108, ["warning"]), (290.0, ["warning"])],
+)
+def test_voxels_of_other_size_are_noted_and_far_off_ones_warned_of(
+    side_um: float, severities: list[str]
+) -> None:
+    found = judged(with_row_3(voxel_size_um=(0.29, side_um, side_um)))
+
+    assert [finding.severity for finding in found] == severities
+
+
+def test_errors_come_first_and_decide_the_exit_status() -> None:
+    pairs = with_row_3(voxel_size_um=(0.29, 0.25, 0.25), light={"saturated": 0.1})
+    pairs[2] = a_pair(4, target={"num_nonfinite": 1})
+
+    findings = judged(pairs)
+
+    assert [finding.severity for finding in findings] == ["error", "warning", "note"]
+    assert [worst(findings[start:]) for start in range(4)] == [2, 3, 0, 0]
+
+
+def test_the_error_of_a_file_keeps_its_words_and_names_the_manifest_once() -> None:
+    row = UserError("volumes.csv: row 4: light.czi: damaged; copy it again")
+    other = UserError("column 'task' is missing; add it")
+
+    assert finding_from_error("volumes.csv", row).line() == str(row)
+    assert finding_from_error("volumes.csv", other).line() == f"volumes.csv: {other}"
+    assert worst([finding_from_error("volumes.csv", row)]) == 2

@@ -1,0 +1,182 @@
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from continual_repmode.errors import Faults, UserError
+from continual_repmode.manifests.manifest import ManifestCollection
+from continual_repmode.manifests.preparing import measure_pairs, prepare_pairs
+
+UM = {"PhysicalSizeZ": 0.29, "PhysicalSizeY": 0.145, "PhysicalSizeX": 0.145}
+
+
+def write_image(path: Path, seed: int, dtype: str = "uint16") -> None:
+    rng = np.random.default_rng(seed)
+    tifffile.imwrite(
+        path, rng.integers(0, 200, (2, 4, 24, 20)).astype(dtype), ome=True,
+        photometric="minisblack", metadata={"axes": "CZYX", **UM},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Return a manifest over four images of two channels."""
+    lines = ["task,path,channel_signal,channel_target,split"]
+    for index, split in enumerate(("train", "train", "valid", "test")):
+        write_image(tmp_path / f"image{index}.ome.tif", index)
+        lines.append(f"dna,image{index}.ome.tif,0,1,{split}")
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def collect(manifest: Path, **settings: object) -> ManifestCollection:
+    return ManifestCollection(manifest, cache_dir=manifest.parent / "store", **settings)  # type: ignore[arg-type]
+
+
+def pairs_of(collection: ManifestCollection) -> list:
+    return [pair for pair, _ in collection.all_pairs()]
+
+
+def entries(manifest: Path) -> dict[str, int]:
+    """Return the prepared arrays on disk and when they were written."""
+    store = manifest.parent / "store"
+    return {path.name: path.stat().st_mtime_ns for path in store.rglob("*.npy")}
+
+
+def test_preparing_again_writes_nothing(manifest: Path) -> None:
+    collection = collect(manifest)
+    assert sum(pair.missing_bytes() for pair in pairs_of(collection)) == (
+        4 * 2 * (4 * 12 * 10) * 2
+    )
+
+    collection.prepare()
+
+    written = entries(manifest)
+    assert len(written) == 8
+    collect(manifest).prepare()
+    assert entries(manifest) == written
+    assert not list((manifest.parent / "store").rglob("*.lock"))
+
+
+def test_several_processes_prepare_the_same_as_one(manifest: Path) -> None:
+    collect(manifest).prepare(num_processes=2)
+    alone = ManifestCollection(manifest, cache_dir=manifest.parent / "other")
+
+    for one, other in zip(pairs_of(collect(manifest)), pairs_of(alone), strict=True):
+        np.testing.assert_array_equal(one.load().signal, other.load().signal)
+        np.testing.assert_array_equal(one.load().target, other.load().target)
+
+
+def test_a_changed_image_is_prepared_anew(manifest: Path) -> None:
+    collection = collect(manifest)
+    collection.prepare()
+    before = np.array(pairs_of(collection)[1].load().target)
+
+    write_image(manifest.parent / "image1.ome.tif", seed=99)
+
+    after = np.array(pairs_of(collect(manifest))[1].load().target)
+    assert not np.array_equal(after, before)
+    assert len(entries(manifest)) == 10
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resize": "fast"},
+        {"order": "resize_first"},
+        {"storage": "float32"},
+        {"voxel_size_um": (0.29, 0.29, 0.145)},
+    ],
+)
+def test_a_changed_setting_is_prepared_anew(
+    manifest: Path, change: dict[str, object]
+) -> None:
+    collect(manifest).prepare()
+
+    collect(manifest, **change).prepare()
+
+    assert len(entries(manifest)) == 16
+
+
+def test_the_same_light_image_under_two_tasks_is_prepared_once(manifest: Path) -> None:
+    text = manifest.read_text()
+    manifest.write_text(text + "nucleolus,image0.ome.tif,0,1,train\n")
+
+    collect(manifest).prepare()
+
+    assert len(entries(manifest)) == 8
+
+
+def test_too_little_disk_is_told_before_any_work(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 999, 999))
+
+    with pytest.raises(
+        UserError,
+        match=r"4 pairs needs 7\.68 kB, .* 999 bytes free.*data\.cache",
+    ):
+        collect(manifest).prepare()
+    assert entries(manifest) == {}
+
+
+def test_a_bad_image_is_named_and_the_others_stay_prepared(manifest: Path) -> None:
+    path = manifest.parent / "image2.ome.tif"
+    blank = np.zeros((2, 4, 24, 20), np.uint16)
+    tifffile.imwrite(path, blank, ome=True, metadata={"axes": "CZYX", **UM})
+
+    with pytest.raises(
+        UserError, match=r"row 4: .*image2\.ome\.tif, channel 0: .*const"
+    ):
+        collect(manifest).prepare()
+    assert len(entries(manifest)) == 4
+
+
+def test_measuring_collects_damaged_files_and_leaves_unusable_pairs_unprepared(
+    manifest: Path,
+) -> None:
+    folder = manifest.parent
+    blank = np.zeros((2, 4, 24, 20), np.uint16)
+    tifffile.imwrite(
+        folder / "image2.ome.tif", blank, ome=True, metadata={"axes": "CZYX", **UM}
+    )
+    pairs = pairs_of(collect(manifest))
+    content = (folder / "image3.ome.tif").read_bytes()
+    (folder / "image3.ome.tif").write_bytes(content[:5000])
+    faults = Faults()
+
+    facts = measure_pairs(pairs, prepare=True, faults=faults)
+
+    assert [fact is not None and fact.usable for fact in facts] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert facts[2] is not None
+    assert "image3.ome.tif" in str(faults.found[0])
+    assert len(faults.found) == 1
+    assert len(entries(manifest)) == 4
+
+
+def test_facts_are_remembered(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = measure_pairs(pairs_of(collect(manifest)), prepare=False)
+    monkeypatch.setattr("continual_repmode.manifests.pairs.measure_pair", None)
+
+    assert measure_pairs(pairs_of(collect(manifest)), prepare=False) == first
+
+
+def test_what_is_prepared_needs_no_disk(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("continual_repmode.volumes.store._SETTLED_S", -1.0)
+    collect(manifest).prepare()
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6, 0))
+
+    prepare_pairs(pairs_of(collect(manifest)))
+    (manifest.parent / "image0.ome.tif").touch()  # its content must be read again
+    with pytest.raises(UserError, match=r"preparing 4 pairs needs 1\.92 kB"):
+        prepare_pairs(pairs_of(collect(manifest)))

@@ -1,0 +1,465 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from continual_repmode.errors import UserError
+from continual_repmode.volumes import disk
+from continual_repmode.volumes.formats.pixel_files import TiffPixels, ZarrPixels
+from continual_repmode.volumes.formats.stream_writing import (
+    VolumeWriter,
+    check_writable,
+    open_writer,
+)
+from continual_repmode.volumes.formats.writing import save_volume
+from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.resampling import resize
+from continual_repmode.volumes.stream_resizing import least_resize_bytes, resize_stream
+
+SUFFIXES = [".ome.zarr", ".zarr", ".ome.tif", ".ome.tiff"]
+ONE_OF_EACH = [".ome.zarr", ".ome.tif"]
+UM = (0.29, 0.108, 0.1083)
+SHAPE = (2, 40, 130, 9)
+NAMES = ["nucleolus <µ>", "DNA & more"]
+ATTRIBUTES = {"model": "a.safetensors", "mean_um": [0.29, 0.1], "unit": "z-score"}
+IMAGE: dict[str, Any] = {
+    "shape_czyx": SHAPE, "dtype": "float32", "voxel_size_um": UM,
+    "channel_names": NAMES,
+}  # fmt: skip
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(3, 5, shape).astype(np.float32)
+
+
+def write_all(writer: VolumeWriter, data: np.ndarray, step: int = 7) -> None:
+    """Write the last planes first, all channels of some planes at a time."""
+    for start in reversed(range(0, data.shape[1], step)):
+        planes = slice(start, min(start + step, data.shape[1]))
+        for channel in reversed(range(len(data))):
+            writer.write(channel, planes, data[channel, planes])
+
+
+def write_some(
+    path: Path, data: np.ndarray, *parts: tuple[int, slice], **options: Any
+) -> None:
+    """Write some planes of some channels."""
+    with open_writer(path, **{**IMAGE, **options}) as writer:
+        for channel, planes in parts:
+            writer.write(channel, planes, data[channel, planes])
+
+
+def be_interrupted(
+    path: Path, data: np.ndarray, *parts: tuple[int, slice], **options: Any
+) -> None:
+    """Write some planes of some channels until something happens."""
+    with open_writer(path, **{**IMAGE, **options}) as writer:
+        for channel, planes in parts:
+            writer.write(channel, planes, data[channel, planes])
+        raise KeyboardInterrupt
+
+
+def read_all(path: Path) -> np.ndarray:
+    volume = open_volume(path)
+    return np.stack([volume.read_channel(c) for c in range(len(volume.channel_names))])
+
+
+# Readers by other people ----------------------------------------------------------
+
+
+def read_tiff_elsewhere(path: Path) -> tuple[np.ndarray, Any, Any, dict[str, Any]]:
+    """Read pixels with tifffile and metadata with ome-types."""
+    from ome_types import from_tiff
+
+    ome = from_tiff(path)
+    pixels = ome.images[0].pixels
+    assert {
+        pixels.physical_size_z_unit.value,
+        pixels.physical_size_y_unit.value,
+        pixels.physical_size_x_unit.value,
+    } == {"µm"}
+    size_um = pixels.physical_size_z, pixels.physical_size_y, pixels.physical_size_x
+    lengths = pixels.size_c, pixels.size_z, pixels.size_y, pixels.size_x
+    [notes] = ome.structured_annotations
+    assert notes.namespace == "continual_repmode"
+    assert ome.images[0].annotation_refs[0].id == notes.id
+    attributes = {
+        item.k: item.value if item.k in ("model", "unit") else json.loads(item.value)
+        for item in notes.value.ms
+    }
+    with tifffile.TiffFile(path) as tif:
+        assert tif.is_ome
+        data = tif.series[0].asarray().reshape(lengths)
+    return data, size_um, [channel.name for channel in pixels.channels], attributes
+
+
+def read_zarr_elsewhere(path: Path) -> tuple[np.ndarray, Any, Any, dict[str, Any]]:
+    """Read pixels with TensorStore and metadata with yaozarrs, which validates them."""
+    import tensorstore
+    from yaozarrs import validate_zarr_store
+
+    ome = validate_zarr_store(str(path)).ome_metadata()
+    assert ome.version == "0.5"
+    [multiscale] = ome.multiscales
+    assert [axis.name for axis in multiscale.axes] == ["c", "z", "y", "x"]
+    units = {axis.unit for axis in multiscale.axes if axis.type == "space"}
+    assert units == {"micrometer"}
+    [level] = multiscale.datasets
+    store = {"driver": "file", "path": str(path / level.path)}
+    array = tensorstore.open({"driver": "zarr3", "kvstore": store}).result()
+    data = np.asarray(array.read().result())
+    for channel, pixels in zip(ome.omero.channels, data, strict=True):
+        window = channel.window
+        assert (window.start, window.end) == (pixels.min(), pixels.max())
+        assert (window.min, window.max) == (pixels.min(), pixels.max())
+    scale = level.coordinateTransformations[0].scale
+    attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+    names = [channel.label for channel in ome.omero.channels]
+    return data, tuple(scale[1:]), names, attributes["continual_repmode"]
+
+
+def read_elsewhere(path: Path) -> tuple[np.ndarray, Any, Any, dict[str, Any]]:
+    return (read_zarr_elsewhere if path.is_dir() else read_tiff_elsewhere)(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("step", [7, 32])
+def test_planes_written_in_any_order_open_in_other_programs(
+    tmp_path: Path, suffix: str, step: int
+) -> None:
+    path, data = tmp_path / "new" / f"a{suffix}", noise(*SHAPE)
+
+    with open_writer(path, **IMAGE, attributes=ATTRIBUTES) as writer:
+        write_all(writer, data, step)
+        assert not path.exists()
+
+    assert list(path.parent.iterdir()) == [path]
+    pixels, size_um, names, attributes = read_elsewhere(path)
+    np.testing.assert_array_equal(pixels, data)
+    assert size_um == pytest.approx(UM)
+    assert names == NAMES
+    assert attributes == ATTRIBUTES
+    volume = open_volume(path)
+    assert volume.channel_names == tuple(NAMES)
+    assert volume.voxel_size_um == pytest.approx(UM)
+    np.testing.assert_array_equal(read_all(path), data)
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 5, 4), (3, 1, 4, 3), (1, 3, 3, 3), (2, 4, 3, 1), (4, 2, 1, 7)]
+)
+def test_images_of_one_channel_or_plane_and_narrow_ones_come_back(
+    tmp_path: Path, suffix: str, shape: tuple[int, int, int, int]
+) -> None:
+    path, data = tmp_path / f"a{suffix}", noise(*shape)
+
+    with open_writer(
+        path, shape_czyx=shape, dtype="float32", voxel_size_um=UM
+    ) as writer:
+        write_all(writer, data)
+
+    np.testing.assert_array_equal(read_all(path).reshape(shape), data)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtypes"),
+    [
+        (".zarr", "bool int8 int64 uint8 uint16 uint32 float16 float32 float64"),
+        (".ome.tif", "int8 int32 uint8 uint16 uint32 float32 float64"),
+    ],
+)
+def test_types_of_pixels_are_kept(tmp_path: Path, suffix: str, dtypes: str) -> None:
+    for dtype in dtypes.split():
+        path = tmp_path / f"{dtype}{suffix}"
+        data = (np.abs(noise(1, 4, 6, 5)) > 2).astype(dtype)
+        with open_writer(
+            path, shape_czyx=(1, 4, 6, 5), dtype=dtype, voxel_size_um=UM
+        ) as writer:
+            write_all(writer, data, 3)
+        found = open_volume(path).read_channel(0)
+        assert found.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(found, data[0])
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_precision_may_be_lost_but_no_float_becomes_an_integer(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    image = {"shape_czyx": (1, 2, 3, 4), "voxel_size_um": UM}
+    data = noise(2, 3, 4).astype(np.float64)
+
+    with open_writer(path, **image, dtype="float32") as writer:
+        writer.write(0, slice(0, 2), data)
+    np.testing.assert_array_equal(read_all(path)[0], data.astype(np.float32))
+    with pytest.raises(TypeError, match="Cannot cast"):
+        write_some(
+            path, data[None], (0, slice(0, 2)), **image, dtype="uint16",
+            channel_names=(), overwrite=True,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_a_channel_is_the_target_of_a_streamed_resize(
+    tmp_path: Path, suffix: str
+) -> None:
+    path, source = tmp_path / f"a{suffix}", noise(20, 60, 7)
+    least = least_resize_bytes(source.shape, SHAPE[1:])
+
+    with open_writer(path, **IMAGE) as writer:
+        for channel, memory_bytes in enumerate((least, 10**9)):
+            assert writer.missing(channel) == list(range(40))
+            target = writer.channel(channel)
+            resize_stream(
+                source, target, "fast", scratch=tmp_path, memory_bytes=memory_bytes
+            )
+            assert writer.missing(channel) == []
+
+    expected = resize(source, SHAPE[1:], "fast")
+    np.testing.assert_allclose(read_all(path), [expected] * 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_nothing_stays_of_a_file_that_was_not_finished(
+    tmp_path: Path, suffix: str
+) -> None:
+    path, data = tmp_path / f"a{suffix}", noise(*SHAPE)
+
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted(path, data, (0, slice(0, 40)))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_a_file_that_lacks_planes_is_not_finished(tmp_path: Path, suffix: str) -> None:
+    path, data = tmp_path / f"a{suffix}", noise(*SHAPE)
+
+    with pytest.raises(ValueError, match="channel 1: 39 planes are missing"):
+        write_some(path, data, (0, slice(0, 40)), (1, slice(1, 2)))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_a_plane_is_missing_until_all_its_rows_are_written(
+    tmp_path: Path, suffix: str
+) -> None:
+    path, data = tmp_path / f"a{suffix}", noise(1, 2, 9, 4)
+    image = {**IMAGE, "shape_czyx": data.shape, "channel_names": ()}
+    with open_writer(path, **image) as writer:
+        writer.write(0, slice(0, 2), data[0, :, 3:], slice(3, 9))
+        assert writer.missing(0) == [0, 1]
+        writer.write(0, slice(1, 2), data[0, 1:, :3], slice(0, 3))
+        assert writer.missing(0) == [0]
+        writer.write(0, slice(0, 1), data[0, :1, :5], slice(0, 5))
+    np.testing.assert_array_equal(read_all(path), data)
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_what_is_there_is_replaced_only_if_asked_and_only_by_a_whole_file(
+    tmp_path: Path, suffix: str
+) -> None:
+    path, old, new = tmp_path / f"a{suffix}", noise(2, 3, 12, 10), noise(*SHAPE)
+    save_volume(path, old, axes="CZYX", voxel_size_um=UM)
+
+    with (
+        pytest.raises(UserError, match="exists; remove it or ask to overwrite it"),
+        open_writer(path, **IMAGE),
+    ):
+        pass
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        open_writer(path, **IMAGE, overwrite=True),
+    ):
+        raise RuntimeError("stop")
+    np.testing.assert_array_equal(read_all(path), old)
+
+    with open_writer(path, **IMAGE, overwrite=True) as writer:
+        write_all(writer, new)
+    np.testing.assert_array_equal(read_all(path), new)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_unfinished_work_goes_on_where_it_stopped(tmp_path: Path, suffix: str) -> None:
+    path, work, data = tmp_path / f"a{suffix}", tmp_path / "work", noise(*SHAPE)
+    data[0, 3, 2, 1], data[0, 4, 2, 1] = -1000, 1000  # the range of channel 0
+
+    options = {"attributes": ATTRIBUTES, "work_path": work}
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted(path, data, (0, slice(0, 40)), (1, slice(8, 16)), **options)
+    journal = work / "written.jsonl"
+    journal.write_bytes(journal.read_bytes() + b"[1, 0, 8, 0")  # as if killed
+    assert not path.exists()
+
+    with open_writer(path, **IMAGE, **options) as writer:
+        assert writer.missing(0) == []
+        assert writer.missing(1) == [*range(8), *range(16, 40)]
+        writer.write(1, slice(0, 8), data[1, 0:8])
+        writer.write(1, slice(16, 40), data[1, 16:40])
+
+    np.testing.assert_array_equal(read_elsewhere(path)[0], data)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+@pytest.mark.parametrize(
+    "change",
+    [{"dtype": "float64"}, {"shape_czyx": (2, 41, 130, 9)}, {"attributes": {"a": 1}}],
+)
+def test_unfinished_work_on_another_image_is_begun_anew(
+    tmp_path: Path, suffix: str, change: dict[str, Any]
+) -> None:
+    path, work = tmp_path / f"a{suffix}", tmp_path / "work"
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted(path, noise(*SHAPE), (0, slice(0, 40)), work_path=work)
+
+    with (
+        pytest.raises(ValueError, match="planes are missing"),
+        open_writer(path, **{**IMAGE, **change}, work_path=work) as writer,
+    ):
+        assert len(writer.missing(0)) >= 40
+
+
+def test_a_folder_with_other_things_is_not_taken_for_unfinished_work(
+    tmp_path: Path,
+) -> None:
+    precious = tmp_path / "work" / "thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("all of it")
+
+    with (
+        pytest.raises(UserError, match=r"holds thesis\.txt"),
+        open_writer(tmp_path / "a.zarr", **IMAGE, work_path=precious.parent),
+    ):
+        pass
+    assert precious.read_text() == "all of it"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("a.png", {}, r"cannot write '\.png'; use \.ome\.zarr"),
+        ("a.tif", {}, r"cannot write '\.tif'"),
+        ("a.ome.tif", {"dtype": "int64"}, "OME-TIFF has no pixels of type int64"),
+        ("a.ome.tif", {"dtype": "bool"}, "OME-TIFF has no pixels of type bool"),
+        ("a.zarr", {"dtype": "complex64"}, "pixels of type complex64"),
+        ("a.zarr", {"shape_czyx": (2, 0, 5, 5)}, r"shape \(2, 0, 5, 5\)"),
+        ("a.zarr", {"voxel_size_um": (None, 0.1, 0.1)}, "three positive numbers"),
+        ("a.ome.tif", {"channel_names": ["a"]}, "1 channel names for 2 channels"),
+        ("a.zarr", {"shape_czyx": (2, 10**6, 10**5, 10**5)}, "needs .* GB, but"),
+        ("file/a.zarr", {}, "file is no folder; choose another path"),
+        ("thesis.zarr", {"overwrite": True}, "exists and is no Zarr folder"),
+        ("folder.ome.tif", {"overwrite": True}, "exists and is a folder"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_made(
+    tmp_path: Path, name: str, change: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "thesis.zarr").mkdir()
+    (tmp_path / "folder.ome.tif").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    with pytest.raises(UserError, match=message):
+        check_writable(tmp_path / name, **{**IMAGE, **change})
+    with (
+        pytest.raises(UserError, match=message),
+        open_writer(tmp_path / name, **{**IMAGE, **change}),
+    ):
+        pass
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+
+    with pytest.raises(UserError, match="is not writable; choose another path"):
+        check_writable(tmp_path / "new" / "a.zarr", **IMAGE)
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_what_was_written_before_needs_no_room_again(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, work = tmp_path / f"a{suffix}", tmp_path / "work"
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted(path, noise(*SHAPE), (0, slice(0, 40)), work_path=work)
+    free = noise(*SHAPE).nbytes * 3 // 4
+    usage = type("Usage", (), {"free": free})()
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
+
+    with pytest.raises(UserError, match="free some space"):
+        check_writable(path, **IMAGE)
+    check_writable(path, **IMAGE, work_path=work)
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_a_disk_that_fills_up_is_told_in_one_line(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ZarrPixels, "write", fail)
+    monkeypatch.setattr(TiffPixels, "write", fail)
+    message = re.escape(f"a{suffix}: cannot be written (No space left on device)")
+    with (
+        pytest.raises(UserError, match=message),
+        open_writer(tmp_path / f"a{suffix}", **IMAGE) as writer,
+    ):
+        writer.write(0, slice(0, 1), noise(1, 130, 9))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ONE_OF_EACH)
+def test_blocks_that_do_not_fit_are_refused(tmp_path: Path, suffix: str) -> None:
+    data = noise(*SHAPE)
+    with open_writer(tmp_path / f"a{suffix}", **IMAGE) as writer:
+        with pytest.raises(ValueError, match=r"expected \(2, 130, 9\)"):
+            writer.write(0, slice(0, 2), data[0, :3])
+        with pytest.raises(ValueError, match=r"expected \(1, 130, 9\)"):
+            writer.write(0, slice(39, 41), data[0, :2])
+        with pytest.raises(ValueError, match="channel=2: there are 2"):
+            writer.write(2, slice(0, 1), data[0, :1])
+        write_all(writer, data)
+
+
+def test_a_tiff_beyond_four_gigabytes_is_a_bigtiff(tmp_path: Path) -> None:
+    path, side = tmp_path / "a.ome.tif", 2**15
+    pixels = TiffPixels(
+        path, (1, 5, side, side), np.dtype("uint8"), {"axes": "CZYX"}
+    )  # takes no room: what is not written has no blocks
+    pixels.create()
+    last = np.arange(side, dtype=np.uint8)[None, None]
+
+    pixels.write(0, slice(4, 5), slice(side - 1, side), last)
+
+    with tifffile.TiffFile(path) as tif:
+        assert tif.is_bigtiff
+        assert tif.series[0].shape == (5, side, side)
+    np.testing.assert_array_equal(tifffile.memmap(path, mode="r")[4, -1], last[0, 0])
+
+
+def test_infinite_intensities_leave_a_range_that_viewers_can_show(
+    tmp_path: Path,
+) -> None:
+    data = noise(1, 2, 5, 5)
+    data[0, 0, 0, 0], data[0, 1, 0, 0] = np.nan, np.inf
+    with open_writer(
+        tmp_path / "a.zarr", shape_czyx=(1, 2, 5, 5), dtype="float32", voxel_size_um=UM
+    ) as writer:
+        write_all(writer, data, 1)
+
+    metadata = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
+    [channel] = metadata["attributes"]["ome"]["omero"]["channels"]
+    assert channel["window"] == {"min": 0, "start": 0, "end": 1, "max": 1}
