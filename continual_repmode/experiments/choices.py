@@ -184,15 +184,20 @@ ALONE = (
 """The same for networks that share nothing, where one known task is as good as ten."""
 
 
-def chosen(way: Way, name: str) -> Level:
-    """Return the try that is used of a way: the best, or a first guess."""
+def chosen(way: Way, name: str, kernel: str = "") -> Level:
+    """Return the try that is used of a way: the best, or a first guess.
+
+    With a kernel such as ``k5``, the first guess among the tries that have it.
+    """
     tries = way.tries()
+    if kernel:
+        return next(each for each in tries.values() if each.name.startswith(kernel))
     return tries[CHOSEN[name]] if name in CHOSEN else next(iter(tries.values()))
 
 
-def joint_settings(name: str) -> tuple[str, ...]:
-    """Return how one of :data:`JOINT` learns tasks together, at its best."""
-    return chosen(JOINT[name], name).settings
+def joint_settings(name: str, kernel: str = "") -> tuple[str, ...]:
+    """Return how one of :data:`JOINT` learns tasks together; see :func:`chosen`."""
+    return chosen(JOINT[name], name, kernel).settings
 
 
 def extending_row(
@@ -200,6 +205,7 @@ def extending_row(
     *settings: str,
     stream: tuple[str, ...] = ("scenario=incremental",),
     base: tuple[str, ...] = ("scenario=base_tasks",),
+    kernel: str = "",
 ) -> Row:
     """Return one of :data:`EXTENDING` at its best, after joint training at its best.
 
@@ -211,10 +217,12 @@ def extending_row(
         Of the row, beside its own.
     stream, base : tuple of str
         What chooses the scenario, and its first experience alone.
+    kernel : str
+        Of the network before, such as ``k5``; by default its best.
     """
     way = EXTENDING[name]
     tried = replace(chosen(way, name), name=name, label=way.label)
-    return tried_row(way, tried, *settings, stream=stream, base=base)
+    return tried_row(way, tried, *settings, stream=stream, base=base, kernel=kernel)
 
 
 def tried_row(
@@ -223,9 +231,10 @@ def tried_row(
     *settings: str,
     stream: tuple[str, ...],
     base: tuple[str, ...],
+    kernel: str = "",
 ) -> Row:
     """Return the run of a later task for one try; arguments as above."""
-    known = joint_settings(way.known_by)
+    known = joint_settings(way.known_by, kernel)
     network = (s for s in known if s.startswith("model"))
     own_network = (s for s in tried.settings if s.startswith("model."))
     return Row(

@@ -150,25 +150,28 @@ ECONOMY = {
 }
 """Name -> label, expert, and the way in ``extending_choices`` whose rates it has."""
 
+ON_5X5X5 = ("gate_only", "additive_rank1", "additive_rank2", "additive_rank4")
+"""Also measured on a network whose largest expert is 5x5x5: smaller shares of it."""
+
 _GATE_ONLY = ("strategy.expert_mix=softmax", "strategy.expert_init=random", *FAST_GATES)
 """Without an expert there is none to add or to start at zero."""
+
+
+def _economy_row(name: str, kernel: str = "") -> Row:
+    label, expert, near = ECONOMY[name]
+    gate = _GATE_ONLY if name == "gate_only" else ()
+    row = extending_row(near, f"strategy.expert={expert}", *gate, kernel=kernel)
+    return replace(row, name=name, label=label)
 
 
 def economy_table() -> Table:
     """Return what a new task may cost, and how well it is learned for that."""
     stream, base = ALONE
-    rows = (
-        replace(
-            extending_row(
-                near,
-                f"strategy.expert={expert}",
-                *(_GATE_ONLY if name == "gate_only" else ()),
-            ),
-            name=name,
-            label=label,
-        )
-        for name, (label, expert, near) in ECONOMY.items()
-    )
+    rows = [_economy_row(name) for name in ECONOMY]
+    rows += [
+        replace(row, name=f"k5_{row.name}", label=f"5x5x5 network, {row.label}")
+        for row in (_economy_row(name, "k5") for name in ON_5X5X5)
+    ]
     return Table(
         name="economy",
         title="What a new task costs: quality against parameters",
