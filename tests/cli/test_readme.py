@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from pydoc import locate
 
 import numpy as np
 
@@ -72,6 +73,30 @@ def test_the_python_of_the_page_on_python_runs(tmp_path):
         printed_by(*words, folder=tmp_path)
     assert (tmp_path / "matrix.png").is_file()
     assert (tmp_path / "gates.png").is_file()
+
+
+def pages():
+    """Return the text of every page for people, by its name."""
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    return {path.name: path.read_text(encoding="utf-8") for path in paths}
+
+
+def test_every_name_that_a_page_imports_or_mentions_is_there():
+    imported = re.compile(
+        r"^from (continual_repmode[\w.]*) import (?:\(([^)]*)\)|([^\n(]*))",
+        re.MULTILINE,
+    )
+    mentioned = re.compile(r"`continual_repmode\.([\w.]+)`")
+    found = set()
+    for page, text in pages().items():
+        for module, several, one in imported.findall(text):
+            for name in (several or one).replace(",", " ").split():
+                found.add((page, f"{module}.{name}"))
+        for name in mentioned.findall(text):
+            found.add((page, f"continual_repmode.{name}"))
+    assert len(found) > 30
+    for page, name in found:
+        assert locate(name) is not None, f"{page}: {name}"
 
 
 def test_the_page_on_python_tells_every_name_and_column():
