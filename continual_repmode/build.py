@@ -164,7 +164,7 @@ def build_network(config: RunConfig, folder: RunFolder) -> TaskNetwork:
     """Make the network, or load it as the last recorded experience left it."""
     done = folder.records()
     if done:
-        return load_model(folder.checkpoint(done[-1].experience))
+        return load_model(folder.sound_checkpoint(done[-1]))
     seed_everything(config.seed)
     arguments = asdict(config.model)  # the settings are the network's arguments
     return _network_class(config.model)(config.stream().base_tasks, **arguments)

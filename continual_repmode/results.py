@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import sha256_of
 from continual_repmode.runtime import write_text_atomically
 
 
@@ -50,6 +51,11 @@ class ExperienceRecord:
         Steps done since the start of the run.
     proofs : list of dict
         For each old task ``task``, ``before``, ``after`` (hashes) and ``unchanged``.
+    task_sha256 : dict
+        Task -> SHA-256 of its parameters and buffers, for every task as it was left;
+        the next experience has to start from these.
+    checkpoint_sha256 : str
+        Of the model file. Both are empty in records of older versions.
     rows : list of dict
         ``task``, ``image`` and metrics of every test image of the learned tasks.
     wall_time_s : dict
@@ -73,6 +79,8 @@ class ExperienceRecord:
     wall_time_s: dict[str, float]
     adopted: bool = False
     validation: dict[str, dict[str, Any]] = field(default_factory=dict)
+    task_sha256: dict[str, str] = field(default_factory=dict)
+    checkpoint_sha256: str = ""
 
 
 class RunFolder:
@@ -99,6 +107,24 @@ class RunFolder:
     def checkpoint(self, experience: int) -> Path:
         """Return the path of the model after ``experience``."""
         return self.path / "checkpoints" / f"experience_{experience}.safetensors"
+
+    def sound_checkpoint(self, record: ExperienceRecord) -> Path:
+        """Return the path of the model that an experience left.
+
+        Raises
+        ------
+        UserError
+            If it is not the file that the run wrote.
+        """
+        path = self.checkpoint(record.experience)
+        known = record.checkpoint_sha256
+        if known and path.exists() and sha256_of(path) != known:
+            raise UserError(
+                f"{path}: changed since the run wrote it (its SHA-256 is another), so "
+                "nothing can be proved about it; restore the file from a copy, or "
+                "start again in another folder"
+            )
+        return path
 
     def write_record(self, record: ExperienceRecord) -> None:
         """Write a record; its presence says that the experience is complete."""

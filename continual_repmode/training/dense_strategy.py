@@ -8,7 +8,8 @@ The loop of every strategy here::
         for each epoch
             for each batch         forward, loss, backward, step
             validate               (ValidationPlugin keeps the best weights)
-        best weights, stored gates, proof that old tasks are unchanged
+        best weights, stored gates
+    proof, after all plugins, that old tasks are unchanged
     eval(test_stream)
         for each learned task, for each volume
             predict by Gaussian windows, measure
@@ -174,6 +175,17 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         """The network itself, without Avalanche's wrapper."""
         net: TaskNetwork = self.model.net
         return net
+
+    def train(self, experiences: Any, *args: Any, **kwargs: Any) -> None:
+        """Learn one or more experiences, and prove what it left of the old tasks.
+
+        Raises
+        ------
+        ForgettingError
+            If an old task changed and the strategy promises that it cannot.
+        """
+        super().train(experiences, *args, **kwargs)
+        self.proof.conclude(self.net)
 
     def adopt(self, experience: CLExperience) -> None:
         """Take the tasks of an experience as learned: all of training but the epochs.

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any, get_args
 
 from continual_repmode.data.collection import Pair, Split
+from continual_repmode.files import sha256_of
 from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models import ModelCard, TaskCard, read_card, save_model
 from continual_repmode.results import ExperienceRecord, RunFolder, finite
@@ -66,6 +67,7 @@ def run_stream(
         strategy.clock.train_iterations = folder.records()[-1].train_iterations
         strategy.clock.train_exp_counter = done
         state.recall_memory(strategy, done - 1)
+        strategy.proof.recall(strategy.net, folder.records()[-1].task_sha256)
     for experience in experiences:
         index = experience.current_experience
         try:
@@ -82,8 +84,10 @@ def run_stream(
         learned = () if record.adopted else record.tasks
         card = _with_tasks(card, benchmark, index, learned, record.rows)
         save_model(strategy.net, folder.checkpoint(index), card)
+        strategy.proof.verify(strategy.net)  # evaluation has plugins, too
         state.keep_memory(strategy, index)
-        folder.write_record(record)
+        checkpoint_sha256 = sha256_of(folder.checkpoint(index))
+        folder.write_record(replace(record, checkpoint_sha256=checkpoint_sha256))
         state.clear(keep_memory_of=index)
         after_experience()
     state.clear()
@@ -116,6 +120,9 @@ def _test(
             {**asdict(proof), "unchanged": proof.unchanged}
             for proof in strategy.proof.proofs
         ],
+        task_sha256={
+            task: left.state_sha256 for task, left in strategy.proof.left.items()
+        },
         rows=rows,
         wall_time_s={"train": state.train_time_s, "eval": eval_time_s},
         validation={

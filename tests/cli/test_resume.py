@@ -1,11 +1,16 @@
 """A run that is killed goes on and ends as if nothing had happened."""
 
+import json
 import random
+import shutil
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from continual_repmode.files import sha256_of
+from continual_repmode.models import load_model, read_card, save_model
 from continual_repmode.results import RunFolder
 
 
@@ -75,6 +80,56 @@ def test_resuming_a_finished_run_changes_nothing(command, undisturbed):
     done = command("run", f"resume={undisturbed.path}", cwd=undisturbed.path.parent)
     assert done.returncode == 0, done.stderr
     assert undisturbed.read_results() == before
+
+
+@pytest.fixture
+def half_done(undisturbed, tmp_path):
+    """A run that was killed after its first experience."""
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(undisturbed.path, folder.path)
+    folder.results.unlink()
+    folder.checkpoint(1).unlink()
+    (folder.path / "experiences" / "experience_1.json").unlink()
+    return folder
+
+
+def test_a_checkpoint_with_one_other_byte_is_refused(command, half_done):
+    path = half_done.checkpoint(0)
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    done = command("run", "resume=run", cwd=half_done.path.parent)
+    assert done.returncode == 2
+    assert "experience_0.safetensors: changed since the run wrote it" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_weight_edited_behind_the_record_is_found(command, half_done):
+    """Whoever adapts the hash of the file is caught by those of the tasks."""
+    path = half_done.checkpoint(0)
+    net = load_model(path)
+    with torch.no_grad():
+        next(p for p in net.parameters() if p.dim() == 5).add_(1e-3)
+    save_model(net, path, read_card(path))
+    record = half_done.path / "experiences" / "experience_0.json"
+    content = json.loads(record.read_text())
+    content["checkpoint_sha256"] = sha256_of(path)
+    record.write_text(json.dumps(content))
+    done = command("run", "resume=run", cwd=half_done.path.parent)
+    assert done.returncode != 0
+    assert "changed after training had ended" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_of_an_older_version_goes_on(command, half_done, undisturbed):
+    record = half_done.path / "experiences" / "experience_0.json"
+    content = json.loads(record.read_text())
+    del content["checkpoint_sha256"], content["task_sha256"]
+    record.write_text(json.dumps(content))
+    done = command("run", "resume=run", cwd=half_done.path.parent)
+    assert done.returncode == 0, done.stderr
+    expected = undisturbed.checkpoint(1).read_bytes()
+    assert half_done.checkpoint(1).read_bytes() == expected
 
 
 def test_a_folder_that_is_no_run_is_told(command, tmp_path):

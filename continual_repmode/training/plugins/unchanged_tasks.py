@@ -1,14 +1,21 @@
-"""Proves, or disproves, that learning a task left the earlier ones untouched."""
+"""Proves, or disproves, that learning a task left the earlier ones untouched.
 
-from dataclasses import dataclass
+The proof is a chain: what an experience starts from must be what the one before it
+left, within a process and over the files of a resumed run; and what it leaves is looked
+at after every plugin has run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from continual_repmode.models import TaskFingerprint, fingerprint
+from continual_repmode.errors import UserError
+from continual_repmode.models import TaskFingerprint, TaskNetwork, fingerprint
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.streams import task_names_of
 
 
-class ForgettingError(RuntimeError):
+class ForgettingError(UserError):
     """An old task changed although its strategy promises that it cannot."""
 
 
@@ -22,7 +29,7 @@ class TaskProof:
         Name of the old task.
     before, after : TaskFingerprint
         SHA-256 of its effective parameters and buffers, and of its output on a fixed
-        probe volume.
+        probe volume. ``before`` is as the experience before left it.
     """
 
     task: str
@@ -38,6 +45,8 @@ class TaskProof:
 class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
     """Compare the fingerprints of the old tasks before and after each experience.
 
+    The strategy calls :meth:`conclude` when training has ended, after all plugins.
+
     Parameters
     ----------
     required : bool
@@ -47,36 +56,85 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
     ----------
     proofs : list of TaskProof
         Of the last experience; empty for the first one, which has no old tasks.
+    left : dict of str to TaskFingerprint
+        Of every task, as the last experience left it.
     """
 
     def __init__(self, *, required: bool) -> None:
         super().__init__()
         self.proofs: list[TaskProof] = []
+        self.left: dict[str, TaskFingerprint] = {}
         self._required = required
-        self._before: dict[str, TaskFingerprint] = {}
+        self._before: dict[str, TaskFingerprint] | None = None
+        self._learning = ""
+
+    def recall(self, net: TaskNetwork, state_sha256: Mapping[str, str]) -> None:
+        """Go on from an earlier process, which left tasks with these parameters.
+
+        What a network predicts depends on machine and library versions in its last
+        bits, so outputs are compared within a process only.
+
+        Raises
+        ------
+        ForgettingError
+            If a task of the network has other parameters, and ``required`` is set.
+        """
+        self.left = {
+            task: replace(fingerprint(net, task), state_sha256=state)
+            for task, state in state_sha256.items()
+        }
+        self.verify(net)
+
+    def verify(self, net: TaskNetwork) -> None:
+        """Compare the network with what the last experience left.
+
+        Raises
+        ------
+        ForgettingError
+            If a task changed since, and ``required`` is set.
+        """
+        changed = [n for n, left in self.left.items() if fingerprint(net, n) != left]
+        if changed and self._required:
+            raise ForgettingError(
+                f"{', '.join(changed)} changed after training had ended: a plugin, or "
+                "something else, has written to the network or its file"
+            )
 
     def before_train_dataset_adaptation(self, strategy: Any, **_: Any) -> None:
-        """Take the fingerprints before the network grows."""
-        arriving = task_names_of(strategy.experience)
-        old = [name for name in strategy.net.task_names if name not in arriving]
-        self._before = {name: fingerprint(strategy.net, name) for name in old}
+        """Compare with what the experience before left, before the network grows.
 
-    def after_training_exp(self, strategy: Any, **_: Any) -> None:
-        """Compare.
+        Raises
+        ------
+        ForgettingError
+            As :meth:`verify` and :meth:`conclude`.
+        """
+        if self._before is not None:  # several experiences in one call of ``train``
+            self.conclude(strategy.net)
+        self.verify(strategy.net)
+        arriving = task_names_of(strategy.experience)
+        self._learning = ", ".join(arriving)
+        self._before = {
+            name: self.left.get(name) or fingerprint(strategy.net, name)
+            for name in strategy.net.task_names
+            if name not in arriving
+        }
+
+    def conclude(self, net: TaskNetwork) -> None:
+        """Compare the old tasks with what they were, and remember all tasks.
 
         Raises
         ------
         ForgettingError
             If an old task changed and ``required`` is set.
         """
+        before, self._before = self._before or {}, None
+        self.left = {name: fingerprint(net, name) for name in net.task_names}
         self.proofs = [
-            TaskProof(name, before, fingerprint(strategy.net, name))
-            for name, before in self._before.items()
+            TaskProof(name, known, self.left[name]) for name, known in before.items()
         ]
         changed = [proof.task for proof in self.proofs if not proof.unchanged]
         if changed and self._required:
             raise ForgettingError(
-                f"learning {', '.join(task_names_of(strategy.experience))} changed "
-                f"{', '.join(changed)}: a plugin or optimizer has moved frozen "
-                "parameters or buffers"
+                f"learning {self._learning} changed {', '.join(changed)}: a plugin or "
+                "optimizer has moved frozen parameters or buffers"
             )

@@ -161,15 +161,57 @@ def test_an_extension_moves_only_what_it_added(make_strategy, benchmark):
     assert all(torch.equal(new[name], value) for name, value in old.items())
 
 
-def test_a_plugin_that_breaks_the_promise_stops_the_run(make_strategy, benchmark):
-    class Meddler(SupervisedPlugin):
-        def after_training_iteration(self, strategy, **_):
-            with torch.no_grad():
-                next(p for p in strategy.net.parameters() if p.dim() == 5).add_(1e-3)
+def meddle(strategy):
+    with torch.no_grad():
+        next(p for p in strategy.net.parameters() if p.dim() == 5).add_(1e-3)
 
+
+@pytest.mark.parametrize(
+    "hook", ["after_training_iteration", "after_training_exp", "after_training"]
+)
+def test_a_plugin_that_breaks_the_promise_stops_the_run(make_strategy, benchmark, hook):
+    class Meddler(SupervisedPlugin):
+        pass
+
+    setattr(Meddler, hook, lambda self, strategy, **_: meddle(strategy))
     strategy = learn(make_strategy(RepMode, plugins=[Meddler()]), benchmark, 1)
     with pytest.raises(ForgettingError, match="changed dna, nuclear_envelope"):
         strategy.train(benchmark.train_stream[1])
+
+
+def test_what_changes_between_two_experiences_is_found(make_strategy, benchmark):
+    strategy = learn(make_strategy(RepMode), benchmark, 1)
+    meddle(strategy)
+    with pytest.raises(ForgettingError, match=r"dna, nuclear_envelope changed after"):
+        strategy.train(benchmark.train_stream[1])
+
+
+def test_without_a_promise_a_change_between_experiences_is_recorded(
+    make_strategy, benchmark
+):
+    strategy = learn(make_strategy(Naive, train_epochs=1), benchmark, 1)
+    left = dict(strategy.proof.left)
+    meddle(strategy)
+    strategy.train(benchmark.train_stream[1])
+    assert {p.task: p.before for p in strategy.proof.proofs} == left
+
+
+def test_experiences_in_one_call_are_proved_one_after_the_other(
+    make_strategy, benchmark
+):
+    strategy = make_strategy(RepMode)
+    seen = []
+
+    class Watch(SupervisedPlugin):
+        def before_training_exp(self, strategy, **_):
+            seen.append(dict(strategy.proof.left))
+
+    strategy.plugins.append(Watch())
+    strategy.train(benchmark.train_stream)
+    assert [len(left) for left in seen] == [0, 2, 3]
+    assert [p.task for p in strategy.proof.proofs] == list(seen[2])
+    assert all(p.before == seen[2][p.task] for p in strategy.proof.proofs)
+    assert all(p.unchanged for p in strategy.proof.proofs)
 
 
 def test_eval_on_the_whole_stream_says_what_it_left_out(
