@@ -6,14 +6,12 @@ volume in memory, and the command ``continual-repmode predict`` many files at on
 
 from continual_repmode.prediction.arrays import predict_array
 from continual_repmode.prediction.files import predict_file
-from continual_repmode.prediction.model import TrainedModel
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.planning import Plan, plan_predictions
 
 __all__ = [
     "Plan",
     "PredictOptions",
-    "TrainedModel",
     "plan_predictions",
     "predict_array",
     "predict_file",

@@ -19,7 +19,7 @@ from continual_repmode.prediction.bounds import (
     resizing_memory,
     statistics_bytes,
 )
-from continual_repmode.prediction.model import TaskPredictor
+from continual_repmode.trained_model import TaskPredictor
 from continual_repmode.volumes.disk import format_bytes
 from continual_repmode.volumes.resampling import ResizeMethod
 from continual_repmode.volumes.stream_resizing import least_resize_bytes, resize_stream

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import Faults, UserError
-from continual_repmode.prediction.model import TrainedModel
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.planning import SUFFIXES, find_images, plan_outputs
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.trained_model import TrainedModel
 
 
 def predict_file(
@@ -25,7 +25,7 @@ def predict_file(
     Parameters
     ----------
     model : str, Path or TrainedModel
-        A model file, or ``TrainedModel.of(net, card)`` for a network in memory.
+        A model file, or ``TrainedModel(net, card)`` for a network in memory.
     image : str or Path
         Of any format that :func:`continual_repmode.open_volume` reads.
     output : str or Path
@@ -52,8 +52,7 @@ def predict_file(
     if suffix is None:
         raise UserError(f"{output}: use one of {', '.join(SUFFIXES.values())}")
     chosen = PredictOptions(**options)
-    loaded = model if isinstance(model, TrainedModel) else TrainedModel.load(model)
-    setup, faults = Setup.of(loaded, chosen), Faults(collect=False)
+    setup, faults = Setup.of(TrainedModel.opened(model), chosen), Faults(collect=False)
     images = find_images([image], output.parent, setup, chosen, faults)
     if len(images) != 1:
         raise UserError(f"{image}: means {len(images)} images; give one")

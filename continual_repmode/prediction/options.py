@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from continual_repmode.inference.windows import Overlap, Size3
-from continual_repmode.prediction.model import Precision
+from continual_repmode.trained_model import Precision
 from continual_repmode.volumes.preparation import VoxelSizeUm
 
 Unit = Literal["zscore", "target"]
@@ -39,8 +39,8 @@ class PredictOptions:
         Prediction window (z, y, x) in voxels of the model grid; by default the one
         that the model was tested with.
     overlap : float, sequence of float or None
-        Share of a window that the next one covers again; by default as for
-        :func:`continual_repmode.inference.tiled.predict_volume`.
+        Share of a window that the next one covers again; by default the one that the
+        model was tested with (:attr:`TrainedModel.overlap`).
     batch_size : int or None
         Windows that the network sees at once, at most; by default one on a CPU and
         eight elsewhere.

@@ -1,11 +1,11 @@
 """A network learned elsewhere, taken as what the first experience has left."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import sha256_of as sha256_of
 from continual_repmode.models import TaskNetwork, load_model
 
 
@@ -51,12 +51,6 @@ def load_base(
             "strategy=joint"
         )
     return net
-
-
-def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _structure(net: TaskNetwork) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_manifests_bring_their_targets(plan, folder, tmp_path):
 
     (job,) = plan(manifest).jobs
 
-    assert set(job.recipe["targets"]) == {"dna"}
+    assert set(job.provenance["targets"]) == {"dna"}
     assert set(job.image.targets) == {"dna", "lysosome"}
 
 
