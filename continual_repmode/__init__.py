@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         save_model,
     )
     from continual_repmode.synthetic import SyntheticCells
+    from continual_repmode.trained_model import TrainedModel
     from continual_repmode.training.strategy import Adapter, Naive, RepMode
     from continual_repmode.training.streams import build_benchmark
     from continual_repmode.volumes.formats.writing import save_volume
@@ -32,6 +33,7 @@ _HOMES = {
     "RepMode": "continual_repmode.training.strategy",
     "RepModeUNet": "continual_repmode.models",
     "SyntheticCells": "continual_repmode.synthetic",
+    "TrainedModel": "continual_repmode.trained_model",
     "build_benchmark": "continual_repmode.training.streams",
     "check_manifest": "continual_repmode.manifests.check",
     "load_model": "continual_repmode.models",
@@ -46,6 +48,7 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "reparameterize",
     "save_model",
     "load_model",
+    "TrainedModel",
     "open_volume",
     "save_volume",
     "check_manifest",
