@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         reparameterize,
         save_model,
     )
+    from continual_repmode.prediction.arrays import predict_array
+    from continual_repmode.prediction.files import predict_file
     from continual_repmode.synthetic import SyntheticCells
     from continual_repmode.trained_model import TrainedModel
     from continual_repmode.training.strategy import Adapter, Naive, RepMode
@@ -38,6 +40,8 @@ _HOMES = {
     "check_manifest": "continual_repmode.manifests.check",
     "load_model": "continual_repmode.models",
     "open_volume": "continual_repmode.volumes.opening",
+    "predict_array": "continual_repmode.prediction.arrays",
+    "predict_file": "continual_repmode.prediction.files",
     "reparameterize": "continual_repmode.models",
     "save_model": "continual_repmode.models",
     "save_volume": "continual_repmode.volumes.formats.writing",
@@ -49,6 +53,8 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "save_model",
     "load_model",
     "TrainedModel",
+    "predict_file",
+    "predict_array",
     "open_volume",
     "save_volume",
     "check_manifest",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.prediction import predict_array
+from continual_repmode.prediction.arrays import predict_array
 from continual_repmode.prediction.options import Unit
 from continual_repmode.tasks import display_name
 from continual_repmode.trained_model import TrainedModel
@@ -61,7 +61,7 @@ class Request:
     tasks : sequence of str
         Structures, by name.
     intensity : {"zscore", "target"}
-        See :class:`continual_repmode.prediction.PredictOptions`.
+        See :class:`continual_repmode.prediction.options.PredictOptions`.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def predict_array(
     tasks : str or sequence of str
         Names, or ``"all"``.
     intensity, window, overlap, batch_size, device, precision, progress
-        See :class:`continual_repmode.prediction.PredictOptions`.
+        See :class:`continual_repmode.prediction.options.PredictOptions`.
     model_voxel_size_um : tuple of float, optional
         Voxel size (z, y, x) of the model grid, if the card lacks it.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import Faults, UserError
+from continual_repmode.prediction.estimate import Estimator
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.planning import SUFFIXES, find_images, plan_outputs
 from continual_repmode.prediction.setup import Setup
@@ -32,7 +33,7 @@ def predict_file(
         ``.ome.zarr`` or ``.ome.tif``: one float32 channel per task, of the shape and
         voxel size of the image.
     **options
-        See :class:`continual_repmode.prediction.PredictOptions`, among others
+        Fields of :class:`~continual_repmode.prediction.options.PredictOptions`, such as
         ``tasks=("dna", "nucleolus")``, ``voxel_size_um``, ``channel``, ``memory``
         in bytes, ``target`` and ``overwrite``. With a target, ``metrics.csv`` is
         written beside the output.
@@ -60,6 +61,6 @@ def predict_file(
     plan = plan_outputs([(named, output)], output.parent, setup, faults)
     for job in plan.jobs:
         if chosen.memory is not None:
-            job.estimate(setup.estimator())  # refuses what does not fit
+            job.estimate(Estimator(setup))  # refuses what does not fit
         job.run(f"{named.name}: ")
     return output

@@ -8,7 +8,6 @@ import torch
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import Size3, WindowGrid, overlap_per_axis
 from continual_repmode.prediction.bounds import default_memory, memory_left
-from continual_repmode.prediction.estimate import Estimator
 from continual_repmode.prediction.options import PredictOptions, Unit
 from continual_repmode.runtime import resolve_device
 from continual_repmode.trained_model import (
@@ -104,18 +103,6 @@ class Setup:
     def predictor(self, task: str) -> TaskPredictor:
         """Return what predicts windows of a task."""
         return self.model.predictor(task, self.precision, self.device)
-
-    def estimator(self) -> Estimator:
-        """Return what estimates images; it deploys the first task."""
-        return Estimator(
-            self.predictor(self.tasks[0]),
-            self.device,
-            memory=self.memory,
-            window=self.window,
-            overlap=self.overlap,
-            batch_size=self.batch_size,
-            resize=self.preparation.resize,
-        )
 
 
 def _check_voxel_size(option: str, size_um: VoxelSizeUm | None) -> None:

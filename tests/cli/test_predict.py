@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from continual_repmode.__main__ import main
 from continual_repmode.models import RepModeUNet, save_model
 from continual_repmode.models.model_card import ModelCard, TaskCard
-from continual_repmode.prediction import predict_array
+from continual_repmode.prediction.arrays import predict_array
 from continual_repmode.prediction.work_folder import FOLDER
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.formats.writing import save_volume

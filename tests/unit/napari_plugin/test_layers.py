@@ -16,7 +16,7 @@ from continual_repmode.napari_plugin.layers import (
     predict_layers,
     task_names,
 )
-from continual_repmode.prediction import predict_array
+from continual_repmode.prediction.arrays import predict_array
 
 UM = (0.3, 0.11, 0.11)
 SHAPE = (6, 21, 18)

@@ -5,7 +5,7 @@ import torch
 from continual_repmode.errors import UserError
 from continual_repmode.models.methods.multihead import MultiHeadUNet
 from continual_repmode.models.model_card import ModelCard
-from continual_repmode.prediction import predict_array
+from continual_repmode.prediction.arrays import predict_array
 from continual_repmode.trained_model import TrainedModel
 
 UM = (0.3, 0.11, 0.11)

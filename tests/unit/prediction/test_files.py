@@ -15,8 +15,8 @@ from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.models import RepModeUNet, deploy
 from continual_repmode.prediction import job as job_module
-from continual_repmode.prediction import predict_file
 from continual_repmode.prediction.attributes import read_attributes
+from continual_repmode.prediction.files import predict_file
 from continual_repmode.prediction.metrics_table import read_metrics
 from continual_repmode.prediction.work_folder import FOLDER
 from continual_repmode.trained_model import TrainedModel

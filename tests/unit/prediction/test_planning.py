@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.prediction import PredictOptions, plan_predictions
+from continual_repmode.prediction.options import PredictOptions
+from continual_repmode.prediction.planning import plan_predictions
 from continual_repmode.volumes.formats.writing import save_volume
 
 UM = (0.3, 0.11, 0.12)
