@@ -1,6 +1,5 @@
 """MONAI's sliding windows; apart, because importing MONAI takes seconds."""
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 
@@ -15,7 +14,7 @@ from benchmarks.networks import (
     light_volume,
     with_autocast,
 )
-from continual_repmode.inference.tiled import predict_volume
+from continual_repmode.inference.windows import DEFAULT_WINDOW, FAST_OVERLAP
 from continual_repmode.models.reparameterize import reparameterize
 from continual_repmode.models.repmode import RepModeUNet
 
@@ -29,15 +28,14 @@ def prepare_monai(case: VolumeCase) -> Callable[[], Tensor]:
 @torch.no_grad()
 def predict_monai(net: RepModeUNet, volume: Tensor) -> Tensor:
     """Do what our predictor does, at its window, overlap and weights."""
-    defaults = inspect.signature(predict_volume).parameters
     plain = reparameterize(net, TASK)
-    sides = zip(defaults["window"].default, volume.shape, strict=True)
+    sides = zip(DEFAULT_WINDOW, volume.shape, strict=True)
     predicted = sliding_window_inference(
         volume[None, None],
         roi_size=[min(side) for side in sides],
         sw_batch_size=1,
         predictor=with_autocast(plain, volume.device),
-        overlap=defaults["overlap"].default,
+        overlap=FAST_OVERLAP,
         mode="gaussian",
         sigma_scale=1 / 8,
     )

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from benchmarks.harness import Settings
 from benchmarks.records import Comparison, Measurement, Spread
 from continual_repmode.inference.tiled import predict_volume
-from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
+from continual_repmode.inference.windows import FAST_OVERLAP, Overlap
 from continual_repmode.models import deploy, load_model
 from continual_repmode.models.spatial import Size3
 from continual_repmode.synthetic.field import simulate_field
@@ -105,7 +105,7 @@ def measure(settings: Settings) -> list[Measurement]:
     net = load_model(trained_model(setup, settings.folder))
     fields = [make_field(setup, task) for task in setup.tasks]
     grids = [Grid(setup.patch, overlap) for overlap in OVERLAPS]
-    grids += [Grid(window, DEFAULT_OVERLAP) for window in setup.larger_windows]
+    grids += [Grid(window, FAST_OVERLAP) for window in setup.larger_windows]
     errors: dict[Grid, list[float]] = {grid: [] for grid in grids}
     seconds: dict[Grid, list[float]] = {grid: [] for grid in grids}
     volumes = zip(setup.tasks, fields, strict=True)

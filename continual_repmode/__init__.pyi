@@ -24,6 +24,7 @@ from .reporting import write_report
 from .results import RunFolder
 from .scenario import Scenario
 from .synthetic import SyntheticCells
+from .trained_model import TrainedModel
 from .training.strategy import Adapter, Individual, Naive, RepMode
 from .training.streams import build_benchmark
 from .volumes.formats.writing import save_volume
@@ -47,6 +48,7 @@ __all__ = [
     "Scenario",
     "SyntheticCells",
     "TaskNetwork",
+    "TrainedModel",
     "UNet3d",
     "Variation",
     "analysis",

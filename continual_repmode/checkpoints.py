@@ -20,7 +20,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 
 FORMAT = "continual_repmode"
-VERSION = 3
+VERSION = 4
 
 _METADATA_KEY = "continual_repmode_header"
 

@@ -5,15 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from continual_repmode.models import (
-    RepModeUNet,
-    load_model,
-    read_card,
-    read_model_header,
-)
+from continual_repmode.models import RepModeUNet, TaskNetwork, read_model_header
 from continual_repmode.models.merging import base_sha256
-from continual_repmode.models.model_file import read_structure
-from continual_repmode.training.base_model import sha256_of
+from continual_repmode.trained_model import TrainedModel
 
 _WIDTH = 88
 _LABEL = 14
@@ -39,7 +33,9 @@ def model_facts(path: str | Path, *, with_hashes: bool) -> dict[str, Any]:
     UserError
         If the file cannot be read or holds no model.
     """
-    header, card, net = read_model_header(path), read_card(path), read_structure(path)
+    version = read_model_header(path)["version"]
+    model = TrainedModel.load(path) if with_hashes else TrainedModel.outline(path)
+    net, card = model.net, model.card
     extensions = net.architecture()["extensions"]
     arrived = {options["name"]: i + 1 for i, options in enumerate(extensions)}
     known = card.to_json()
@@ -47,9 +43,9 @@ def model_facts(path: str | Path, *, with_hashes: bool) -> dict[str, Any]:
     return {
         "file": str(path),
         "num_bytes": Path(path).stat().st_size,
-        "format_version": header["version"],
-        "sha256": sha256_of(path) if with_hashes else None,
-        "base_sha256": _base_sha256(path) if with_hashes else None,
+        "format_version": version,
+        "sha256": model.sha256 if with_hashes else None,
+        "base_sha256": _base_sha256(net) if with_hashes else None,
         "num_parameters": net.num_parameters(),
         "architecture": net.architecture(),
         "tasks": [
@@ -74,8 +70,7 @@ def format_facts(facts: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
-def _base_sha256(path: str | Path) -> str | None:
-    net = load_model(path)
+def _base_sha256(net: TaskNetwork) -> str | None:
     if not isinstance(net, RepModeUNet):
         return None
     extended = net.task_names[len(net.architecture()["task_names"]) :]
@@ -102,6 +97,7 @@ def _head(facts: Mapping[str, Any]) -> list[str]:
         ("voxel size", _sides(facts["voxel_size_um"], "um")),
         ("resizing", ", ".join(resizing) or _UNKNOWN),
         ("window", _sides(facts["window"], "voxels")),
+        ("overlap", _sides(facts["overlap"], "of a window")),
         ("versions", _joined(facts["versions"])),
         *(("run", f"{key}: {value}") for key, value in _leaves(facts["run"])),
     ]

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from continual_repmode.exporting.export import check_request, export_task
     from continual_repmode.exporting.publication import Publication
-    from continual_repmode.exporting.source import read_source
+    from continual_repmode.trained_model import TrainedModel
     from continual_repmode.volumes.disk import format_bytes
 
     if bool(chosen.license) != bool(chosen.author):
@@ -46,9 +46,14 @@ def main(arguments: Sequence[str]) -> int:
         else None
     )
     check_request(chosen.format, publication)
-    source = read_source(chosen.model, _voxel_size_um(chosen.voxel_size))
-    names = source.net.task_names
-    tasks = names if chosen.task == "all" else (source.net.task_name(chosen.task),)
+    model = TrainedModel.load(chosen.model).with_voxel_size(
+        _voxel_size_um(chosen.voxel_size), "--voxel-size"
+    )
+    tasks = (
+        model.net.task_names
+        if chosen.task == "all"
+        else (model.net.task_name(chosen.task),)
+    )
     paths = [_path(chosen, task) for task in tasks]
     taken = [str(path) for path in paths if path.exists()]
     if taken and not chosen.overwrite:
@@ -56,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
             f"{', '.join(taken)}: exists; give --overwrite or another --out"
         )
     for task, path in zip(tasks, paths, strict=True):
-        done = export_task(source, task, chosen.format, path, publication)
+        done = export_task(model, task, chosen.format, path, publication)
         print(
             f"{done.path}: {task}, {format_bytes(done.num_bytes)}, differs from the "
             f"model by at most {done.deviation.absolute:.1e} "

@@ -11,6 +11,7 @@ from continual_repmode.errors import UserError
 
 if TYPE_CHECKING:
     from continual_repmode.models import ModelCard, RepModeUNet
+    from continual_repmode.trained_model import TrainedModel
 
 _ABOUT = """\
 Put what several labs have added to the same model into one model.
@@ -21,15 +22,10 @@ anything is written. Models that do not have the very same base are refused."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Model:
-    """One of the models to merge.
+class _Part:
+    """One of the models to merge, and what its tasks will be called."""
 
-    ``net`` and ``card`` are as in the file, ``names`` what its tasks will be called.
-    """
-
-    path: Path
-    net: "RepModeUNet"
-    card: "ModelCard"
+    model: "TrainedModel"
     names: dict[str, str]
 
 
@@ -50,12 +46,12 @@ def main(arguments: Sequence[str]) -> int:
 
     from continual_repmode.models import save_model
 
-    models = [_read(path) for path in paths]
-    models[1:] = _renamed(models[1:], chosen.rename)
-    net, card = _merged(models)
-    _prove(net, models)
+    parts = [_read(path) for path in paths]
+    parts[1:] = _renamed(parts[1:], chosen.rename)
+    net, card = _merged(parts)
+    _prove(net, parts)
     save_model(net, out, card)
-    print(_summary(net, models, out))
+    print(_summary(net, parts, out))
     return 0
 
 
@@ -93,26 +89,21 @@ def _check_files(paths: Sequence[Path], out: Path, overwrite: bool) -> None:
         raise UserError(f"--out {out}: exists; give another name or --overwrite")
 
 
-def _read(path: Path) -> _Model:
-    from continual_repmode.models import RepModeUNet, load_model, read_card
+def _read(path: Path) -> _Part:
+    from continual_repmode.trained_model import TrainedModel
 
-    card, net = read_card(path), load_model(path)
-    if not isinstance(net, RepModeUNet):
-        raise UserError(
-            f"{path}: holds a {type(net).__name__}; only models of the kind "
-            "RepModeUNet keep what they know untouched and can be merged"
-        )
-    return _Model(path, net, card, {name: name for name in net.task_names})
+    model = TrainedModel.load(path)
+    return _Part(model, {name: name for name in model.repmode().task_names})
 
 
-def _renamed(models: Sequence[_Model], wanted: Sequence[str]) -> list[_Model]:
+def _renamed(parts: Sequence[_Part], wanted: Sequence[str]) -> list[_Part]:
     """Note the new names of tasks."""
-    renamed = list(models)
+    renamed = list(parts)
     for text in wanted:
         old, separator, new = text.partition("=")
         if not (old and separator and new):
             raise UserError(f"--rename {text}: write it as OLD=NEW")
-        having = [i for i, model in enumerate(renamed) if old in model.names]
+        having = [i for i, part in enumerate(renamed) if old in part.names]
         if not having:
             raise UserError(f"--rename {text}: no model but the first has a task {old}")
         for i in having:
@@ -121,38 +112,38 @@ def _renamed(models: Sequence[_Model], wanted: Sequence[str]) -> list[_Model]:
     return renamed
 
 
-def _merged(models: Sequence[_Model]) -> "tuple[RepModeUNet, ModelCard]":
+def _merged(parts: Sequence[_Part]) -> "tuple[RepModeUNet, ModelCard]":
     """Join networks and cards, one after another."""
     from continual_repmode.models.merging import merge, merge_cards, rename_task
     from continual_repmode.runtime import versions
-    from continual_repmode.training.base_model import sha256_of
 
-    first, *others = models
-    net, card = first.net, first.card
-    for model in others:
+    first, *others = parts
+    net, card = first.model.repmode(), first.model.card
+    for part in others:
         try:
-            other = model.net
-            for old, new in model.names.items():
+            other, known = part.model.repmode(), part.model.card
+            for old, new in part.names.items():
                 other = other if old == new else rename_task(other, old, new)
-            tasks = {model.names.get(n, n): t for n, t in model.card.tasks.items()}
+            tasks = {part.names.get(n, n): t for n, t in known.tasks.items()}
             net = merge(net, other)
-            card = merge_cards(card, replace(model.card, tasks=tasks))
+            card = merge_cards(card, replace(known, tasks=tasks))
         except UserError as error:
-            raise UserError(f"{first.path} and {model.path}: {error}") from None
+            paths = f"{first.model.path} and {part.model.path}"
+            raise UserError(f"{paths}: {error}") from None
     sources = [
-        {"file": m.path.name, "sha256": sha256_of(m.path), "run": m.card.run}
-        for m in models
+        {"file": m.name, "sha256": m.sha256, "run": m.card.run}
+        for m in (part.model for part in parts)
     ]
     return net, replace(card, versions=versions(), run={"merged": sources})
 
 
-def _prove(net: "RepModeUNet", models: Sequence[_Model]) -> None:
+def _prove(net: "RepModeUNet", parts: Sequence[_Part]) -> None:
     """Compare every task of every model with what it has become."""
     from tqdm import tqdm
 
     from continual_repmode.models.merging import compare_tasks
 
-    parents = [(model.net, model.names) for model in models]
+    parents = [(part.model.repmode(), part.names) for part in parts]
     count = sum(len(names) for _, names in parents)
     with tqdm(total=count, desc="comparing", unit="task", disable=None) as bar:
         for name in compare_tasks(net, parents):
@@ -160,17 +151,17 @@ def _prove(net: "RepModeUNet", models: Sequence[_Model]) -> None:
             bar.update()
 
 
-def _summary(net: "RepModeUNet", models: Sequence[_Model], out: Path) -> str:
-    count = sum(len(model.names) for model in models)
+def _summary(net: "RepModeUNet", parts: Sequence[_Part], out: Path) -> str:
+    count = sum(len(part.names) for part in parts)
     lines = [
         f"{out}: {len(net.task_names)} tasks: {', '.join(net.task_names)}",
         f"every task predicts as before, to the bit: {count} of {count} fingerprints "
         "are equal",
     ]
     lines += [
-        f"{task} of {model.path} is now {name}"
-        for model in models
-        for task, name in model.names.items()
+        f"{task} of {part.model.path} is now {name}"
+        for part in parts
+        for task, name in part.names.items()
         if task != name
     ]
     return "\n".join(lines)

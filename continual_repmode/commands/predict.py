@@ -4,16 +4,16 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from continual_repmode.commands._manifest_arguments import Parser, parse
 from continual_repmode.errors import UserError
+from continual_repmode.option_fields import add_options, given_options
+from continual_repmode.prediction.options import PredictOptions
 
 if TYPE_CHECKING:
     from continual_repmode.prediction.job import Job
     from continual_repmode.prediction.planning import Plan
-
-_Number = TypeVar("_Number", int, float)
 
 _ABOUT = """\
 Predict structures from transmitted light, for files of any size.
@@ -69,7 +69,6 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    sizes: dict[str, Any] = {"nargs": 3, "metavar": ("Z", "Y", "X")}
     add("model", metavar="MODEL", help="a model file (.safetensors)")
     add(
         "inputs",
@@ -80,148 +79,33 @@ def _parser() -> Parser:
     )
     add("--out", metavar="DIR", required=True, help="folder to write into")
     add(
-        "--tasks",
-        metavar="NAMES",
-        default="all",
-        help="structures to predict: dna,nucleolus (default: all that MODEL knows)",
-    )
-    add(
         "--format",
         choices=("zarr", "tiff"),
         default="zarr",
         help="OME-Zarr or OME-TIFF (default: zarr)",
     )
-    add(
-        "--channel",
-        metavar="NAME_OR_INDEX",
-        help="the transmitted light (default: the only channel that is named so)",
-    )
-    add(
-        "--voxel-size",
-        type=float,
-        **sizes,
-        help="voxel size in um of files that do not tell theirs",
-    )
-    add(
-        "--choose",
-        metavar="WHAT=WHICH",
-        action="append",
-        default=[],
-        help="of files that hold several: scene=0, time=3, level=1 and so on; may be "
-        "repeated",
-    )
-    add(
-        "--target",
-        metavar="CHANNEL_OR_FILE",
-        help="fluorescence to compare the one task with; writes metrics.csv",
-    )
-    add(
-        "--intensity",
-        choices=("zscore", "target"),
-        default="zscore",
-        help="z-scores, or the mean intensities of the training images (default: "
-        "zscore)",
-    )
-    add(
-        "--memory",
-        metavar="AMOUNT",
-        help="such as 4GB, for all the command takes (default: half of this machine's)",
-    )
-    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    add(
-        "--precision",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="of the network (default: float32)",
-    )
-    add(
-        "--window",
-        type=int,
-        **sizes,
-        help="voxels predicted at a time (default: as the model was tested)",
-    )
-    add(
-        "--overlap",
-        type=float,
-        **sizes,
-        help="share of a window that the next one covers again (default: 0.45 0.125 "
-        "0.125; a run tests with 0.5 0.5 0.5)",
-    )
-    add(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="windows at a time (default: 1 on a CPU, else 8)",
-    )
-    add(
-        "--model-voxel-size",
-        type=float,
-        **sizes,
-        help="voxel size in um of a MODEL that does not tell it",
-    )
-    add(
-        "--overwrite",
-        action="store_true",
-        help="replace outputs that were made in another way",
-    )
+    add_options(parser, PredictOptions)
     add("--estimate", action="store_true", help="tell what it would take, and stop")
     return parser
 
 
 def _plan(chosen: argparse.Namespace) -> "Plan":
     """Load the model and find out what there is to do."""
-    choices = _choices(chosen.choose)
-    from continual_repmode.inference.memory import parse_bytes
-    from continual_repmode.prediction.model import TrainedModel
-    from continual_repmode.prediction.options import PredictOptions
+    options = PredictOptions(**given_options(chosen, PredictOptions), progress=True)
     from continual_repmode.prediction.planning import plan_predictions
+    from continual_repmode.trained_model import TrainedModel
 
-    options = PredictOptions(
-        tasks=chosen.tasks,
-        channel=chosen.channel,
-        choices=choices,
-        target=chosen.target,
-        voxel_size_um=_triple(chosen.voxel_size),
-        model_voxel_size_um=_triple(chosen.model_voxel_size),
-        intensity=chosen.intensity,
-        window=_triple(chosen.window),
-        overlap=_triple(chosen.overlap),
-        batch_size=chosen.batch_size,
-        memory=parse_bytes(chosen.memory) if chosen.memory else None,
-        device=chosen.device,
-        precision=chosen.precision,
-        overwrite=chosen.overwrite,
-        progress=True,
-    )
     model = TrainedModel.load(chosen.model)
     return plan_predictions(model, chosen.inputs, chosen.out, options, chosen.format)
 
 
-def _choices(words: Sequence[str]) -> dict[str, str]:
-    """Return what ``--choose`` says, as a mapping."""
-    pairs = [word.partition("=") for word in words]
-    for word, (what, _, which) in zip(words, pairs, strict=True):
-        if not what or not which:
-            raise UserError(f"--choose {word}: use WHAT=WHICH, such as scene=0")
-    return {what: which for what, _, which in pairs}
-
-
-def _triple(
-    values: Sequence[_Number] | None,
-) -> tuple[_Number, _Number, _Number] | None:
-    if values is None:
-        return None
-    z, y, x = values
-    return z, y, x
-
-
 def _estimated(plan: "Plan", failures: list[UserError]) -> "list[Job]":
     """Tell what each image will take; return those that can be predicted so."""
-    from continual_repmode.prediction.estimate import format_seconds
+    from continual_repmode.prediction.estimate import Estimator, format_seconds
 
     if not plan.jobs:
         return []
-    estimator, jobs = plan.setup.estimator(), []
+    estimator, jobs = Estimator(plan.setup), []
     total_s = 0.0
     for job in plan.jobs:
         try:
@@ -256,14 +140,16 @@ def _carried_out(jobs: "Sequence[Job]", failures: list[UserError]) -> "list[Job]
 
 def _conclude(plan: "Plan", new: "Sequence[Job]", failures: list[UserError]) -> None:
     """Show the metrics, if there are any, and what did not succeed."""
-    from continual_repmode.prediction.agreement import (
+    from continual_repmode.prediction.metrics_table import (
         METRICS_FILE,
         format_metrics,
         read_metrics,
     )
 
     jobs = [*plan.done, *new]
-    keys = [(job.image.name, task) for job in jobs for task in job.recipe["targets"]]
+    keys = [
+        (job.image.name, task) for job in jobs for task in job.provenance["targets"]
+    ]
     if keys:
         known = read_metrics(jobs[0].root)
         print(format_metrics([known[key] for key in keys]))

@@ -20,19 +20,19 @@ from loguru import logger
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.exporting.agreement import Deviation, measure_deviation
 from continual_repmode.exporting.cover import draw_cover
+from continual_repmode.exporting.deviation import Deviation, measure_deviation
 from continual_repmode.exporting.facts import INPUT, OUTPUT
 from continual_repmode.exporting.onnx_file import OPSET, OnnxFile, write_onnx
 from continual_repmode.exporting.package_readme import readme_text
 from continual_repmode.exporting.program import TracedTask
 from continual_repmode.exporting.publication import Publication
-from continual_repmode.exporting.source import Source
 from continual_repmode.models.deploy import OneTask
 from continual_repmode.models.spatial import Size3
 from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.synthetic import simulate_field
 from continual_repmode.tasks import display_name
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.normalization import zscore
 
 _PAPER = (
@@ -67,7 +67,7 @@ def check_publication(publication: Publication) -> None:
             raise UserError(f"--author {name!r}: give a name, without slashes")
 
 
-def check_source(source: Source) -> None:
+def check_model(model: TrainedModel) -> None:
     """Refuse a model that a package cannot describe.
 
     Raises
@@ -75,10 +75,10 @@ def check_source(source: Source) -> None:
     UserError
         If it has no voxel size or does not map one channel to one.
     """
-    net = source.net
-    if source.card.voxel_size_um is None:
+    net = model.net
+    if model.card.voxel_size_um is None:
         raise UserError(
-            f"{source.name}: does not tell its voxel size, which --format bioimageio "
+            f"{model.name}: does not tell its voxel size, which --format bioimageio "
             "needs; give --voxel-size Z Y X"
         )
     if (net.in_channels, net.out_channels) != (1, 1):
@@ -89,7 +89,7 @@ def check_source(source: Source) -> None:
 
 
 def write_bioimageio(
-    source: Source,
+    model: TrainedModel,
     traced: TracedTask,
     path: Path,
     facts: dict[str, Any],
@@ -99,7 +99,7 @@ def write_bioimageio(
 
     Parameters
     ----------
-    source : Source
+    model : TrainedModel
     traced : TracedTask
         Of the task that ``facts`` name.
     path : Path
@@ -118,8 +118,8 @@ def write_bioimageio(
         If the model cannot be described, the ONNX file deviates too much or the
         package does not pass the test.
     """
-    check_source(source)
-    net = source.net
+    check_model(model)
+    net = model.net
     task = facts["task"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -131,7 +131,7 @@ def write_bioimageio(
         np.save(folder / "test_input.npy", signal)
         np.save(folder / "test_output.npy", prediction)
         draw_cover(signal[0, 0], prediction[0, 0], task, folder / "cover.png")
-        text = readme_text(facts, source.card.task(task), net.divisor)
+        text = readme_text(facts, model.card.task(task), net.divisor)
         (folder / "README.md").write_text(text, encoding="utf-8")
         with _quiet():
             description = _describe(net, traced, facts, publication, folder)

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Literal
 
 from continual_repmode.errors import UserError
-from continual_repmode.exporting.agreement import Deviation, measure_deviation
+from continual_repmode.exporting.deviation import Deviation, measure_deviation
 from continual_repmode.exporting.extras import require
 from continual_repmode.exporting.facts import facts_of
 from continual_repmode.exporting.program import trace
 from continual_repmode.exporting.publication import Publication
-from continual_repmode.exporting.source import Source
 from continual_repmode.exporting.torch_file import TorchFile, write_torch
 from continual_repmode.files import replacing
+from continual_repmode.trained_model import TrainedModel
 
 Format = Literal["onnx", "torch", "bioimageio"]
 
@@ -67,7 +67,7 @@ def check_request(format: Format, publication: Publication | None = None) -> Non
 
 
 def export_task(
-    source: Source,
+    model: TrainedModel,
     task: str,
     format: Format,
     path: Path,
@@ -77,7 +77,7 @@ def export_task(
 
     Parameters
     ----------
-    source : Source
+    model : TrainedModel
     task : str
     format : {"onnx", "torch", "bioimageio"}
     path : Path
@@ -92,27 +92,27 @@ def export_task(
         traced, bioimage.io lacks something, or the file deviates.
     """
     check_request(format, publication)
-    traced = trace(source.net, source.net.task_name(task))
-    facts = facts_of(source, task, any_batch=traced.any_batch)
+    traced = trace(model.net, model.net.task_name(task))
+    facts = facts_of(model, task, any_batch=traced.any_batch)
     with replacing(path) as temporary:
         match format:
             case "torch":
                 write_torch(traced, temporary, facts)
                 deviation = measure_deviation(
-                    source.net, task, TorchFile(temporary), traced.any_batch
+                    model.net, task, TorchFile(temporary), traced.any_batch
                 )
             case "onnx":
                 from continual_repmode.exporting.onnx_file import OnnxFile, write_onnx
 
                 write_onnx(traced, temporary, facts)
                 deviation = measure_deviation(
-                    source.net, task, OnnxFile(temporary), traced.any_batch
+                    model.net, task, OnnxFile(temporary), traced.any_batch
                 )
             case "bioimageio":
                 from continual_repmode.exporting import bioimageio_package
 
                 assert publication is not None
                 deviation = bioimageio_package.write_bioimageio(
-                    source, traced, temporary, facts, publication
+                    model, traced, temporary, facts, publication
                 )
     return Exported(path, path.stat().st_size, deviation)

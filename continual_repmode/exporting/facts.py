@@ -3,18 +3,18 @@
 import json
 from typing import Any
 
-from continual_repmode.exporting.source import Source
 from continual_repmode.runtime import versions
+from continual_repmode.trained_model import TrainedModel
 
 INPUT, OUTPUT = "signal", "prediction"
 
 
-def facts_of(source: Source, task: str, *, any_batch: bool) -> dict[str, Any]:
+def facts_of(model: TrainedModel, task: str, *, any_batch: bool) -> dict[str, Any]:
     """Return what a user of an exported task has to know, as plain JSON values.
 
     Parameters
     ----------
-    source : Source
+    model : TrainedModel
     task : str
     any_batch : bool
         Whether the export takes several volumes at once.
@@ -27,10 +27,10 @@ def facts_of(source: Source, task: str, *, any_batch: bool) -> dict[str, Any]:
         where it is not known; ``axes``, ``sizes`` and ``batch``; ``network``,
         ``program``, ``program_version``, ``model_file`` and ``model_sha256``.
     """
-    card = source.card
+    card = model.card
     known = card.task(task)
     voxel_size_um = card.voxel_size_um
-    multiples = " x ".join(map(str, source.net.divisor))
+    multiples = " x ".join(map(str, model.net.divisor))
     return {
         "task": task,
         "voxel_size_um": None if voxel_size_um is None else list(voxel_size_um),
@@ -40,11 +40,11 @@ def facts_of(source: Source, task: str, *, any_batch: bool) -> dict[str, Any]:
         "axes": "batch, channel, z, y, x",
         "sizes": f"z, y and x of any size; fastest are multiples of {multiples}",
         "batch": "any" if any_batch else "1",
-        "network": type(source.net).__name__,
+        "network": type(model.net).__name__,
         "program": "continual_repmode",
         "program_version": versions()["continual-repmode"],
-        "model_file": source.name,
-        "model_sha256": source.sha256,
+        "model_file": model.name,
+        "model_sha256": model.sha256,
     }
 
 

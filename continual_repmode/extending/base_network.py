@@ -1,30 +1,17 @@
 """The trained network that a lab starts from."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from continual_repmode.errors import UserError
 from continual_repmode.extending.settings import ExtensionSettings
-from continual_repmode.models import RepModeUNet, load_model
-from continual_repmode.models.model_card import ModelCard
-from continual_repmode.models.model_file import read_card
+from continual_repmode.models import RepModeUNet
 from continual_repmode.tasks import check_task_name
-from continual_repmode.training.base_model import sha256_of
+from continual_repmode.trained_model import TrainedModel
 
 
-@dataclass(frozen=True, slots=True)
-class BaseNetwork:
-    """A network read from a file, and what the file says about it."""
-
-    path: Path
-    sha256: str
-    net: RepModeUNet
-    card: ModelCard
-
-
-def open_base(path: Path, task: str, settings: ExtensionSettings) -> BaseNetwork:
+def open_base(path: Path, task: str, settings: ExtensionSettings) -> TrainedModel:
     """Read a network that can learn one more task.
 
     Parameters
@@ -43,12 +30,8 @@ def open_base(path: Path, task: str, settings: ExtensionSettings) -> BaseNetwork
         this one, the task's name or the expert is none, or another voxel size is asked
         for than the network was trained on.
     """
-    net, card = load_model(path), read_card(path)
-    if not isinstance(net, RepModeUNet):
-        raise UserError(
-            f"{path}: holds a {type(net).__name__}; only RepMode networks take new "
-            "structures without changing the old ones"
-        )
+    base = TrainedModel.load(path)
+    net = base.repmode()
     check_task_name(task)
     if task in net.task_names:
         raise UserError(
@@ -56,13 +39,7 @@ def open_base(path: Path, task: str, settings: ExtensionSettings) -> BaseNetwork
             "give the new structure another name"
         )
     _try_to_grow(path, net, task, settings)
-    asked_um = settings.voxel_size_um
-    if card.voxel_size_um and asked_um and tuple(asked_um) != card.voxel_size_um:
-        raise UserError(
-            f"voxel_size_um={list(asked_um)}: {path} was trained on voxels of "
-            f"{list(card.voxel_size_um)} um and would not fit others; leave it out"
-        )
-    return BaseNetwork(path, sha256_of(path), net, card)
+    return base.with_voxel_size(settings.voxel_size_um, "--voxel-size")
 
 
 def _try_to_grow(

@@ -27,11 +27,11 @@ from continual_repmode.extending.learning import (
     from_scratch,
     learn,
 )
-from continual_repmode.extending.recipe import (
-    RECIPE,
+from continual_repmode.extending.provenance import (
+    PROVENANCE_FILE,
     check_folder,
     claim_folder,
-    make_recipe,
+    provenance_of,
 )
 from continual_repmode.extending.reference import Comparison, Side
 from continual_repmode.extending.settings import ExtensionSettings
@@ -128,8 +128,8 @@ def extend_model(
     volumes = open_lab_volumes(manifest, task, base, settings)
     num_train = len(volumes.collection.pairs(task, "train"))
     sizes = curve_sizes(settings.image_curve, num_train)
-    recipe = claim_folder(target, make_recipe(task, base, volumes, settings))
-    settings = replace(settings, reference=recipe["reference"])
+    provenance = claim_folder(target, provenance_of(task, base, volumes, settings))
+    settings = replace(settings, reference=provenance["reference"])
     command = _command(model, manifest, task, target.path, settings)
     variance = _target_variance(volumes, task)
 
@@ -137,14 +137,14 @@ def extend_model(
         header = _header(command, learner.card, volumes, str(device))
         write_json(folder.header, header)
         _say(f"{target.path}: learning {task} {how} all {num_train} images")
-        record = learn(learner, volumes, recipe, folder, device=str(device))
+        record = learn(learner, volumes, provenance, folder, device=str(device))
         _publish(folder, volumes)
         return record
 
-    record = learn_all(extension(base, volumes, recipe), target, "from")
+    record = learn_all(extension(base, volumes, provenance), target, "from")
     comparison = None
-    if recipe["reference"]:
-        scratch = from_scratch(base, volumes, recipe)
+    if provenance["reference"]:
+        scratch = from_scratch(base, volumes, provenance)
         how = "with a network from scratch, from"
         other = learn_all(scratch, _reference(target), how)
         comparison = Comparison(
@@ -154,8 +154,10 @@ def extend_model(
     points = []
     for size in sizes:
         _say(f"{target.path}: learning {task} from {size} of {num_train} images")
-        fewer, anew = _fewer(target, size), extension(base, volumes, recipe)
-        found = learn(anew, volumes, recipe, fewer, device=str(device), num_images=size)
+        fewer, anew = _fewer(target, size), extension(base, volumes, provenance)
+        found = learn(
+            anew, volumes, provenance, fewer, device=str(device), num_images=size
+        )
         fewer.checkpoint(0).unlink(missing_ok=True)  # its record is what counts
         points.append(CurvePoint(size, found.best_valid_mse, variance))
     points.append(CurvePoint(num_train, record.best_valid_mse, variance))
@@ -163,7 +165,7 @@ def extend_model(
         folder=target.path,
         model=_model(target),
         task=task,
-        num_images={split: len(names) for split, names in recipe["images"].items()},
+        num_images={split: len(names) for split, names in provenance["images"].items()},
         record=record,
         points=tuple(points),
         verdict=_publish_curve(target, task, points),
@@ -177,7 +179,7 @@ def default_folder(model: Path, task: str) -> Path:
     The model of an earlier extension is called after its folder, so that names tell
     what was added.
     """
-    extended = (model.parent / RECIPE).is_file()
+    extended = (model.parent / PROVENANCE_FILE).is_file()
     return Path(f"{model.resolve().parent.name if extended else model.stem}+{task}")
 
 

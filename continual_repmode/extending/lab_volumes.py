@@ -7,7 +7,6 @@ from typing import Any
 
 from continual_repmode.data.splits import MIN_SOURCES
 from continual_repmode.errors import Faults, UserError
-from continual_repmode.extending.base_network import BaseNetwork
 from continual_repmode.extending.settings import (
     DEFAULT_PATCH,
     DEFAULT_VOXEL_SIZE_UM,
@@ -17,6 +16,7 @@ from continual_repmode.manifests.check import check_manifest, sound_collection
 from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.manifests.rows import read_rows
 from continual_repmode.models.spatial import Size3
+from continual_repmode.trained_model import TrainedModel
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class LabVolumes:
 
 
 def open_lab_volumes(
-    manifest: Path, task: str, base: BaseNetwork, settings: ExtensionSettings
+    manifest: Path, task: str, base: TrainedModel, settings: ExtensionSettings
 ) -> LabVolumes:
     """Check the rows of one task, as a run does, and prepare their volumes.
 
@@ -54,14 +54,12 @@ def open_lab_volumes(
         anything is wrong with its volumes, or if the patch does not fit.
     """
     _check_rows(manifest, task, settings)
-    resize, order = base.card.resize or "paper", base.card.order or "zscore_first"
+    resize, order = base.resize, base.order
     chosen: dict[str, Any] = {
         "tasks": (task,),
         "num_processes": settings.num_processes,
         "root": settings.root,
-        "voxel_size_um": (
-            base.card.voxel_size_um or settings.voxel_size_um or DEFAULT_VOXEL_SIZE_UM
-        ),
+        "voxel_size_um": base.card.voxel_size_um or DEFAULT_VOXEL_SIZE_UM,
         "source_voxel_size_um": settings.source_voxel_size_um,
         "seed": settings.seed,
         "resize": resize,

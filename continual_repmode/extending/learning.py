@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from continual_repmode.extending.base_network import BaseNetwork
 from continual_repmode.extending.lab_volumes import LabVolumes
 from continual_repmode.extending.settings import NUM_SAVINGS
 from continual_repmode.models.methods.multinet import MultiNet
@@ -18,6 +17,7 @@ from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.results import ExperienceRecord, RunFolder
 from continual_repmode.runtime import resolve_device, seed_everything, versions
 from continual_repmode.scenario import Scenario
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.loop import run_stream
@@ -60,32 +60,36 @@ class Learner:
 
 
 def extension(
-    base: BaseNetwork, volumes: LabVolumes, recipe: dict[str, Any]
+    base: TrainedModel, volumes: LabVolumes, provenance: dict[str, Any]
 ) -> Learner:
     """Return a copy of the trained network that gains experts and gates."""
     net = copy.deepcopy(base.net)
     strategy = partial(
         RepMode,
-        expert=recipe["expert"],
-        expert_mix=recipe["expert_mix"],
-        expert_init="zero" if recipe["expert_mix"] == "additive" else "random",
-        gate_init=recipe["gate_init"],
-        rate_factors={"gates": recipe["gate_rate"], "outer": recipe["outer_rate"]},
-        private_bn=recipe["private_bn"],
-        use_extensions=recipe["use_extensions"],
+        expert=provenance["expert"],
+        expert_mix=provenance["expert_mix"],
+        expert_init="zero" if provenance["expert_mix"] == "additive" else "random",
+        gate_init=provenance["gate_init"],
+        rate_factors={
+            "gates": provenance["gate_rate"],
+            "outer": provenance["outer_rate"],
+        },
+        private_bn=provenance["private_bn"],
+        use_extensions=provenance["use_extensions"],
     )
-    card = _card(base, volumes, recipe, strategy="repmode", base_model=base_of(base))
+    origin = {"path": str(base.path), "sha256": base.sha256}
+    card = _card(base, volumes, provenance, strategy="repmode", base_model=origin)
     return Learner(net=net, strategy=strategy, known_tasks=net.task_names, card=card)
 
 
 def from_scratch(
-    base: BaseNetwork, volumes: LabVolumes, recipe: dict[str, Any]
+    base: TrainedModel, volumes: LabVolumes, provenance: dict[str, Any]
 ) -> Learner:
     """Return a plain U-Net of the trained network's extent that has learned nothing."""
     shape = base.net
-    seed_everything(recipe["seed"])
+    seed_everything(provenance["seed"])
     net = MultiNet(
-        (recipe["task"],),
+        (provenance["task"],),
         kernel_size=SCRATCH_KERNEL,
         width=shape.width,
         depth=shape.depth,
@@ -93,27 +97,27 @@ def from_scratch(
         out_channels=shape.out_channels,
         axes=shape.axes,
     )
-    card = replace(_card(base, volumes, recipe, strategy="individual"), tasks={})
+    card = replace(_card(base, volumes, provenance, strategy="individual"), tasks={})
     return Learner(net=net, strategy=Individual, known_tasks=(), card=card)
 
 
 def learn(
     learner: Learner,
     volumes: LabVolumes,
-    recipe: dict[str, Any],
+    provenance: dict[str, Any],
     folder: RunFolder,
     *,
     device: str,
     num_images: int | None = None,
 ) -> ExperienceRecord:
-    """Learn the structure of a recipe, or go on with it, and test it.
+    """Learn a structure, or resume learning it, and test it.
 
     Parameters
     ----------
     learner : Learner
     volumes : LabVolumes
-    recipe : dict
-        Made by :func:`continual_repmode.extending.recipe.make_recipe`.
+    provenance : dict
+        Made by :func:`continual_repmode.extending.provenance.provenance_of`.
     folder : RunFolder
         Receives the model, the record and samples; where the record is there already,
         nothing is learned.
@@ -128,17 +132,18 @@ def learn(
     ForgettingError
         If an earlier task changed.
     """
+    task = provenance["task"]
     benchmark = build_benchmark(
-        Scenario(name=scenario_name(recipe["task"]), experiences=[[recipe["task"]]]),
+        Scenario(name=scenario_name(task), experiences=[[task]]),
         data=volumes.collection,
         patch_size=volumes.patch_size,
         flip_axes=FLIP_AXES,
         num_new=num_images,
         known_tasks=learner.known_tasks,
     )
-    every = max(1, recipe["epochs"] // NUM_SAVINGS)
+    every = max(1, provenance["epochs"] // NUM_SAVINGS)
     state = TrainingStatePlugin(folder.state, every=every)
-    strategy = _strategy(learner, recipe, folder, state, device)
+    strategy = _strategy(learner, provenance, folder, state, device)
     with warnings.catch_warnings():  # Avalanche changes the filters
         run_stream(
             strategy,
@@ -157,54 +162,48 @@ def scenario_name(task: str) -> str:
 
 
 def _card(
-    base: BaseNetwork, volumes: LabVolumes, recipe: dict[str, Any], **run: Any
+    base: TrainedModel, volumes: LabVolumes, provenance: dict[str, Any], **run: Any
 ) -> ModelCard:
     """Return the card of a network, as yet without the structure."""
-    z, y, x = recipe["window"]
     return replace(
         base.card,
         voxel_size_um=volumes.collection.voxel_size_um,
         resize=volumes.resize,
         order=volumes.order,
-        window=(z, y, x),
         versions=versions(),
         run={
-            "scenario": scenario_name(recipe["task"]),
-            "seed": recipe["seed"],
+            "scenario": scenario_name(provenance["task"]),
+            "seed": provenance["seed"],
             **run,
         },
     )
 
 
-def base_of(base: BaseNetwork) -> dict[str, str]:
-    """Return path and digest of the model file that was extended."""
-    return {"path": str(base.path), "sha256": base.sha256}
-
-
 def _strategy(
     learner: Learner,
-    recipe: dict[str, Any],
+    provenance: dict[str, Any],
     folder: RunFolder,
     state: TrainingStatePlugin,
     device: str,
 ) -> DenseStrategy:
-    plugins: list[SupervisedPlugin] = [SeedingPlugin(recipe["seed"])]
-    if recipe["schedule"] == "one_cycle":
+    plugins: list[SupervisedPlugin] = [SeedingPlugin(provenance["seed"])]
+    if provenance["schedule"] == "one_cycle":
         plugins.append(OneCyclePlugin())
     plugins += [state, SamplesPlugin(folder.samples), ProgressPlugin()]
-    z, y, x = recipe["window"]
+    z, y, x = provenance["window"]
     return learner.strategy(
         model=learner.net,
         plugins=plugins,
         optimizer=torch.optim.Adam(
-            learner.net.parameters(), lr=recipe["learning_rate"], fused=True
+            learner.net.parameters(), lr=provenance["learning_rate"], fused=True
         ),
-        train_mb_size=recipe["batch_size"],
-        train_epochs=recipe["epochs"],
+        train_mb_size=provenance["batch_size"],
+        train_epochs=provenance["epochs"],
         device=resolve_device(device),
         validate_every=None,
         window=(z, y, x),
-        precision=recipe["precision"],
+        overlap=tuple(provenance["overlap"]),
+        precision=provenance["precision"],
     )
 
 

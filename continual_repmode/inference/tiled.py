@@ -18,6 +18,7 @@ from tqdm import tqdm
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import (
     DEFAULT_OVERLAP,
+    DEFAULT_WINDOW,
     Box,
     Overlap,
     Size3,
@@ -44,7 +45,7 @@ def predict_volume(
     predict: Predict,
     volume: Tensor,
     *,
-    window: Sequence[int] = (32, 128, 128),
+    window: Sequence[int] = DEFAULT_WINDOW,
     overlap: Overlap = DEFAULT_OVERLAP,
     batch_size: int = 1,
     device: torch.device | str | None = None,

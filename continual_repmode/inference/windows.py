@@ -18,8 +18,14 @@ Size3 = tuple[int, int, int]
 Overlap = float | Sequence[float]
 """Share of a window that the next one covers again: of all axes, or of (Z, Y, X)."""
 
-DEFAULT_OVERLAP = (0.45, 0.125, 0.125)
-"""About half along Z, as in the paper; an eighth of a large window along Y and X.
+DEFAULT_WINDOW: Size3 = (32, 128, 128)
+"""The paper's."""
+
+DEFAULT_OVERLAP = 0.5
+"""The paper's: what runs test with, and so what their networks are used with."""
+
+FAST_OVERLAP = (0.45, 0.125, 0.125)
+"""About half along Z, an eighth along Y and X: about a third of the windows.
 
 Along Z, where windows have few planes, less costs accuracy; ``BENCHMARKS.md`` tells how
 much. With 0.45 the 65 planes of the paper's images need three windows of 32 planes
@@ -75,12 +81,7 @@ class WindowGrid:
             )
         if len(window) != 3 or min(window) < 1:
             raise UserError(f"window={list(window)}: use three positive sides [z,y,x]")
-        shares = [overlap] * 3 if isinstance(overlap, int | float) else list(overlap)
-        if len(shares) != 3 or not all(0 <= share < 1 for share in shares):
-            raise UserError(
-                f"overlap={overlap}: use 0 or more, and less than 1; one number, or "
-                "three for Z, Y and X"
-            )
+        shares = overlap_per_axis(overlap)
         size_z, size_y, size_x = shape
         z, y, x = (min(pair) for pair in zip(window, shape, strict=True))
         starts = (
@@ -132,6 +133,24 @@ class WindowGrid:
             for axis in zip(self.shape, self.sides, self.starts, strict=True)
         )
         return z, y, x
+
+
+def overlap_per_axis(overlap: Overlap) -> tuple[float, float, float]:
+    """Return the overlap along (Z, Y, X).
+
+    Raises
+    ------
+    UserError
+        If it is not one number or three, or out of range.
+    """
+    shares = (overlap,) * 3 if isinstance(overlap, int | float) else tuple(overlap)
+    if len(shares) != 3 or not all(0 <= share < 1 for share in shares):
+        raise UserError(
+            f"overlap={overlap}: use 0 or more, and less than 1; one number, or "
+            "three for Z, Y and X"
+        )
+    z, y, x = shares
+    return z, y, x
 
 
 def window_starts(size: int, side: int, overlap: float) -> list[int]:

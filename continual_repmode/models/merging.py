@@ -88,7 +88,7 @@ def merge_cards(one: ModelCard, other: ModelCard) -> ModelCard:
         tasks={**one.tasks, **_without(other.tasks, one.tasks)},
         **{
             key: getattr(other, key)
-            for key in ("voxel_size_um", "resize", "order", "window")
+            for key in ("voxel_size_um", "resize", "order", "window", "overlap")
             if getattr(one, key) is None
         },
     )

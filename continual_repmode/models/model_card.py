@@ -50,6 +50,8 @@ class ModelCard:
         :class:`continual_repmode.volumes.preparation.Preparation`.
     window : tuple of int or None
         Prediction window (Z, Y, X) that the network was tested with, in voxels.
+    overlap : tuple of float or None
+        Share of a window that it had in common with the next, along (Z, Y, X).
     tasks : dict of str to TaskCard
         By name; tasks that nothing is known about may be absent.
     versions : dict of str to str
@@ -64,6 +66,7 @@ class ModelCard:
     resize: str | None = None
     order: str | None = None
     window: tuple[int, int, int] | None = None
+    overlap: tuple[float, float, float] | None = None
     tasks: dict[str, TaskCard] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
@@ -88,8 +91,8 @@ def card_from_json(content: Mapping[str, Any]) -> ModelCard:
     entries = dict(content)
     try:
         tasks = {n: TaskCard(**task) for n, task in entries.pop("tasks").items()}
-        for key in ("voxel_size_um", "window"):
-            if entries[key] is not None:
+        for key in ("voxel_size_um", "window", "overlap"):
+            if entries.get(key) is not None:  # no overlap before version 4
                 z, y, x = entries[key]
                 entries[key] = (z, y, x)
         return ModelCard(tasks=tasks, **entries)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.models.model_file import read_structure
-from continual_repmode.prediction import TrainedModel, predict_array
+from continual_repmode.prediction.arrays import predict_array
 from continual_repmode.prediction.options import Unit
 from continual_repmode.tasks import display_name
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.formats.units import unit_um
 from continual_repmode.volumes.preparation import (
     VOXEL_RANGE_UM,
@@ -61,7 +61,7 @@ class Request:
     tasks : sequence of str
         Structures, by name.
     intensity : {"zscore", "target"}
-        See :class:`continual_repmode.prediction.PredictOptions`.
+        See :class:`continual_repmode.prediction.options.PredictOptions`.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def task_names(model: str | Path) -> tuple[str, ...]:
     UserError
         If the file is missing, broken, or does not hold a network.
     """
-    return read_structure(model).task_names
+    return TrainedModel.outline(model).net.task_names
 
 
 def layer_voxel_size(
@@ -196,8 +196,7 @@ def predict_layers(request: Request) -> Iterator[LayerData]:
     assert request.voxel_size_um is not None  # a request without it is refused
     for task in tasks:
         predicted = predict_array(
-            model.net,
-            model.card,
+            model,
             image,
             request.voxel_size_um,
             (task,),

@@ -1,20 +1,6 @@
 """Structures predicted from image files and volumes by a trained model.
 
-:func:`predict_file` reads and writes files of any size, :func:`predict_array` takes a
-volume in memory, and the command ``continual-repmode predict`` many files at once.
+:func:`~continual_repmode.prediction.files.predict_file` reads and writes files of any
+size, :func:`~continual_repmode.prediction.arrays.predict_array` takes a volume in
+memory, and the command ``continual-repmode predict`` many files at once.
 """
-
-from continual_repmode.prediction.arrays import predict_array
-from continual_repmode.prediction.files import predict_file
-from continual_repmode.prediction.model import TrainedModel
-from continual_repmode.prediction.options import PredictOptions
-from continual_repmode.prediction.planning import Plan, plan_predictions
-
-__all__ = [
-    "Plan",
-    "PredictOptions",
-    "TrainedModel",
-    "plan_predictions",
-    "predict_array",
-    "predict_file",
-]

@@ -1,6 +1,7 @@
 """Predict an image that is in memory."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,41 +11,45 @@ from torch import Tensor
 
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
-from continual_repmode.models.model_card import ModelCard
-from continual_repmode.models.task_network import TaskNetwork
-from continual_repmode.prediction.model import TrainedModel
-from continual_repmode.prediction.options import PredictOptions
+from continual_repmode.inference.windows import Overlap, Size3
+from continual_repmode.prediction.options import PredictOptions, Unit
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.trained_model import Precision, TrainedModel
+from continual_repmode.volumes.preparation import VoxelSizeUm
 from continual_repmode.volumes.resampling import resize
 
 
 def predict_array(
-    net: TaskNetwork,
-    card: ModelCard,
+    model: str | Path | TrainedModel,
     volume: NDArray[Any],
     voxel_size_um: Sequence[float],
     tasks: str | Sequence[str] = "all",
-    **options: Any,
+    *,
+    intensity: Unit = "zscore",
+    window: Size3 | None = None,
+    overlap: Overlap | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: Precision = "float32",
+    model_voxel_size_um: VoxelSizeUm | None = None,
+    progress: bool = False,
 ) -> dict[str, NDArray[np.float32]]:
     """Predict structures from a volume of transmitted light.
 
     Parameters
     ----------
-    net : TaskNetwork
-        As :func:`continual_repmode.load_model` gives it.
-    card : ModelCard
-        As :func:`continual_repmode.models.model_file.read_card` gives it; it says how
-        the volume comes onto the model grid.
+    model : str, Path or TrainedModel
+        A model file, or ``TrainedModel(net, card)`` for a network in memory.
     volume : ndarray, shape (Z, Y, X)
         Raw intensities of any integer or floating type.
     voxel_size_um : sequence of float
         Its voxel size (z, y, x) in micrometres.
     tasks : str or sequence of str
         Names, or ``"all"``.
-    **options
-        ``intensity``, ``window``, ``overlap``, ``batch_size``, ``device``,
-        ``precision``, ``model_voxel_size_um`` and ``progress``; see
-        :class:`continual_repmode.prediction.PredictOptions`.
+    intensity, window, overlap, batch_size, device, precision, progress
+        See :class:`continual_repmode.prediction.options.PredictOptions`.
+    model_voxel_size_um : tuple of float, optional
+        Voxel size (z, y, x) of the model grid, if the card lacks it.
 
     Returns
     -------
@@ -54,13 +59,23 @@ def predict_array(
     Raises
     ------
     UserError
-        If the volume is no image, is constant or not finite, a task is unknown, or the
-        card does not tell the voxel size of the model grid.
+        If the volume is no image, is constant or not finite, a task is unknown, an
+        option is out of range, or nothing tells the voxel size of the model grid.
     """
     if volume.ndim != 3 or 0 in volume.shape:
         raise UserError(f"volume: expected shape (Z, Y, X), got {volume.shape}")
-    chosen = PredictOptions(tasks=_names(tasks), **options)
-    setup = Setup.of(TrainedModel(net, card, "network", ""), chosen)
+    chosen = PredictOptions(
+        tasks=tasks if isinstance(tasks, str) else tuple(tasks),
+        intensity=intensity,
+        window=window,
+        overlap=overlap,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        model_voxel_size_um=model_voxel_size_um,
+        progress=progress,
+    )
+    setup = Setup.of(TrainedModel.opened(model), chosen)
     z, y, x = voxel_size_um
     signal, _ = setup.preparation.apply(volume, (z, y, x))
     light = torch.from_numpy(np.ascontiguousarray(signal, np.float32))
@@ -85,7 +100,3 @@ def _predict(
     if intensity is not None:
         resized = resized * np.float32(intensity.std) + np.float32(intensity.mean)
     return resized
-
-
-def _names(tasks: str | Sequence[str]) -> str | tuple[str, ...]:
-    return tasks if isinstance(tasks, str) else tuple(tasks)

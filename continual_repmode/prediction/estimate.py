@@ -7,11 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
 from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import WindowCost, measure_window, seconds_of
-from continual_repmode.inference.windows import Overlap, Size3, WindowGrid
+from continual_repmode.inference.windows import Size3, WindowGrid
 from continual_repmode.prediction.bounds import (
     RESERVE_BYTES,
     memory_in_use,
@@ -19,9 +18,8 @@ from continual_repmode.prediction.bounds import (
     resizing_memory,
     statistics_bytes,
 )
-from continual_repmode.prediction.model import TaskPredictor
+from continual_repmode.prediction.setup import Setup
 from continual_repmode.volumes.disk import format_bytes
-from continual_repmode.volumes.resampling import ResizeMethod
 from continual_repmode.volumes.stream_resizing import least_resize_bytes, resize_stream
 
 _RESIZING_VOXEL_BYTES = 12
@@ -65,30 +63,14 @@ class Estimator:
 
     Parameters
     ----------
-    predictor : TaskPredictor
-        Of one task, which stands for all.
-    device : torch.device
-    memory : int
-        Bytes that the process may take.
-    window, overlap, batch_size
-        As for :func:`continual_repmode.inference.tiled.predict_volume`.
-    resize : {"paper", "fast"}
+    setup : Setup
+        Its first task stands for all.
     """
 
-    def __init__(
-        self,
-        predictor: TaskPredictor,
-        device: torch.device,
-        *,
-        memory: int,
-        window: Size3,
-        overlap: Overlap,
-        batch_size: int,
-        resize: ResizeMethod,
-    ) -> None:
-        self._predictor, self._device = predictor, device
-        self._memory, self._batch_size = memory, batch_size
-        self._window, self._overlap, self._resize = window, overlap, resize
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._device, self._memory = setup.device, setup.memory
+        self._predictor = setup.predictor(setup.tasks[0])
         self._costs: dict[tuple[Size3, int], WindowCost] = {}
         self._voxel_s: float | None = None
 
@@ -108,7 +90,7 @@ class Estimator:
         UserError
             If the memory does not suffice.
         """
-        windows = WindowGrid.over(grid, self._window, self._overlap)
+        windows = WindowGrid.over(grid, self._setup.window, self._setup.overlap)
         steps = [(source, grid), *[(grid, written)] * num_tasks]
         self._check(source, steps)
         cost = self._cost(windows)
@@ -129,7 +111,10 @@ class Estimator:
 
     def _cost(self, windows: WindowGrid) -> WindowCost:
         """Return what a batch of windows takes, measured once."""
-        sides, batch_size = windows.sides, windows.check_batch_size(self._batch_size)
+        sides, batch_size = (
+            windows.sides,
+            windows.check_batch_size(self._setup.batch_size),
+        )
         if (sides, batch_size) not in self._costs:
             self._check_window(sides, self._rough_bytes(sides, batch_size))
             cost = measure_window(self._predictor, sides, batch_size, self._device)
@@ -185,7 +170,10 @@ class Estimator:
             with TemporaryDirectory() as folder:
                 seconds = seconds_of(
                     lambda: resize_stream(
-                        sample, resized, self._resize, scratch=Path(folder)
+                        sample,
+                        resized,
+                        self._setup.preparation.resize,
+                        scratch=Path(folder),
                     )
                 )
             self._voxel_s = seconds / resized.size

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import Faults, UserError
-from continual_repmode.prediction.model import TrainedModel
+from continual_repmode.prediction.estimate import Estimator
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.planning import SUFFIXES, find_images, plan_outputs
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.trained_model import TrainedModel
 
 
 def predict_file(
@@ -25,14 +26,14 @@ def predict_file(
     Parameters
     ----------
     model : str, Path or TrainedModel
-        A model file, or ``TrainedModel.of(net, card)`` for a network in memory.
+        A model file, or ``TrainedModel(net, card)`` for a network in memory.
     image : str or Path
         Of any format that :func:`continual_repmode.open_volume` reads.
     output : str or Path
         ``.ome.zarr`` or ``.ome.tif``: one float32 channel per task, of the shape and
         voxel size of the image.
     **options
-        See :class:`continual_repmode.prediction.PredictOptions`, among others
+        Fields of :class:`~continual_repmode.prediction.options.PredictOptions`, such as
         ``tasks=("dna", "nucleolus")``, ``voxel_size_um``, ``channel``, ``memory``
         in bytes, ``target`` and ``overwrite``. With a target, ``metrics.csv`` is
         written beside the output.
@@ -52,8 +53,7 @@ def predict_file(
     if suffix is None:
         raise UserError(f"{output}: use one of {', '.join(SUFFIXES.values())}")
     chosen = PredictOptions(**options)
-    loaded = model if isinstance(model, TrainedModel) else TrainedModel.load(model)
-    setup, faults = Setup.of(loaded, chosen), Faults(collect=False)
+    setup, faults = Setup.of(TrainedModel.opened(model), chosen), Faults(collect=False)
     images = find_images([image], output.parent, setup, chosen, faults)
     if len(images) != 1:
         raise UserError(f"{image}: means {len(images)} images; give one")
@@ -61,6 +61,6 @@ def predict_file(
     plan = plan_outputs([(named, output)], output.parent, setup, faults)
     for job in plan.jobs:
         if chosen.memory is not None:
-            job.estimate(setup.estimator())  # refuses what does not fit
+            job.estimate(Estimator(setup))  # refuses what does not fit
         job.run(f"{named.name}: ")
     return output

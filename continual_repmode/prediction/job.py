@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_into
 from continual_repmode.inference.windows import Size3, WindowGrid
-from continual_repmode.prediction.agreement import add_metrics, compare, metrics_row
 from continual_repmode.prediction.bounds import resizing_memory
 from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
-from continual_repmode.prediction.model import format_um
+from continual_repmode.prediction.metrics_table import add_metrics, compare, metrics_row
 from continual_repmode.prediction.preparing import prepare_channel
-from continual_repmode.prediction.recipe import attributes_of
+from continual_repmode.prediction.provenance import attributes_of
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.prediction.work_folder import WorkFolder
+from continual_repmode.trained_model import format_um
 from continual_repmode.volumes.formats.stream_writing import open_writer
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.source_channels import SourceChannel
@@ -48,7 +48,7 @@ class Job:
     output : Path
     root : Path
         The folder of all outputs.
-    recipe : mapping
+    provenance : mapping
         Of the output.
     setup : Setup
     """
@@ -56,7 +56,7 @@ class Job:
     image: Image
     output: Path
     root: Path
-    recipe: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     setup: Setup
 
     @property
@@ -111,7 +111,7 @@ class Job:
         """
         setup, image = self.setup, self.image
         try:
-            with self.work.held(self.recipe):
+            with self.work.held(self.provenance):
                 signal = self._signal()
                 with open_writer(
                     self.output,
@@ -119,7 +119,7 @@ class Job:
                     dtype="float32",
                     voxel_size_um=image.voxel_size_um,
                     channel_names=setup.tasks,
-                    attributes=attributes_of(self.recipe, setup),
+                    attributes=attributes_of(self.provenance, setup),
                     overwrite=setup.overwrite,
                     work_path=self.unfinished,
                 ) as writer:

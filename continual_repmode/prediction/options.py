@@ -1,73 +1,148 @@
-"""What a caller may choose about predicting files."""
+"""What a caller may choose about predicting files: for Python and the command line.
 
-from collections.abc import Mapping
+Imports nothing heavy, so that ``continual-repmode predict --help`` answers at once.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from continual_repmode.inference.windows import Overlap, Size3
-from continual_repmode.prediction.model import Precision
-from continual_repmode.volumes.preparation import VoxelSizeUm
+from continual_repmode.errors import UserError
+from continual_repmode.option_fields import option
+
+if TYPE_CHECKING:
+    from continual_repmode.inference.windows import Overlap, Size3
+    from continual_repmode.trained_model import Precision
+    from continual_repmode.volumes.preparation import VoxelSizeUm
 
 Unit = Literal["zscore", "target"]
+
+
+def _per_axis(help: str, kind: type) -> dict[str, Any]:
+    return option(help, tuple, type=kind, nargs=3, metavar=("Z", "Y", "X"))
+
+
+def _choices(words: Sequence[str]) -> dict[str, str]:
+    """Return what ``--choose`` says, as a mapping."""
+    pairs = [word.partition("=") for word in words]
+    for word, (what, _, which) in zip(words, pairs, strict=True):
+        if not what or not which:
+            raise UserError(f"--choose {word}: use WHAT=WHICH, such as scene=0")
+    return {what: which for what, _, which in pairs}
+
+
+def _bytes(amount: str) -> int:
+    from continual_repmode.inference.memory import parse_bytes
+
+    return parse_bytes(amount)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictOptions:
     """Choices for all images of a call alike.
 
-    Attributes
-    ----------
-    tasks : str or sequence of str
-        Structures to predict, in the order of the channels: names, names with commas
-        between them, or ``"all"``.
-    channel : int, str or None
-        Index or name of the transmitted light; None to find it by its name.
-    choices : mapping of str to str
-        Scene, time point and so on, of files that hold several; see
-        :func:`continual_repmode.volumes.opening.open_volume`.
-    target : int, str, Path or None
-        Fluorescence to compare the one task with: a channel of the image, or a file.
-    voxel_size_um : tuple of float or None
-        Voxel size (z, y, x) of images that do not tell theirs.
-    model_voxel_size_um : tuple of float or None
-        Voxel size (z, y, x) of the model grid, for models that do not tell it.
-    intensity : {"zscore", "target"}
-        Write z-scores, or intensities: ``target`` undoes the z-score with the mean
-        statistics of the training targets.
-    window : (int, int, int) or None
-        Prediction window (z, y, x) in voxels of the model grid; by default the one
-        that the model was tested with.
-    overlap : float, sequence of float or None
-        Share of a window that the next one covers again; by default as for
-        :func:`continual_repmode.inference.tiled.predict_volume`.
-    batch_size : int or None
-        Windows that the network sees at once, at most; by default one on a CPU and
-        eight elsewhere.
-    memory : int or None
-        Bytes that the process may take in all; by default half of the machine's.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-    precision : {"float32", "bfloat16"}
-        Of the network's convolutions.
-    overwrite : bool
-        Replace outputs that were made otherwise.
-    progress : bool
-        Show progress bars, if stderr is a terminal.
+    Each field but ``progress`` is an option of ``continual-repmode predict``, whose
+    ``--help`` says what it does. Sizes are (z, y, x). From Python, ``channel`` and
+    ``target`` may also be an index, ``target`` a path, ``overlap`` one number for all
+    axes, and ``memory`` is in bytes. ``choices`` (``--choose``) maps what is chosen to
+    which: see :func:`continual_repmode.volumes.opening.open_volume`. ``progress`` shows
+    progress bars, if stderr is a terminal.
     """
 
-    tasks: str | tuple[str, ...] = "all"
-    channel: int | str | None = None
-    choices: Mapping[str, str] = field(default_factory=dict)
-    target: int | str | Path | None = None
-    voxel_size_um: VoxelSizeUm | None = None
-    model_voxel_size_um: VoxelSizeUm | None = None
-    intensity: Unit = "zscore"
-    window: Size3 | None = None
-    overlap: Overlap | None = None
-    batch_size: int | None = None
-    memory: int | None = None
-    device: str = "auto"
-    precision: Precision = "float32"
-    overwrite: bool = False
+    tasks: str | tuple[str, ...] = field(
+        default="all",
+        metadata=option(
+            "structures to predict: dna,nucleolus (default: all that MODEL knows)",
+            metavar="NAMES",
+        ),
+    )
+    channel: int | str | None = field(
+        default=None,
+        metadata=option(
+            "the transmitted light (default: the only channel that is named so)",
+            metavar="NAME_OR_INDEX",
+        ),
+    )
+    voxel_size_um: "VoxelSizeUm | None" = field(
+        default=None,
+        metadata=_per_axis(
+            "voxel size in um of files that have none in their metadata", float
+        ),
+    )
+    choices: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=option(
+            "of files that hold several: scene=0, time=3, level=1 and so on; may be "
+            "repeated",
+            _choices,
+            "--choose",
+            metavar="WHAT=WHICH",
+            action="append",
+        ),
+    )
+    target: int | str | Path | None = field(
+        default=None,
+        metadata=option(
+            "fluorescence to compare the one task with; writes metrics.csv",
+            metavar="CHANNEL_OR_FILE",
+        ),
+    )
+    intensity: Unit = field(
+        default="zscore",
+        metadata=option(
+            "z-scores, or the mean intensities of the training images (default: "
+            "zscore)",
+            choices=("zscore", "target"),
+        ),
+    )
+    memory: int | None = field(
+        default=None,
+        metadata=option(
+            "such as 4GB, for all the command takes (default: half of this machine's)",
+            _bytes,
+            metavar="AMOUNT",
+        ),
+    )
+    device: str = field(
+        default="auto", metadata=option("auto, cpu or cuda (default: auto)")
+    )
+    precision: "Precision" = field(
+        default="float32",
+        metadata=option(
+            "of the network (default: float32)", choices=("float32", "bfloat16")
+        ),
+    )
+    window: "Size3 | None" = field(
+        default=None,
+        metadata=_per_axis(
+            "voxels predicted at a time (default: as the model was tested)", int
+        ),
+    )
+    overlap: "Overlap | None" = field(
+        default=None,
+        metadata=_per_axis(
+            "share of a window that the next one covers again (default: as the model "
+            "was tested; 0.45 0.125 0.125 is about three times as fast)",
+            float,
+        ),
+    )
+    batch_size: int | None = field(
+        default=None,
+        metadata=option(
+            "windows at a time (default: 1 on a CPU, else 8)", type=int, metavar="N"
+        ),
+    )
+    model_voxel_size_um: "VoxelSizeUm | None" = field(
+        default=None,
+        metadata=_per_axis(
+            "voxel size in um of a MODEL that has none in its metadata", float
+        ),
+    )
+    overwrite: bool = field(
+        default=False,
+        metadata=option(
+            "replace outputs that were made in another way", action="store_true"
+        ),
+    )
     progress: bool = False

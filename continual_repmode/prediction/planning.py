@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from continual_repmode.errors import Faults, UserError
-from continual_repmode.prediction.agreement import read_metrics
 from continual_repmode.prediction.attributes import read_attributes
 from continual_repmode.prediction.finding import Found, find_files
 from continual_repmode.prediction.images import Image, open_image, with_target
 from continual_repmode.prediction.job import Job
 from continual_repmode.prediction.listed import listed_images
-from continual_repmode.prediction.model import TrainedModel
+from continual_repmode.prediction.metrics_table import read_metrics
 from continual_repmode.prediction.options import PredictOptions
-from continual_repmode.prediction.recipe import differences, recipe_of
+from continual_repmode.prediction.provenance import differences, provenance_of
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.disk import check_free
 from continual_repmode.volumes.formats.stream_writing import check_writable
 from continual_repmode.volumes.opening import open_volume
@@ -39,7 +39,7 @@ class Plan:
     jobs : list of Job
         What is to be done.
     done : list of Job
-        Of the same recipe, and complete.
+        Of the same provenance, and complete.
     failures : list of UserError
         One for each image that cannot be predicted.
     """
@@ -108,8 +108,8 @@ def plan_outputs(
     _check_distinct(outputs)
     known, jobs, done = read_metrics(root), [], []
     for image, output in outputs:
-        job = Job(image, output, root, recipe_of(image, setup), setup)
-        measured = {(image.name, task) for task in job.recipe["targets"]}
+        job = Job(image, output, root, provenance_of(image, setup), setup)
+        measured = {(image.name, task) for task in job.provenance["targets"]}
         if _is_done(job) and measured <= known.keys():
             done.append(job)
             continue
@@ -236,7 +236,7 @@ def _check_distinct(outputs: Sequence[tuple[Image, Path]]) -> None:
 def _is_done(job: Job) -> bool:
     if not job.output.exists():
         return False
-    return bool(read_attributes(job.output).get("recipe") == job.recipe)
+    return bool(read_attributes(job.output).get("recipe") == job.provenance)
 
 
 def _refuse_other(job: Job) -> None:
@@ -246,24 +246,24 @@ def _refuse_other(job: Job) -> None:
         "output (--out)"
     )
     if job.output.exists():
-        recipe = read_attributes(job.output).get("recipe")
-        if not isinstance(recipe, dict):
+        provenance = read_attributes(job.output).get("recipe")
+        if not isinstance(provenance, dict):
             raise UserError(
                 f"{job.output}: exists and is no prediction of this program; choose "
                 "another output (--out)"
             )
-        other = differences(recipe, job.recipe)
+        other = differences(provenance, job.provenance)
         if not other:
             raise UserError(
                 f"{job.output}: exists, but its metrics are not in the table beside "
                 f"it; {remedy}"
             )
         raise UserError(f"{job.output}: exists, made otherwise ({other}); {remedy}")
-    begun = job.work.recipe
-    if begun is not None and begun != job.recipe:
+    begun = job.work.provenance
+    if begun is not None and begun != job.provenance:
         raise UserError(
-            f"{job.output}: was begun otherwise ({differences(begun, job.recipe)}); "
-            f"{remedy}"
+            f"{job.output}: was begun with other settings "
+            f"({differences(begun, job.provenance)}); {remedy}"
         )
 
 

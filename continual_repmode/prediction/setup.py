@@ -6,23 +6,16 @@ from dataclasses import dataclass
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.inference.windows import (
-    DEFAULT_OVERLAP,
-    Overlap,
-    Size3,
-    WindowGrid,
-)
+from continual_repmode.inference.windows import Size3, WindowGrid, overlap_per_axis
 from continual_repmode.prediction.bounds import default_memory, memory_left
-from continual_repmode.prediction.estimate import Estimator
-from continual_repmode.prediction.model import (
-    DEFAULT_WINDOW,
+from continual_repmode.prediction.options import PredictOptions, Unit
+from continual_repmode.runtime import resolve_device
+from continual_repmode.trained_model import (
     Precision,
     TaskPredictor,
     TrainedModel,
     format_um,
 )
-from continual_repmode.prediction.options import PredictOptions, Unit
-from continual_repmode.runtime import resolve_device
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.preparation import (
     VOXEL_RANGE_UM,
@@ -79,8 +72,9 @@ class Setup:
         _check_voxel_size("--model-voxel-size", options.model_voxel_size_um)
         tasks = model.choose_tasks(options.tasks)
         device = resolve_device(options.device)
-        window = options.window or model.card.window or DEFAULT_WINDOW
-        overlap = DEFAULT_OVERLAP if options.overlap is None else options.overlap
+        model = model.with_voxel_size(options.model_voxel_size_um, "--model-voxel-size")
+        window = options.window or model.window
+        overlap = model.overlap if options.overlap is None else options.overlap
         WindowGrid.over((1, 1, 1), window, overlap)  # refuses what is out of range
         batch_size = options.batch_size
         if batch_size is None:
@@ -92,12 +86,12 @@ class Setup:
         to_target = options.intensity == "target"
         return cls(
             model=model,
-            preparation=model.preparation(options.model_voxel_size_um),
+            preparation=model.preparation(),
             tasks=tasks,
             unit=options.intensity,
             intensities={t: model.target_intensity(t) for t in tasks if to_target},
             window=window,
-            overlap=_per_axis(overlap),
+            overlap=overlap_per_axis(overlap),
             batch_size=batch_size,
             memory=options.memory or default_memory(),
             device=device,
@@ -109,25 +103,6 @@ class Setup:
     def predictor(self, task: str) -> TaskPredictor:
         """Return what predicts windows of a task."""
         return self.model.predictor(task, self.precision, self.device)
-
-    def estimator(self) -> Estimator:
-        """Return what estimates images; it deploys the first task."""
-        return Estimator(
-            self.predictor(self.tasks[0]),
-            self.device,
-            memory=self.memory,
-            window=self.window,
-            overlap=self.overlap,
-            batch_size=self.batch_size,
-            resize=self.preparation.resize,
-        )
-
-
-def _per_axis(overlap: Overlap) -> tuple[float, float, float]:
-    if isinstance(overlap, int | float):
-        return overlap, overlap, overlap
-    z, y, x = overlap
-    return z, y, x
 
 
 def _check_voxel_size(option: str, size_um: VoxelSizeUm | None) -> None:

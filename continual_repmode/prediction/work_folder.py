@@ -32,7 +32,7 @@ class WorkFolder:
         self.path = self._root / output.relative_to(root)
 
     @property
-    def recipe(self) -> dict[str, Any] | None:
+    def provenance(self) -> dict[str, Any] | None:
         """How the work in it was begun; None if there is none."""
         return self.note("recipe")
 
@@ -43,8 +43,8 @@ class WorkFolder:
         return sum(512 * file.st_blocks for file in files)
 
     @contextmanager
-    def held(self, recipe: Mapping[str, Any]) -> Iterator[None]:
-        """Hold the folder: empty, or as a call of the same recipe left it.
+    def held(self, provenance: Mapping[str, Any]) -> Iterator[None]:
+        """Hold the folder: empty, or as a call of the same provenance left it.
 
         Raises
         ------
@@ -60,9 +60,9 @@ class WorkFolder:
                 f"{self.path}: another process is at it; wait for it to end"
             ) from None
         with lock:
-            if self.recipe != recipe:
+            if self.provenance != provenance:
                 self._clear()
-                self.write_note("recipe", recipe)
+                self.write_note("recipe", provenance)
             yield
 
     def note(self, name: str) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """What a run folder holds, read so that an incomplete run can be told about too."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import yaml
 
 from continual_repmode.analysis.continual import summarize
 from continual_repmode.errors import UserError
+from continual_repmode.files import sha256_of
 from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models.model_card import ModelCard
 from continual_repmode.models.model_file import read_card
@@ -261,7 +261,7 @@ def _hashes(folder: RunFolder) -> list[FileHash]:
         FileHash(
             name=path.relative_to(folder.path).as_posix(),
             num_bytes=path.stat().st_size,
-            sha256=_sha256(path),
+            sha256=sha256_of(path),
         )
         for path in (*models, *others)
         if path.is_file()
@@ -270,8 +270,3 @@ def _hashes(folder: RunFolder) -> list[FileHash]:
 
 def _number(path: Path) -> tuple[int, str]:
     return (len(path.stem), path.stem)  # experience_10 comes after experience_9
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,6 +27,11 @@ from torch.utils.data import DataLoader
 from continual_repmode.data.collection import Pair
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
+from continual_repmode.inference.windows import (
+    DEFAULT_OVERLAP,
+    DEFAULT_WINDOW,
+    Overlap,
+)
 from continual_repmode.models import TaskNetwork, deploy
 from continual_repmode.models.task_network import RATE_KINDS
 from continual_repmode.training.avalanche_api import (
@@ -91,8 +96,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         (:class:`~continual_repmode.training.sampling.BalancedSampler`).
     window : tuple of int
         Prediction window (Z, Y, X) in voxels.
-    overlap : float
-        Share of a window, 0 to below 1, that it has in common with the next.
+    overlap : float or sequence of float
+        Share of a window, 0 to below 1, that it has in common with the next; for all
+        axes, or for each of (Z, Y, X).
     precision : {"float32", "bfloat16"}
         Of forward and backward passes (autocast).
     num_workers : int
@@ -133,8 +139,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         validate_every: int | None = 1,
         ema: float = 0.0,
         mixing: str = "random",
-        window: tuple[int, int, int] = (32, 128, 128),
-        overlap: float = 0.5,
+        window: tuple[int, int, int] = DEFAULT_WINDOW,
+        overlap: Overlap = DEFAULT_OVERLAP,
         precision: str = "float32",
         num_workers: int = 0,
         rate_factors: Mapping[str, float] | None = None,

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from continual_repmode.data.collection import Pair, Split
 from continual_repmode.files import sha256_of
+from continual_repmode.inference.windows import overlap_per_axis
 from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models import ModelCard, TaskCard, read_card, save_model
 from continual_repmode.results import ExperienceRecord, RunFolder, finite
@@ -45,8 +46,9 @@ def run_stream(
     state : TrainingStatePlugin
         Cleared when an experience has its record.
     card : ModelCard
-        Goes into every checkpoint, with what is known about the tasks by then. Tasks in
-        it that the run does not test stay as they are.
+        Goes into every checkpoint, with the window and overlap of the strategy and what
+        is known about the tasks by then. Tasks in it that the run does not test stay as
+        they are.
     after_experience : callable
         Called when an experience has its record.
     adopt_first : bool
@@ -60,6 +62,9 @@ def run_stream(
     ForgettingError
         If a strategy that promises unchanged old tasks broke its promise.
     """
+    card = replace(
+        card, window=strategy.window, overlap=overlap_per_axis(strategy.overlap)
+    )
     done = len(folder.records())
     experiences = benchmark.train_stream[done:]
     if done and experiences:

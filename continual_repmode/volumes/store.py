@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.files import replacing
+from continual_repmode.files import replacing, sha256_of
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.volume import VolumeReader
 
@@ -117,10 +117,8 @@ class PreparedStore:
                 return known
             digest = hashlib.sha256()
             for path in volume.files:
-                with path.open("rb") as file:
-                    part = hashlib.file_digest(file, "sha256").hexdigest()
                 within = os.path.relpath(path, volume.path)
-                digest.update(os.fsencode(f"{within} {part}\n"))
+                digest.update(os.fsencode(f"{within} {sha256_of(path)}\n"))
             if _identity(volume) != identity:
                 raise UserError(
                     f"{volume.path}: changed while it was read; is it still being "

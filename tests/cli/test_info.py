@@ -134,7 +134,7 @@ def test_what_is_no_model_is_refused(tmp_path):
         main(["nowhere"])
 
 
-@pytest.mark.parametrize("verb", ["info", "merge"])
+@pytest.mark.parametrize("verb", ["info", "merge", "predict"])
 def test_help_explains_without_loading_anything_heavy(verb):
     code = (
         f"import sys; from continual_repmode.commands.{verb} import main; "

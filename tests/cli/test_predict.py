@@ -18,8 +18,9 @@ from scipy.ndimage import gaussian_filter
 from continual_repmode.__main__ import main
 from continual_repmode.models import RepModeUNet, save_model
 from continual_repmode.models.model_card import ModelCard, TaskCard
-from continual_repmode.prediction import predict_array
+from continual_repmode.prediction.arrays import predict_array
 from continual_repmode.prediction.work_folder import FOLDER
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.formats.writing import save_volume
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.volume import volume_shape
@@ -108,7 +109,7 @@ def test_a_folder_is_predicted_image_by_image(predict, folder, net):
     assert "9 x 16 x 20 of 0.3 0.3 0.3 um" in done.stdout
     for name in "ab":
         light = open_volume(folder / "in" / f"{name}.ome.tif").read_channel("Bright")
-        expected = predict_array(net, CARD, light, UM)
+        expected = predict_array(TrainedModel(net, CARD), light, UM)
         written = open_volume(folder / "out" / f"{name}.ome.zarr")
         assert written.channel_names == TASKS
         assert written.voxel_size_um == pytest.approx(UM)
@@ -243,12 +244,12 @@ def test_what_was_interrupted_goes_on(folder, spawn, predict, ending, net):
 
     refused = predict("long.ome.tif", "--tasks", "dna")
     assert refused.returncode == 2
-    assert "was begun otherwise (tasks)" in refused.stderr
+    assert "was begun with other settings (tasks)" in refused.stderr
     assert (work / "signal.npy").stat().st_mtime_ns == prepared
     done = predict("long.ome.tif")
 
     assert done.returncode == 0, done.stderr
-    expected = predict_array(net, CARD, light, (0.3,) * 3)
+    expected = predict_array(TrainedModel(net, CARD), light, (0.3,) * 3)
     found = read(folder / "out" / "long.ome.zarr")
     np.testing.assert_allclose(found, list(expected.values()), atol=1e-4)
     assert [path.name for path in (folder / "out").iterdir()] == ["long.ome.zarr"]
@@ -302,11 +303,7 @@ def test_metrics_equal_those_of_the_run_that_made_the_model(folder, command):
     assert ran.returncode == 0, ran.stderr
     (model,) = (folder / "run").rglob("*.safetensors")
 
-    done = command(
-        *("predict", str(model), "pairs.csv", "--out", "out"),
-        *("--overlap", "0.5", "0.5", "0.5"),
-        cwd=folder,
-    )
+    done = command("predict", str(model), "pairs.csv", "--out", "out", cwd=folder)
 
     assert done.returncode == 0, done.stderr
     with (folder / "out" / "metrics.csv").open(newline="") as file:

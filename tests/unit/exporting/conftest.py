@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from continual_repmode.exporting.source import Source, read_source
 from continual_repmode.models import RepModeUNet
 from continual_repmode.models.model_card import ModelCard, TaskCard
 from continual_repmode.models.model_file import save_model
 from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.trained_model import TrainedModel
 
 CARD = ModelCard(
     voxel_size_um=(0.29, 0.25, 0.2),
@@ -50,12 +50,12 @@ def make_net() -> Callable[..., TaskNetwork]:
 
 
 @pytest.fixture(scope="session")
-def make_source(make_net, tmp_path_factory) -> Callable[..., Source]:
+def make_model(make_net, tmp_path_factory) -> Callable[..., TrainedModel]:
     """Write such a network to ``model.safetensors`` and read it."""
 
-    def make(card: ModelCard = CARD, **arguments) -> Source:
+    def make(card: ModelCard = CARD, **arguments) -> TrainedModel:
         path: Path = tmp_path_factory.mktemp("source") / "model.safetensors"
         save_model(make_net(**arguments), path, card)
-        return read_source(path)
+        return TrainedModel.load(path)
 
     return make

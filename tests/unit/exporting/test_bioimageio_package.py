@@ -7,11 +7,11 @@ import torch
 from continual_repmode.errors import UserError
 from continual_repmode.exporting.export import check_request, export_task
 from continual_repmode.exporting.publication import Publication
-from continual_repmode.exporting.source import read_source
 from continual_repmode.models.deploy import OneTask
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.model_card import ModelCard
 from continual_repmode.models.model_file import save_model
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.normalization import zscore
 
 for name in ("onnx", "onnxscript", "onnxruntime", "bioimageio.spec"):
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
-def package(make_source, tmp_path_factory):
+def package(make_model, tmp_path_factory):
     """Return a network and the package of one of its tasks."""
-    source = make_source(depth=2)
+    source = make_model(depth=2)
     path = tmp_path_factory.mktemp("package") / "task.zip"
     export_task(source, "lysosome", "bioimageio", path, BY_ADA)
     return source.net, path
@@ -84,10 +84,10 @@ def test_the_package_holds_test_tensors_cover_and_text(package):
     assert "0.29 x 0.25 x 0.2 um" in readme
 
 
-def test_a_network_for_one_volume_at_a_time_says_so(make_source, tmp_path):
+def test_a_network_for_one_volume_at_a_time_says_so(make_model, tmp_path):
     path = tmp_path / "task.zip"
     export_task(
-        make_source(network=MultiNet, depth=1), "dna", "bioimageio", path, BY_ADA
+        make_model(network=MultiNet, depth=1), "dna", "bioimageio", path, BY_ADA
     )
     model = core.load_model_description(path)
     assert model.inputs[0].axes[0].size == 1
@@ -97,12 +97,14 @@ def test_a_model_without_voxel_size_is_refused(make_net, tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(make_net(depth=1), path, ModelCard())
     with pytest.raises(UserError, match="give --voxel-size Z Y X"):
-        export_task(read_source(path), "dna", "bioimageio", tmp_path / "a.zip", BY_ADA)
+        export_task(
+            TrainedModel.load(path), "dna", "bioimageio", tmp_path / "a.zip", BY_ADA
+        )
     assert not (tmp_path / "a.zip").exists()
 
 
-def test_several_channels_are_refused(make_source, tmp_path):
-    source = make_source(depth=1, in_channels=2)
+def test_several_channels_are_refused(make_model, tmp_path):
+    source = make_model(depth=1, in_channels=2)
     with pytest.raises(UserError, match="maps 2 channels to 1"):
         export_task(source, "dna", "bioimageio", tmp_path / "a.zip", BY_ADA)
 
@@ -121,7 +123,7 @@ def test_what_the_specification_would_refuse_is_told_first(publication, message)
         check_request("bioimageio", publication)
 
 
-def test_a_package_that_fails_the_test_is_not_kept(make_source, tmp_path, monkeypatch):
+def test_a_package_that_fails_the_test_is_not_kept(make_model, tmp_path, monkeypatch):
     from continual_repmode.exporting import bioimageio_package
 
     made = bioimageio_package._test_tensors
@@ -133,6 +135,6 @@ def test_a_package_that_fails_the_test_is_not_kept(make_source, tmp_path, monkey
     monkeypatch.setattr(bioimageio_package, "_test_tensors", wrong)
     with pytest.raises(UserError, match="does not pass the test of bioimageio"):
         export_task(
-            make_source(depth=1), "dna", "bioimageio", tmp_path / "a.zip", BY_ADA
+            make_model(depth=1), "dna", "bioimageio", tmp_path / "a.zip", BY_ADA
         )
     assert not (tmp_path / "a.zip").exists()

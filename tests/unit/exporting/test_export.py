@@ -6,12 +6,12 @@ from continual_repmode.exporting.extras import require
 from continual_repmode.exporting.publication import Publication
 
 
-def test_a_file_that_deviates_is_not_kept(make_source, tmp_path, monkeypatch):
+def test_a_file_that_deviates_is_not_kept(make_model, tmp_path, monkeypatch):
     path = tmp_path / "task.pt2"
     path.write_text("an older file")
     monkeypatch.setattr(export, "TorchFile", lambda _: lambda signal: signal * 0 + 7)
     with pytest.raises(UserError, match="nothing was written"):
-        export.export_task(make_source(depth=1), "dna", "torch", path)
+        export.export_task(make_model(depth=1), "dna", "torch", path)
     assert path.read_text() == "an older file"
     assert list(tmp_path.iterdir()) == [path]
 

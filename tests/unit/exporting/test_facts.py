@@ -1,13 +1,10 @@
 import hashlib
 
-import pytest
-
 from continual_repmode import __version__
-from continual_repmode.errors import UserError
 from continual_repmode.exporting.facts import as_text, facts_of
-from continual_repmode.exporting.source import read_source
 from continual_repmode.models.model_card import ModelCard, TaskCard
 from continual_repmode.models.model_file import save_model
+from continual_repmode.trained_model import TrainedModel
 
 CARD = ModelCard(
     voxel_size_um=(0.29, 0.25, 0.2),
@@ -18,7 +15,7 @@ CARD = ModelCard(
 def test_facts_tell_what_a_user_has_to_know(make_net, tmp_path):
     path = tmp_path / "cells.safetensors"
     save_model(make_net(depth=2), path, CARD)
-    facts = facts_of(read_source(path), "dna", any_batch=True)
+    facts = facts_of(TrainedModel.load(path), "dna", any_batch=True)
     assert facts["model_file"] == "cells.safetensors"
     assert facts["model_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert facts["program_version"] == __version__
@@ -28,20 +25,8 @@ def test_facts_tell_what_a_user_has_to_know(make_net, tmp_path):
     assert "4 x 4 x 4" in facts["sizes"]
 
 
-def test_as_text_unknown_facts_are_left_out(make_source):
-    text = as_text(facts_of(make_source(depth=1), "lysosome", any_batch=False))
+def test_as_text_unknown_facts_are_left_out(make_model):
+    text = as_text(facts_of(make_model(depth=1), "lysosome", any_batch=False))
     assert text["voxel_size_um"] == "[0.29, 0.25, 0.2]"
     assert text["batch"] == "1"
     assert "target_mean" not in text
-
-
-def test_a_voxel_size_completes_a_model_file_and_does_not_contradict_it(
-    make_net, tmp_path
-):
-    path = tmp_path / "old.safetensors"
-    save_model(make_net(depth=1), path, ModelCard())
-    assert read_source(path, (1.0, 0.5, 0.5)).card.voxel_size_um == (1.0, 0.5, 0.5)
-    save_model(make_net(depth=1), path, ModelCard(voxel_size_um=(0.3, 0.2, 0.2)))
-    assert read_source(path, (0.3, 0.2, 0.2)).card.voxel_size_um == (0.3, 0.2, 0.2)
-    with pytest.raises(UserError, match=r"says 0.3 0.2 0.2 um"):
-        read_source(path, (1.0, 0.5, 0.5))

@@ -22,8 +22,8 @@ def shape_of(value):
 
 
 @pytest.mark.parametrize(("depth", "axes"), [(1, "ZYX"), (2, "ZYX"), (2, "YX")])
-def test_onnxruntime_predicts_what_the_network_does(make_source, tmp_path, depth, axes):
-    source = make_source(depth=depth, axes=axes, width=3)
+def test_onnxruntime_predicts_what_the_network_does(make_model, tmp_path, depth, axes):
+    source = make_model(depth=depth, axes=axes, width=3)
     done = export_task(source, "lysosome", "onnx", tmp_path / "task.onnx")
     assert done.deviation.relative < 1e-5
     run = session(done.path).run
@@ -42,9 +42,9 @@ def test_onnxruntime_predicts_what_the_network_does(make_source, tmp_path, depth
 
 
 @pytest.fixture(scope="module")
-def model(make_source, tmp_path_factory):
+def model(make_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "task.onnx"
-    return onnx.load(export_task(make_source(depth=2), "dna", "onnx", path).path)
+    return onnx.load(export_task(make_model(depth=2), "dna", "onnx", path).path)
 
 
 def test_the_graph_is_one_plain_unet(model, make_net):
@@ -77,8 +77,8 @@ def test_the_file_tells_nothing_of_the_machine_it_was_made_on(model):
     assert b".py" not in model.SerializeToString()
 
 
-def test_another_network_takes_one_volume_at_a_time(make_source, tmp_path):
-    source = make_source(network=MultiNet, depth=1)
+def test_another_network_takes_one_volume_at_a_time(make_model, tmp_path):
+    source = make_model(network=MultiNet, depth=1)
     done = export_task(source, "dna", "onnx", tmp_path / "task.onnx")
     model = onnx.load(done.path)
     assert shape_of(model.graph.input[0]) == [1, 1, "z", "y", "x"]

@@ -25,8 +25,8 @@ print(extra["metadata.json"])
 
 
 @pytest.mark.parametrize("axes", ["ZYX", "YX"])
-def test_a_program_runs_in_a_process_without_this_package(make_source, tmp_path, axes):
-    source = make_source(depth=2, axes=axes)
+def test_a_program_runs_in_a_process_without_this_package(make_model, tmp_path, axes):
+    source = make_model(depth=2, axes=axes)
     done = export_task(source, "lysosome", "torch", tmp_path / "task.pt2")
     assert done.num_bytes == (tmp_path / "task.pt2").stat().st_size
     assert done.deviation.relative < 1e-5

@@ -24,7 +24,7 @@ from continual_repmode.models.model_file import read_structure
 STORED = Path(__file__).parents[2] / "data"
 """Model files as each version wrote them, and what their tasks are to predict."""
 
-VERSIONS = ("model_v1.safetensors", "model_v2.safetensors")
+VERSIONS = tuple(f"model_v{number}.safetensors" for number in (1, 2, 3))
 READERS = (load_model, read_card, read_model_header, read_structure)
 
 
@@ -81,7 +81,12 @@ def test_card_and_architecture_are_read_without_the_tensors(
     make_net, path, monkeypatch
 ):
     net = make_net()
-    card = ModelCard(voxel_size_um=(0.29, 0.1, 0.1), tasks={"red": TaskCard()})
+    card = ModelCard(
+        voxel_size_um=(0.29, 0.1, 0.1),
+        window=(8, 16, 16),
+        overlap=(0.5, 0.25, 0.25),
+        tasks={"red": TaskCard()},
+    )
     save_model(net, path, card)
     monkeypatch.setattr("continual_repmode.models.model_file.read_tensors", None)
     assert read_card(path) == card
@@ -142,10 +147,11 @@ def test_files_of_every_version_say_what_their_runs_put_down(name):
     )
 
 
-def test_version_2_says_more():
-    card = read_card(STORED / "model_v2.safetensors")
+@pytest.mark.parametrize("name", VERSIONS[1:])
+def test_versions_2_and_3_say_more(name):
+    card = read_card(STORED / name)
     assert (card.resize, card.order) == ("paper", "zscore_first")
-    assert card.window == (32, 128, 128)
+    assert (card.window, card.overlap) == ((32, 128, 128), None)
     assert card.task("dna") == TaskCard(
         target_mean=100.0,
         target_std=5.0,

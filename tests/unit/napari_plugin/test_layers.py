@@ -16,7 +16,7 @@ from continual_repmode.napari_plugin.layers import (
     predict_layers,
     task_names,
 )
-from continual_repmode.prediction import predict_array
+from continual_repmode.prediction.arrays import predict_array
 
 UM = (0.3, 0.11, 0.11)
 SHAPE = (6, 21, 18)
@@ -121,11 +121,11 @@ def test_a_file_that_is_no_model_is_told(tmp_path):
         task_names(tmp_path / "notes.safetensors")
 
 
-def test_each_structure_becomes_a_layer_where_the_light_is(request_for, net, card):
+def test_each_structure_becomes_a_layer_where_the_light_is(request_for):
     asked = request_for()
     nucleolus, dna = predict_layers(asked)
 
-    reference = predict_array(net, card, asked.image, UM)
+    reference = predict_array(asked.model, asked.image, UM)
     for (data, meta, kind), task in ((nucleolus, "nucleolus"), (dna, "dna")):
         np.testing.assert_array_equal(data, reference[task])
         assert kind == "image"
@@ -152,9 +152,9 @@ def test_a_structure_has_the_same_color_whatever_else_is_predicted(request_for):
 def test_a_layer_is_there_before_the_next_one_is_predicted(request_for, monkeypatch):
     asked_for = []
 
-    def watched(net, card, image, voxel_size_um, tasks, **options):
+    def watched(model, image, voxel_size_um, tasks, **options):
         asked_for.extend(tasks)
-        return predict_array(net, card, image, voxel_size_um, tasks, **options)
+        return predict_array(model, image, voxel_size_um, tasks, **options)
 
     monkeypatch.setattr("continual_repmode.napari_plugin.layers.predict_array", watched)
     list(islice(predict_layers(request_for()), 1))

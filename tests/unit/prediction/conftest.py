@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.models import RepModeUNet, deploy, save_model
 from continual_repmode.models.model_card import ModelCard, TaskCard
-from continual_repmode.prediction.model import TrainedModel
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.normalization import zscore
 from continual_repmode.volumes.resampling import resample, resize
 
@@ -21,6 +21,7 @@ CARD = ModelCard(
     resize="paper",
     order="zscore_first",
     window=(4, 8, 8),
+    overlap=(0.5, 0.5, 0.5),
     tasks={"dna": TaskCard(target_mean=400.0, target_std=25.0)},
 )
 
@@ -44,7 +45,7 @@ def net() -> RepModeUNet:
 
 @pytest.fixture
 def model(net: RepModeUNet, card: ModelCard) -> TrainedModel:
-    return TrainedModel.of(net, card)
+    return TrainedModel(net, card)
 
 
 @pytest.fixture

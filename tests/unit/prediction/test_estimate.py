@@ -1,22 +1,15 @@
 import pytest
-import torch
 
 from continual_repmode.errors import UserError
 from continual_repmode.prediction.bounds import memory_in_use
 from continual_repmode.prediction.estimate import Estimator, format_seconds
+from continual_repmode.prediction.options import PredictOptions
+from continual_repmode.prediction.setup import Setup
 
 
 def estimator(model, memory: int, window=(4, 8, 8)) -> Estimator:
-    cpu = torch.device("cpu")
-    return Estimator(
-        model.predictor("dna", "float32", cpu),
-        cpu,
-        memory=memory,
-        window=window,
-        overlap=0.5,
-        batch_size=1,
-        resize="paper",
-    )
+    options = PredictOptions(memory=memory, window=window, overlap=0.5, device="cpu")
+    return Estimator(Setup.of(model, options))
 
 
 def test_windows_are_those_of_the_model_grid_for_each_task(model):

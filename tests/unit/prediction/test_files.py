@@ -14,11 +14,12 @@ from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.models import RepModeUNet, deploy
-from continual_repmode.prediction import TrainedModel, predict_file
 from continual_repmode.prediction import job as job_module
-from continual_repmode.prediction.agreement import read_metrics
 from continual_repmode.prediction.attributes import read_attributes
+from continual_repmode.prediction.files import predict_file
+from continual_repmode.prediction.metrics_table import read_metrics
 from continual_repmode.prediction.work_folder import FOLDER
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.formats.writing import save_volume
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import Preparation
@@ -194,7 +195,7 @@ def test_interrupted_work_goes_on_with_the_missing_tasks(
         predict_file(model_file, source, tmp_path / output)
     assert not (tmp_path / output).exists()
 
-    with pytest.raises(UserError, match=r"begun otherwise \(tasks\)"):
+    with pytest.raises(UserError, match=r"begun with other settings \(tasks\)"):
         predict_file(model_file, source, tmp_path / output, tasks="dna")
     monkeypatch.setattr(job_module, "prepare_channel", None)  # the signal is there
     predict_file(model_file, source, tmp_path / output)
@@ -232,7 +233,7 @@ def test_lost_metrics_are_told(tmp_path, model_file, light):
 
 def test_a_network_in_memory_predicts_files_too(tmp_path, net, card, light, obvious):
     resize_first = replace(card, order="resize_first", resize="fast")
-    model = TrainedModel.of(net, resize_first)
+    model = TrainedModel(net, resize_first)
     source = save(tmp_path / "a.ome.tif", light, um=card.voxel_size_um)
 
     written = predict_file(model, source, tmp_path / SMALL_ZARR, tasks="dna")
@@ -247,7 +248,7 @@ def test_flat_images_come_back_flat(tmp_path, card, light):
         tmp_path / "flat.ome.tif", light[0], axes="YX", voxel_size_um=UM
     )
 
-    written = predict_file(TrainedModel.of(net, card), source, tmp_path / SMALL_TIFF)
+    written = predict_file(TrainedModel(net, card), source, tmp_path / SMALL_TIFF)
 
     assert read(written).shape == (1, 1, *light[0].shape)
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.prediction import PredictOptions, plan_predictions
+from continual_repmode.prediction.options import PredictOptions
+from continual_repmode.prediction.planning import plan_predictions
 from continual_repmode.volumes.formats.writing import save_volume
 
 UM = (0.3, 0.11, 0.12)
@@ -101,7 +102,7 @@ def test_manifests_bring_their_targets(plan, folder, tmp_path):
 
     (job,) = plan(manifest).jobs
 
-    assert set(job.recipe["targets"]) == {"dna"}
+    assert set(job.provenance["targets"]) == {"dna"}
     assert set(job.image.targets) == {"dna", "lysosome"}
 
 

@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.inference.windows import DEFAULT_OVERLAP
+from continual_repmode.inference.windows import FAST_OVERLAP
 from continual_repmode.models import RepModeUNet
-from continual_repmode.prediction.model import TrainedModel
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.normalization import Intensity
 
 
@@ -16,26 +16,28 @@ def test_what_is_not_chosen_comes_from_the_card(model):
 
     assert setup.tasks == ("dna", "nucleolus")
     assert setup.window == (4, 8, 8)
-    assert setup.overlap == DEFAULT_OVERLAP
+    assert setup.overlap == (0.5, 0.5, 0.5)
     assert setup.batch_size == 1
     assert setup.intensities == {}
 
 
-def test_a_card_without_window_has_the_papers(model):
-    silent = replace(model, card=replace(model.card, window=None))
+def test_an_old_card_without_them_has_the_window_of_the_paper_and_less_overlap(model):
+    silent = replace(model, card=replace(model.card, window=None, overlap=None))
 
-    assert Setup.of(silent, PredictOptions()).window == (32, 128, 128)
+    setup = Setup.of(silent, PredictOptions())
+
+    assert (setup.window, setup.overlap) == ((32, 128, 128), FAST_OVERLAP)
 
 
 def test_choices_are_taken(model):
     options = PredictOptions(
-        tasks="dna", intensity="target", window=(2, 4, 4), overlap=0.5, batch_size=3
+        tasks="dna", intensity="target", window=(2, 4, 4), overlap=0.25, batch_size=3
     )
 
     setup = Setup.of(model, options)
 
     assert setup.intensities == {"dna": Intensity(400.0, 25.0)}
-    assert (setup.window, setup.overlap) == ((2, 4, 4), (0.5, 0.5, 0.5))
+    assert (setup.window, setup.overlap) == ((2, 4, 4), (0.25, 0.25, 0.25))
     assert setup.batch_size == 3
 
 
@@ -62,4 +64,4 @@ def test_networks_of_several_channels_are_refused(card):
     net = RepModeUNet(("dna",), width=2, depth=1, in_channels=2)
 
     with pytest.raises(UserError, match="maps 2 channels to 1"):
-        Setup.of(TrainedModel.of(net, card), PredictOptions())
+        Setup.of(TrainedModel(net, card), PredictOptions())

@@ -3,7 +3,7 @@ import pytest
 from continual_repmode.errors import UserError
 from continual_repmode.prediction.work_folder import FOLDER, WorkFolder
 
-RECIPE = {"tasks": ["dna"]}
+PROVENANCE = {"tasks": ["dna"]}
 
 
 @pytest.fixture
@@ -11,16 +11,16 @@ def work(tmp_path) -> WorkFolder:
     return WorkFolder(tmp_path / "day1" / "a.ome.zarr", tmp_path)
 
 
-def test_notes_stay_for_a_call_of_the_same_recipe(work):
-    with work.held(RECIPE):
+def test_notes_stay_for_a_call_of_the_same_provenance(work):
+    with work.held(PROVENANCE):
         work.write_note("signal", {"mean": 1.0})
-    with work.held(RECIPE):
+    with work.held(PROVENANCE):
         assert work.note("signal") == {"mean": 1.0}
-    assert work.recipe == RECIPE
+    assert work.provenance == PROVENANCE
 
 
-def test_another_recipe_begins_anew(work):
-    with work.held(RECIPE):
+def test_another_provenance_begins_anew(work):
+    with work.held(PROVENANCE):
         work.write_note("signal", {"mean": 1.0})
         (work.path / "output").mkdir()
     with work.held({"tasks": ["nucleolus"]}):
@@ -29,7 +29,7 @@ def test_another_recipe_begins_anew(work):
 
 
 def test_damaged_notes_count_as_missing(work):
-    with work.held(RECIPE):
+    with work.held(PROVENANCE):
         for text in ("{", "[]"):
             (work.path / "signal.json").write_text(text)
             assert work.note("signal") is None
@@ -37,9 +37,9 @@ def test_damaged_notes_count_as_missing(work):
 
 def test_two_processes_do_not_share_it(work):
     with (
-        work.held(RECIPE),
+        work.held(PROVENANCE),
         pytest.raises(UserError, match="another process"),
-        work.held(RECIPE),
+        work.held(PROVENANCE),
     ):
         pass
 
@@ -47,7 +47,7 @@ def test_two_processes_do_not_share_it(work):
 def test_the_last_one_removes_the_common_folder(work, tmp_path):
     other = WorkFolder(tmp_path / "b.ome.zarr", tmp_path)
     for folder in (work, other):
-        with folder.held(RECIPE):
+        with folder.held(PROVENANCE):
             pass
 
     work.remove()

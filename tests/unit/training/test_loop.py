@@ -84,3 +84,9 @@ def test_tasks_learned_elsewhere_keep_what_is_known_and_get_metrics(carry_out):
     assert dna.metrics["mse"] > 0
     assert (envelope.target_mean, envelope.data_sha256) == (20.0, "b" * 64)
     assert len(second.task("nucleolus").data_sha256) == 64
+
+
+def test_the_window_and_overlap_of_the_test_are_put_down(carry_out):
+    (first, second), _, _ = carry_out(ModelCard())
+    for card in (first, second):
+        assert (card.window, card.overlap) == ((8, 16, 16), (0.5, 0.5, 0.5))

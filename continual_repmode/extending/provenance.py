@@ -4,14 +4,14 @@ from typing import Any, get_args
 
 from continual_repmode.data.collection import Split
 from continual_repmode.errors import UserError
-from continual_repmode.extending.base_network import BaseNetwork
 from continual_repmode.extending.lab_volumes import LabVolumes
 from continual_repmode.extending.settings import ExtensionSettings
-from continual_repmode.models.spatial import Size3
+from continual_repmode.inference.windows import DEFAULT_OVERLAP, overlap_per_axis
 from continual_repmode.results import RunFolder, read_json, write_json
+from continual_repmode.trained_model import TrainedModel
 from continual_repmode.training.data_hash import hash_of_pairs
 
-RECIPE = "extension.json"
+PROVENANCE_FILE = "extension.json"
 _DECIDING = (
     "batch_size",
     "learning_rate",
@@ -27,6 +27,7 @@ _DECIDING = (
     "seed",
 )
 _BEFORE = {
+    "overlap": [DEFAULT_OVERLAP] * 3,
     "expert_mix": "softmax",
     "gate_init": "mean",
     "gate_rate": 1.0,
@@ -42,8 +43,8 @@ _OTHER = {
 """How a difference is told where the values would tell nothing."""
 
 
-def make_recipe(
-    task: str, base: BaseNetwork, volumes: LabVolumes, settings: ExtensionSettings
+def provenance_of(
+    task: str, base: TrainedModel, volumes: LabVolumes, settings: ExtensionSettings
 ) -> dict[str, Any]:
     """Return all that decides the weights, as plain JSON values.
 
@@ -58,7 +59,8 @@ def make_recipe(
         "base_model_sha256": base.sha256,
         "epochs": settings.num_epochs(len(pairs["train"])),
         "patch_size": list(volumes.patch_size),
-        "window": list(window_of(base, volumes)),
+        "window": list(base.card.window or volumes.patch_size),
+        "overlap": list(overlap_per_axis(base.card.overlap or DEFAULT_OVERLAP)),
         **{name: getattr(settings, name) for name in _DECIDING},
         "voxel_size_um": list(volumes.collection.voxel_size_um),
         "images": {split: [pair.name for pair in of] for split, of in pairs.items()},
@@ -68,12 +70,7 @@ def make_recipe(
     }
 
 
-def window_of(base: BaseNetwork, volumes: LabVolumes) -> Size3:
-    """Return the window (Z, Y, X) in voxels that the earlier tasks were tested with."""
-    return base.card.window or volumes.patch_size
-
-
-def check_folder(folder: RunFolder, task: str, base: BaseNetwork) -> None:
+def check_folder(folder: RunFolder, task: str, base: TrainedModel) -> None:
     """Refuse early, before volumes are read, a folder that holds something else.
 
     Raises
@@ -84,9 +81,9 @@ def check_folder(folder: RunFolder, task: str, base: BaseNetwork) -> None:
     path = folder.path
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; choose another folder with --out")
-    if (path / RECIPE).is_file():
+    if (path / PROVENANCE_FILE).is_file():
         early = {"task": task, "base_model_sha256": base.sha256}
-        _compare(folder, early, read_json(path / RECIPE))
+        _compare(folder, early, read_json(path / PROVENANCE_FILE))
     elif path.is_dir() and any(not f.name.startswith(".") for f in path.iterdir()):
         raise UserError(
             f"{path}: holds files, but no extension to go on with; choose another "
@@ -94,44 +91,44 @@ def check_folder(folder: RunFolder, task: str, base: BaseNetwork) -> None:
         )
 
 
-def claim_folder(folder: RunFolder, recipe: dict[str, Any]) -> dict[str, Any]:
-    """Put the recipe down, or see that the folder holds the same.
+def claim_folder(folder: RunFolder, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Put the provenance down, or see that the folder holds the same.
 
     A reference may be asked for later; once it was, it belongs to the folder.
 
     Returns
     -------
     dict
-        The recipe of the folder.
+        The provenance of the folder.
 
     Raises
     ------
     UserError
-        If the folder's recipe is another, naming where, or cannot be written.
+        If the folder's provenance is another, naming where, or cannot be written.
     """
-    path = folder.path / RECIPE
+    path = folder.path / PROVENANCE_FILE
     if path.is_file():
         written = read_json(path)
-        reference = recipe["reference"] or written.get("reference")
-        recipe = {**recipe, "reference": reference}
-        _compare(folder, recipe, {**written, "reference": reference})
-        if recipe == written:
-            return recipe
+        reference = provenance["reference"] or written.get("reference")
+        provenance = {**provenance, "reference": reference}
+        _compare(folder, provenance, {**written, "reference": reference})
+        if provenance == written:
+            return provenance
     try:
-        write_json(path, recipe)
+        write_json(path, provenance)
     except OSError as error:
         raise UserError(
             f"{folder.path}: {error.strerror}; choose a folder that can be written "
             "with --out"
         ) from error
-    return recipe
+    return provenance
 
 
 def _compare(
-    folder: RunFolder, recipe: dict[str, Any], written: dict[str, Any]
+    folder: RunFolder, provenance: dict[str, Any], written: dict[str, Any]
 ) -> None:
     written = {**_BEFORE, **written}
-    for name, value in recipe.items():
+    for name, value in provenance.items():
         if name not in written or written[name] != value:
             there = f"{name} {written.get(name)}, not {value}"
             raise UserError(

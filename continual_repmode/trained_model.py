@@ -1,9 +1,10 @@
-"""A trained network with what is known about it, ready to predict task by task."""
+"""One model file, opened: the network, its card, and the identity of both."""
 
 import copy
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -11,22 +12,31 @@ import torch
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
-from continual_repmode.inference.windows import Size3
-from continual_repmode.models.deploy import deploy
-from continual_repmode.models.model_card import ModelCard
-from continual_repmode.models.model_file import load_model, read_card
-from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.files import sha256_of
+from continual_repmode.inference.windows import (
+    DEFAULT_WINDOW,
+    FAST_OVERLAP,
+    Overlap,
+    Size3,
+)
+from continual_repmode.models import (
+    ModelCard,
+    RepModeUNet,
+    TaskNetwork,
+    deploy,
+    load_model,
+    read_card,
+)
+from continual_repmode.models.fingerprint import sha256_of_tensors
+from continual_repmode.models.model_file import read_structure
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.preparation import Order, Preparation, VoxelSizeUm
 from continual_repmode.volumes.resampling import ResizeMethod
 
 Precision = Literal["float32", "bfloat16"]
 
-DEFAULT_WINDOW: Size3 = (32, 128, 128)
-"""Window of a model that does not tell the one it was tested with; the paper's."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrainedModel:
     """A network and its card.
 
@@ -34,41 +44,83 @@ class TrainedModel:
     ----------
     net : TaskNetwork
     card : ModelCard
-    name : str
-        Of the file; for messages and for the metadata of what is predicted.
-    sha256 : str
-        Of the file, or of the tensors of a network that came from none.
+    path : Path or None
+        Of the file; None for a network that came from none.
     """
 
     net: TaskNetwork
     card: ModelCard
-    name: str
-    sha256: str
-
-    @classmethod
-    def of(cls, net: TaskNetwork, card: ModelCard) -> Self:
-        """Take a network that is in memory."""
-        digest = hashlib.sha256(repr(net.architecture()).encode())
-        for name, tensor in net.state_dict().items():
-            plain = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            digest.update(name.encode())
-            digest.update(plain.numpy().data)
-        return cls(net, card, "network", digest.hexdigest())
+    path: Path | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a model file.
+        """Read a model file; the network is on the CPU, in evaluation mode.
 
         Raises
         ------
         UserError
             If the file is missing, broken, or does not hold a network.
         """
-        path = Path(path)
-        net, card = load_model(path), read_card(path)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(net, card, path.name, sha256)
+        return cls(load_model(path), read_card(path), Path(path))
+
+    @classmethod
+    def outline(cls, path: str | Path) -> Self:
+        """Read the header of a model file; the network has no values (device meta).
+
+        Raises
+        ------
+        UserError
+            As for :meth:`load`.
+        """
+        return cls(read_structure(path), read_card(path), Path(path))
+
+    @classmethod
+    def opened(cls, model: "str | Path | TrainedModel") -> "TrainedModel":
+        """Return a model: itself, or read from its file as by :meth:`load`."""
+        return model if isinstance(model, TrainedModel) else cls.load(model)
+
+    @property
+    def name(self) -> str:
+        """Name of the file, for messages and for the metadata of what it predicts."""
+        return "network" if self.path is None else self.path.name
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file, or of the structure and tensors of the network."""
+        if self.path is not None:
+            return sha256_of(self.path)
+        tensors = sha256_of_tensors(self.net.state_dict())
+        text = f"{self.net.architecture()!r} {tensors}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def window(self) -> Size3:
+        """Prediction window (z, y, x) that the network was tested with, in voxels."""
+        return self.card.window or DEFAULT_WINDOW
+
+    @property
+    def overlap(self) -> Overlap:
+        """Overlap of windows that the network was tested with.
+
+        Files before version 4 do not tell it; they are predicted with
+        :data:`~continual_repmode.inference.windows.FAST_OVERLAP`, as ever.
+        """
+        return self.card.overlap or FAST_OVERLAP
+
+    def repmode(self) -> RepModeUNet:
+        """Return the network, if it is one that keeps old tasks unchanged.
+
+        Raises
+        ------
+        UserError
+            If it is of another kind.
+        """
+        if not isinstance(self.net, RepModeUNet):
+            raise UserError(
+                f"{self.path or self.name}: holds a {type(self.net).__name__}; only "
+                "RepMode networks can be extended and merged with old tasks unchanged"
+            )
+        return self.net
 
     def choose_tasks(self, tasks: str | Sequence[str]) -> tuple[str, ...]:
         """Return the names of tasks, each once.
@@ -95,42 +147,55 @@ class TrainedModel:
             )
         return tuple(dict.fromkeys(names))
 
-    def preparation(self, voxel_size_um: VoxelSizeUm | None = None) -> Preparation:
-        """Return how a signal comes onto the model grid, as in training.
+    def with_voxel_size(self, voxel_size_um: VoxelSizeUm | None, option: str) -> Self:
+        """Return the model with the voxel size of its grid, where the card lacks it.
 
         Parameters
         ----------
-        voxel_size_um : tuple of float, optional
-            Voxel size (z, y, x) of the model grid, for a card that does not tell it.
+        voxel_size_um : tuple of float or None
+            Voxel size (z, y, x) of the model grid as a user gave it.
+        option : str
+            What the user calls it, for the message.
 
         Raises
         ------
         UserError
-            If nothing tells the voxel size of the model grid, or both do and differ.
+            If the card has another one.
         """
         known = self.card.voxel_size_um
-        if known is None and voxel_size_um is None:
+        if voxel_size_um is None or voxel_size_um == known:
+            return self
+        if known is not None:
             raise UserError(
-                f"{self.name}: does not tell the voxel size it was trained at; give it "
-                "in micrometres with --model-voxel-size Z Y X (in Python: "
+                f"{option} {format_um(voxel_size_um)}: {self.name} was trained at "
+                f"{format_um(known)} um and fits no other size; leave the option out"
+            )
+        return replace(self, card=replace(self.card, voxel_size_um=voxel_size_um))
+
+    def preparation(self) -> Preparation:
+        """Return how a signal comes onto the model grid, as in training.
+
+        Raises
+        ------
+        UserError
+            If the card has no voxel size.
+        """
+        if self.card.voxel_size_um is None:
+            raise UserError(
+                f"{self.name}: has no voxel size of the model grid; give it in "
+                "micrometres with --model-voxel-size Z Y X (in Python: "
                 "model_voxel_size_um=)"
             )
-        if known is not None and voxel_size_um not in (None, known):
-            raise UserError(
-                f"--model-voxel-size {format_um(voxel_size_um)}: {self.name} was "
-                f"trained at {format_um(known)} um; leave the option out (in Python: "
-                "model_voxel_size_um=)"
-            )
-        grid_um = known or voxel_size_um
-        assert grid_um is not None
         return Preparation(
-            voxel_size_um=grid_um,
-            resize=self._resize(),
-            order=self._order(),
+            voxel_size_um=self.card.voxel_size_um,
+            resize=self.resize,
+            order=self.order,
             storage="float32",
         )
 
-    def _resize(self) -> ResizeMethod:
+    @property
+    def resize(self) -> ResizeMethod:
+        """How volumes are resized onto the model grid."""
         match self.card.resize:
             case None | "paper":
                 return "paper"
@@ -139,7 +204,9 @@ class TrainedModel:
             case other:
                 raise UserError(f"{self.name}: unknown way to resize {other!r}")
 
-    def _order(self) -> Order:
+    @property
+    def order(self) -> Order:
+        """Whether volumes are z-scored before they are resized, or after."""
         match self.card.order:
             case None | "zscore_first":
                 return "zscore_first"

@@ -19,8 +19,8 @@ _UNITS = {
 }
 
 
-def recipe_of(image: Image, setup: Setup) -> dict[str, Any]:
-    """Return the recipe of an output: two of the same recipe have the same voxels.
+def provenance_of(image: Image, setup: Setup) -> dict[str, Any]:
+    """Return what decides the voxels: two outputs of the same provenance are equal.
 
     Memory, batches and the device are no part of it: they change the last bits at most.
     """
@@ -42,12 +42,12 @@ def recipe_of(image: Image, setup: Setup) -> dict[str, Any]:
     }
 
 
-def attributes_of(recipe: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
+def attributes_of(provenance: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
     """Return what an output file says about itself."""
     attributes = {
         "program": f"{_PROGRAM} {package_versions([_PROGRAM])[_PROGRAM]}",
         "unit": _UNITS[setup.unit],
-        "recipe": dict(recipe),
+        "recipe": dict(provenance),
     }
     if setup.intensities:
         attributes["training_targets"] = {
@@ -57,7 +57,7 @@ def attributes_of(recipe: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return in words what differs between two recipes."""
+    """Return in words what differs between two outputs."""
     keys = [key for key in other if one.get(key) != other[key]]
     return ", ".join(key.replace("_", " ") for key in keys)
 

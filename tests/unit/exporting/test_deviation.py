@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.exporting.agreement import checked_shapes, measure_deviation
+from continual_repmode.exporting.deviation import checked_shapes, measure_deviation
 from continual_repmode.models.deploy import OneTask
 
 

@@ -3,8 +3,8 @@ import pytest
 
 from continual_repmode.errors import UserError
 from continual_repmode.metrics.regression import ImageMetrics, RegressionSums
-from continual_repmode.prediction import agreement
-from continual_repmode.prediction.agreement import (
+from continual_repmode.prediction import metrics_table
+from continual_repmode.prediction.metrics_table import (
     METRICS_FILE,
     add_metrics,
     compare,
@@ -18,7 +18,7 @@ VALUES = {"mse": 1 / 3, "mae": 0.5, "r2": -0.25, "pearson_r": 0.125, "num_voxels
 
 
 def test_volumes_are_compared_part_by_part_as_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(agreement, "_BLOCK_VOXELS", 60)
+    monkeypatch.setattr(metrics_table, "_BLOCK_VOXELS", 60)
     arrays = np.random.default_rng(0).normal(size=(2, 5, 4, 6)).astype(np.float32)
     files = []
     for name, array in zip("pt", arrays, strict=True):
