@@ -34,14 +34,14 @@ STRUCTURES = {
 
 
 @pytest.fixture(params=STRUCTURES)
-def base(request, make_net) -> RepModeUNet:
+def base(request, make_net):
     net = make_net(**{"depth": 1} | STRUCTURES[request.param])
     net.freeze()
     return net
 
 
 @pytest.fixture
-def small(make_net) -> RepModeUNet:
+def small(make_net):
     net = make_net(depth=1, **STRUCTURES["small"])
     net.freeze()
     return net
