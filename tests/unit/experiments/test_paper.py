@@ -13,10 +13,6 @@ from continual_repmode.metrics.regression import METRICS as KNOWN
 from continual_repmode.tasks import TASKS
 
 
-def test_the_data_set_has_233_test_images():
-    assert sum(NUM_TEST_IMAGES.values()) == 233
-
-
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_column_all_is_the_mean_over_test_images(metric):
     for method, row in TABLE_1.items():

@@ -49,15 +49,14 @@ def test_a_step_that_is_whole_but_for_rounding_is_taken_whole():
     assert window_starts(16, 10, 0.8) == [0, 2, 4, 6]
 
 
-@pytest.mark.parametrize("side", [8, 16, 32, 128])
-def test_weights_are_a_blurred_point_scaled_to_one(side):
-    point = np.zeros(side)
-    point[side // 2] = 1
-    blurred = ndimage.gaussian_filter(point, side / 8, mode="constant")
-    blurred /= blurred.max()
-    blurred[blurred == 0] = blurred[blurred > 0].min()
-
-    np.testing.assert_allclose(gaussian_profile(side), blurred, rtol=1e-5)
+def test_weights_are_a_blurred_point_scaled_to_one():
+    for side in (8, 16, 32, 128):
+        point = np.zeros(side)
+        point[side // 2] = 1
+        blurred = ndimage.gaussian_filter(point, side / 8, mode="constant")
+        blurred /= blurred.max()
+        blurred[blurred == 0] = blurred[blurred > 0].min()
+        np.testing.assert_allclose(gaussian_profile(side), blurred, rtol=1e-5)
 
 
 def test_the_smallest_weight_of_a_window_is_not_zero():
@@ -94,20 +93,21 @@ def test_sides_are_cut_down_to_the_volume():
     assert grid.num_windows == 2
 
 
-@pytest.mark.parametrize(
-    ("shape", "window", "overlap", "message"),
-    [
+def test_impossible_grids_are_named():
+    three = "three for Z, Y and X"
+    for shape, window, overlap, message in (
         ((4, 4), (2, 2, 2), 0.5, r"volume: expected shape .*\(4, 4\)"),
         ((4, 0, 4), (2, 2, 2), 0.5, "volume: expected shape"),
         ((4, 4, 4), (4, 4), 0.5, r"window=\[4, 4\]"),
         ((4, 4, 4), (4, 0, 4), 0.5, r"window=\[4, 0, 4\]"),
         ((4, 4, 4), (4, 4, 4), 1.0, "overlap=1.0"),
         ((4, 4, 4), (4, 4, 4), -0.1, "overlap=-0.1"),
-    ],
-)
-def test_impossible_grids_are_named(shape, window, overlap, message):
-    with pytest.raises(UserError, match=message):
-        WindowGrid.over(shape, window, overlap)
+        ((4, 4, 4), (4, 4, 4), (0.5, 0.5), three),
+        ((4, 4, 4), (4, 4, 4), (0.5, 1.0, 0.5), three),
+        ((4, 4, 4), (4, 4, 4), (0.5, -0.1, 0), three),
+    ):
+        with pytest.raises(UserError, match=message):
+            WindowGrid.over(shape, window, overlap)
 
 
 def test_each_axis_may_have_an_overlap_of_its_own():
@@ -115,9 +115,3 @@ def test_each_axis_may_have_an_overlap_of_its_own():
     half = WindowGrid.over((12, 12, 12), (4, 4, 4), 0.5)
     assert grid.starts == ((0, 2, 4, 6, 8), (0, 3, 5, 8), (0, 4, 8))
     assert half.starts == (grid.starts[0],) * 3
-
-
-@pytest.mark.parametrize("overlap", [(0.5, 0.5), (0.5, 1.0, 0.5), (0.5, -0.1, 0)])
-def test_a_wrong_overlap_of_an_axis_is_refused(overlap):
-    with pytest.raises(UserError, match="three for Z, Y and X"):
-        WindowGrid.over((12, 12, 12), (4, 4, 4), overlap)
