@@ -58,7 +58,7 @@ def nets():
     return [base, extended]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run(nets):
     """Write a run folder.
 

@@ -28,6 +28,18 @@ def report(make_run, parse, tmp_path):
     return make
 
 
+@pytest.fixture(scope="module")
+def usual(make_run, tmp_path_factory):
+    """A complete run that lost nothing, and its report."""
+    folder = make_run(tmp_path_factory.mktemp("usual") / "run")
+    return folder, write_report([folder.path], folder.path.with_name("report.html"))
+
+
+@pytest.fixture(scope="module")
+def page(usual, parse):
+    return parse(usual[1])
+
+
 def test_paths_may_be_texts(make_run, parse, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_run(Path("run"))
@@ -69,9 +81,7 @@ def test_only_exactly_nothing_is_written_as_zero(report):
     assert all(cell != "0" for row in cells(page, "mean") for cell in row)
 
 
-def test_it_says_what_was_learned_from_how_many_images(report, nets):
-    page = report()
-
+def test_it_says_what_was_learned_from_how_many_images(page, nets):
     (dna, *_) = cells(page, "DNA")
     own = f"{nets[1].num_task_parameters('dna'):,}"
     assert dna[1].startswith("41 /")  # from the model file
@@ -83,11 +93,10 @@ def test_it_says_what_was_learned_from_how_many_images(report, nets):
     assert "continual-repmode run scenario=here.yaml" in page.text
 
 
-def test_proofs_are_shown_with_their_whole_hashes(report):
-    same = report()
-    assert "unchanged to the bit : 2 of 2 fingerprints" in same.text
-    assert f"state_sha256 before: {'a' * 64}" in same.text
-    assert "✗" not in same.text
+def test_proofs_are_shown_with_their_whole_hashes(page):
+    assert "unchanged to the bit : 2 of 2 fingerprints" in page.text
+    assert f"state_sha256 before: {'a' * 64}" in page.text
+    assert "✗" not in page.text
 
 
 def test_changed_tasks_are_named_as_such(report):
@@ -96,20 +105,16 @@ def test_changed_tasks_are_named_as_such(report):
     assert f"output_sha256 after: {'c' * 64}" in changed.text
 
 
-def test_the_files_have_their_true_hashes(report, tmp_path):
-    page = report()
-
+def test_the_files_have_their_true_hashes(usual, page):
+    run, _ = usual
     files = ["checkpoints/experience_0.safetensors", "config.yaml", "results.json"]
     for name in files:
-        content = (tmp_path / "run" / name).read_bytes()
+        content = (run.path / name).read_bytes()
         assert f"{hashlib.sha256(content).hexdigest()} {name}" in page.text
-    settings = (tmp_path / "run" / "config.yaml").read_text()
-    assert " ".join(settings.split()) in page.text
+    assert " ".join(run.config.read_text().split()) in page.text
 
 
-def test_nothing_is_loaded_from_elsewhere(report):
-    page = report()
-
+def test_nothing_is_loaded_from_elsewhere(page):
     assert all(src.startswith("data:image/") for src in page.attributes("src"))
     assert all(href.startswith("#") for href in page.attributes("href"))
     assert not {"link", "iframe", "object", "base"} & {tag for tag, _ in page.elements}
@@ -117,15 +122,12 @@ def test_nothing_is_loaded_from_elsewhere(report):
     assert policy.startswith("default-src 'none'")
 
 
-def test_styles_and_scripts_name_no_address(report, tmp_path):
-    report()
-    text = re.sub(r'data:[^"]*', "", (tmp_path / "report.html").read_text())
+def test_styles_and_scripts_name_no_address(usual):
+    text = re.sub(r'data:[^"]*', "", usual[1].read_text())
     assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttp", text)
 
 
-def test_links_lead_somewhere_and_names_are_unique(report):
-    page = report()
-
+def test_links_lead_somewhere_and_names_are_unique(page):
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
     assert {href[1:] for href in page.attributes("href")} <= set(ids)
@@ -133,9 +135,7 @@ def test_links_lead_somewhere_and_names_are_unique(report):
     assert {"run1-samples", "run1-gates", "run1-learning"} <= set(ids)
 
 
-def test_images_and_sliders_have_a_text(report):
-    page = report()
-
+def test_images_and_sliders_have_a_text(page):
     assert len(page.of("img")) == 3 * 3 + 7
     assert all(image["alt"] for image in page.of("img"))
     labelled = {label["for"] for label in page.of("label")}
