@@ -70,7 +70,7 @@ def measure(settings: Settings) -> list[Measurement]:
 def choose_case(settings: Settings) -> VolumeCase:
     """Return the network and the volume for a device."""
     if settings.quick:
-        return VolumeCase(2, (16, 32, 144), settings.device)
+        return VolumeCase(2, (16, 16, 144), settings.device)
     return VolumeCase(8 if settings.on_cpu else 32, (65, 232, 344), settings.device)
 
 

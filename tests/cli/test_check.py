@@ -1,11 +1,13 @@
 """``continual-repmode check`` on generated volumes, and on real ones where present."""
 
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from continual_repmode.__main__ import main
 from continual_repmode.synthetic import simulate_field
 from continual_repmode.volumes.formats.writing import save_volume
 
@@ -16,7 +18,7 @@ SPLITS = ("train", "train", "train", "valid", "test", "test", "test")
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Path:
+def manifest(tmp_path):
     """Return a manifest of seven sound images of DNA."""
     lines = [HEADER]
     for index, split in enumerate(SPLITS):
@@ -34,8 +36,13 @@ def save(path: Path, field: np.ndarray) -> None:
     )  # fmt: skip
 
 
-def field_of(index: int) -> np.ndarray:
+@functools.cache
+def counts_of(index: int) -> np.ndarray:
     return np.stack(simulate_field([index], (16, 48, 48), "dna"))
+
+
+def field_of(index: int) -> np.ndarray:
+    return counts_of(index).copy()
 
 
 def test_sound_volumes_are_listed_and_leave_with_status_0(manifest, command):
@@ -46,28 +53,25 @@ def test_sound_volumes_are_listed_and_leave_with_status_0(manifest, command):
     assert "16 x 48 x 48" in done.stdout
 
 
-def test_warnings_leave_with_status_3(manifest, command):
+def test_warnings_leave_with_status_3(manifest, capsys):
     field = field_of(2)
     field[1] = np.roll(field[1], 12, axis=-1)
     save(manifest.parent / "f2.ome.tif", np.minimum(field, np.quantile(field[0], 0.9)))
 
-    done = command("check", str(manifest), cwd=manifest.parent)
-
-    assert done.returncode == 3, done.stdout
-    assert "row 4, f2.ome.tif" in done.stdout
+    assert main(["check", str(manifest)]) == 3
+    assert "row 4, f2.ome.tif" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_scenario_of_other_tasks_is_told_which_tasks_there_are(manifest, command):
+def test_a_scenario_of_other_tasks_is_told_which_tasks_there_are(manifest, capsys):
     manifest.write_text(manifest.read_text().replace("dna,", "lysosome,"))
-    words = ("check", str(manifest), "--scenario", "one_by_one", "--headers-only")
+    words = ["check", str(manifest), "--scenario", "one_by_one", "--headers-only"]
 
-    done = command(*words, cwd=manifest.parent)
+    assert main(words) == 2
+    told = " ".join(capsys.readouterr().out.split())
+    assert "task dna: no usable row; the manifest has lysosome" in told
 
-    assert done.returncode == 2
-    assert "task dna: no usable row; the manifest has lysosome" in done.stdout
 
-
-def test_errors_of_headers_and_voxels_are_told_together(manifest, command):
+def test_errors_of_headers_and_voxels_are_told_together(manifest, capsys):
     folder = manifest.parent
     blank = field_of(1)
     blank[1] = 7
@@ -75,10 +79,8 @@ def test_errors_of_headers_and_voxels_are_told_together(manifest, command):
     (folder / "f4.ome.tif").write_bytes(b"II*\0 no more")
     (folder / "f6.ome.tif").unlink()
 
-    done = command("check", str(manifest), "--json", cwd=folder)
-
-    assert done.returncode == 2
-    told = json.loads(done.stdout)
+    assert main(["check", str(manifest), "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
     errors = [f for f in told["findings"] if f["severity"] == "error"]
     for name, row in (("f1", 3), ("f4", 6), ("f6", 8)):
         assert any(f"row {row}" in e["line"] and name in e["line"] for e in errors), (
@@ -87,37 +89,36 @@ def test_errors_of_headers_and_voxels_are_told_together(manifest, command):
     assert not any("\n" in e["line"] for e in errors)
 
 
-def test_headers_only_reads_no_voxels(manifest, command):
+def test_headers_only_reads_no_voxels(manifest):
     blank = field_of(1)
     blank[1] = 7
     save(manifest.parent / "f1.ome.tif", blank)
 
-    done = command("check", str(manifest), "--headers-only", cwd=manifest.parent)
-
-    assert done.returncode == 0, done.stdout
+    assert main(["check", str(manifest), "--headers-only"]) == 0
 
 
-def test_a_run_makes_the_check_first_and_does_not_start_with_errors(manifest, command):
+def test_a_run_makes_the_check_first_and_does_not_start_with_errors(
+    manifest, capsys, monkeypatch
+):
     blank = field_of(1)
     blank[1] = 7
     save(manifest.parent / "f1.ome.tif", blank)
     (manifest.parent / "mine.yaml").write_text("experiences: [[dna]]\n")
+    monkeypatch.chdir(manifest.parent)
+    data = ("data=manifest", f"data.manifest={manifest}", "data.cache_dir=prepared")
 
-    done = command(
-        *("run", "scenario=mine.yaml", "data=manifest", f"data.manifest={manifest}"),
-        "data.cache_dir=prepared",
-        cwd=manifest.parent,
-    )
+    assert main(["run", "scenario=mine.yaml", *data]) == 2
 
-    assert done.returncode == 2
-    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    told = capsys.readouterr().err.splitlines()
+    (line,) = [x for x in told if x.startswith("error: ")]
     assert "row 3" in line
     assert "f1.ome.tif" in line
     assert not list((manifest.parent / "runs").rglob("config.yaml"))
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real volumes here")
-def test_everything_real_gives_a_right_table(tmp_path, command):
+def test_everything_real_gives_a_right_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     nuclei = DATA / "czi-readers" / "nuc_small_new_red.czi"
     noise = np.random.default_rng(0).integers(0, 255, (1, 240, 320)).astype(np.uint8)
     np.save(tmp_path / "noise.npy", noise)
@@ -157,11 +158,10 @@ def test_everything_real_gives_a_right_table(tmp_path, command):
     lines = [header, *(",".join(map(str, (*row, "train"))) for row in rows)]
     (tmp_path / "all.csv").write_text("\n".join(lines) + "\n")
 
-    words = ("check", "all.csv", "--source-voxel-size", "0.29", "0.29", "0.29")
-    done = command(*words, "--json", cwd=tmp_path)
+    words = ["check", "all.csv", "--source-voxel-size", "0.29", "0.29", "0.29"]
 
-    assert done.returncode == 2, done.stderr
-    told = json.loads(done.stdout)
+    assert main([*words, "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
     found = [finding["line"] for finding in told["findings"]]
 
     def told_of(*words: str) -> bool:
@@ -179,5 +179,6 @@ def test_everything_real_gives_a_right_table(tmp_path, command):
     assert shapes["lattice"] == (3, 64, 64)
     assert shapes["spheres"] == (25, 50, 50)
     assert not told_of("fnet-dna", "shifted")
-    table = command(*words, cwd=tmp_path).stdout
+    main(words)
+    table = capsys.readouterr().out
     assert max(map(len, table.splitlines())) <= 100

@@ -9,7 +9,7 @@ import tarfile
 import threading
 import time
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror() -> Iterator[Mirror]:
+def mirror():
     server = _Server(("127.0.0.1", 0), _Handler)
     server.mirror = Mirror(f"http://127.0.0.1:{server.server_address[1]}/sets")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -248,26 +248,24 @@ def test_interrupted_it_says_how_to_go_on(mirror, tmp_path, spawn):
     assert part.exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_a_mistake_is_one_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nowhere = ["--mirror", "http://127.0.0.1:1/"]
+    for words, message in (
         (["mitochondrion"], "choose from the tasks actin_filament,"),
         (["--mirror", "ftp://host/sets"], "--mirror 'ftp://host/sets': must begin"),
         (["--proxy", "host"], "--proxy 'host'"),
         (
-            ["zo1", "--mirror", "http://127.0.0.1:1/", "--published-lists", "nodir"],
+            ["zo1", *nowhere, "--published-lists", "nodir"],
             "nodir/zo1.csv: no such list; --published-lists takes the folder",
         ),
         (["--voxel-size", "0.29"], "invalid choice: '0.29'"),
         (["--keep-archives", "--delete-archives"], "not allowed with"),
-    ],
-)
-def test_a_mistake_is_one_line(capsys, tmp_path, monkeypatch, words, message):
-    monkeypatch.chdir(tmp_path)
-    assert main(["download", *words]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: ")
-    assert message in line
+    ):
+        assert main(["download", *words]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith("error: ")
+        assert message in line
     assert not any(path.suffix for path in tmp_path.rglob("*.part"))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from continual_repmode.__main__ import main
 from continual_repmode.results import RunFolder
 from continual_repmode.synthetic import simulate_field
 
@@ -74,12 +75,10 @@ def test_own_volumes_run_through_to_results_and_figures(manifest, command):
     assert (folder.figures / "samples.png").is_file()
 
 
-def test_a_task_without_rows_is_told_before_any_work(manifest, command):
-    done = command(
-        "run", "data=manifest", f"data.manifest={manifest}", cwd=manifest.parent
-    )
-    assert done.returncode == 2
-    last = done.stderr.strip().splitlines()[-1]
+def test_a_task_without_rows_is_told_before_any_work(manifest, capsys, monkeypatch):
+    monkeypatch.chdir(manifest.parent)
+    assert main(["run", "data=manifest", f"data.manifest={manifest}"]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
     assert "error: task actin_filament: no usable row; the manifest has dna" in last
     assert "and 11 more: continual-repmode check " in last
     assert list((manifest.parent / "runs").rglob("*.json")) == []

@@ -15,7 +15,7 @@ NUM_IMAGES = 12
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory) -> Path:
+def manifest(tmp_path_factory):
     """Return a manifest over a dozen images that take a while to resize."""
     folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def prepared(store: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def expected(manifest, command) -> dict[str, bytes]:
+def expected(manifest, command):
     done = command(
         *("prepare", str(manifest), "--cache-dir", "whole", "--processes", "1"),
         cwd=manifest.parent,
@@ -82,15 +82,13 @@ def test_two_at_once_share_the_work(manifest, expected, spawn):
     assert prepared(manifest.parent / "shared") == expected
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--resize", "best"], "argument --resize: invalid choice: 'best'"),
-        (["--processes", "0"], "argument --processes: '0': use a whole number, 1 or"),
-        (["--processes", "-3"], "argument --processes: '-3': use a whole number, 1 or"),
-    ],
-)
-def test_a_bad_option_is_one_line(manifest, capsys, words, message):
-    assert main(["prepare", str(manifest), *words]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {message}")
+def test_a_bad_option_is_one_line(manifest, capsys):
+    whole = "use a whole number, 1 or"
+    for option, value, message in (
+        ("--resize", "best", "invalid choice: 'best'"),
+        ("--processes", "0", f"'0': {whole}"),
+        ("--processes", "-3", f"'-3': {whole}"),
+    ):
+        assert main(["prepare", str(manifest), option, value]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: argument {option}: {message}")

@@ -3,16 +3,14 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from continual_repmode.__main__ import main
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory, run_tiny: Run) -> Path:
+def work(tmp_path_factory, run_tiny):
     """A folder with a finished run in ``run``."""
     work = tmp_path_factory.mktemp("work")
     done = run_tiny(work, "hydra.run.dir=run")
@@ -20,7 +18,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, run_tiny: Run) -> Path:
     return work
 
 
-def test_a_real_run_becomes_one_file(work: Path, command: Run) -> None:
+def test_a_real_run_becomes_one_file(work, command):
     done = command("report", "run", "--out", "one.html", cwd=work)
 
     assert done.returncode == 0, done.stderr
@@ -34,30 +32,30 @@ def test_a_real_run_becomes_one_file(work: Path, command: Run) -> None:
 
 
 def test_without_out_it_is_report_html_and_never_replaced_silently(
-    work: Path, command: Run
-) -> None:
-    assert command("report", "run", cwd=work).returncode == 0
+    work, capsys, monkeypatch
+):
+    monkeypatch.chdir(work)
+    assert main(["report", "run"]) == 0
     before = (work / "report.html").read_bytes()
+    capsys.readouterr()
 
-    again = command("report", "run", cwd=work)
-    assert again.returncode == 2
-    assert again.stderr.startswith("error: report.html: exists already")
-    assert again.stderr.count("\n") == 1
+    assert main(["report", "run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: report.html: exists already")
     assert (work / "report.html").read_bytes() == before
 
-    assert command("report", "run", "--overwrite", cwd=work).returncode == 0
+    assert main(["report", "run", "--overwrite"]) == 0
 
 
-def test_a_folder_without_a_run_is_one_line(work: Path, command: Run) -> None:
-    done = command("report", "run/figures", "--out", "none.html", cwd=work)
-
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: run/figures: no run folder")
-    assert done.stderr.count("\n") == 1
+def test_a_folder_without_a_run_is_one_line(work, capsys, monkeypatch):
+    monkeypatch.chdir(work)
+    assert main(["report", "run/figures", "--out", "none.html"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: run/figures: no run folder")
     assert not (work / "none.html").exists()
 
 
-def test_help_loads_nothing_heavy(command: Run, tmp_path: Path) -> None:
+def test_help_loads_nothing_heavy(command, tmp_path):
     started = time.perf_counter()
     done = command("report", "--help", cwd=tmp_path)
     assert time.perf_counter() - started < 3

@@ -84,42 +84,40 @@ def test_help_lists_the_tables_and_loads_nothing_heavy():
     assert found.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["table9"], "there is no table 'table9': choose one of table1, table2"),
-        (["table1", "rows=foo"], "rows=foo: table1 has the rows multinet"),
-        (["table1", "seeds=one"], "seeds=one: give whole numbers"),
-        (["table1", "seed=1"], "seed=1: give seeds=0,1,2"),
-        (["table1", "run=maybe"], "run=maybe: must be true or false"),
-        (["table1", "model=fnet"], "model=fnet: a table decides that for each"),
-        (["table3", "base_model=x"], "base_model=x: a table decides that for each"),
-        (["table1", "hydra.run.dir=x"], "run folders of tables are in runs/tables"),
-        (
-            ["extensions", "strategy.expert=conv3"],
-            "the rows gate_only and conv3_rank1 would be the same run",
-        ),
-        (["table1", "costs=maybe"], "costs=maybe: must be keep or again"),
-        (["table1", "train.epocs=1"], "did you mean train.epochs?"),
-        (["table1", "row=repmode"], "there is no setting 'row': did you mean rows?"),
-        (["table1", "foo=1"], "known are seeds, rows, run, costs, results and what"),
-        (["table3", "strategy=ewc"], "strategy=ewc: a table decides that for each"),
-        (["table1", "train=tiny"], "train=tiny: choose one of mini, paper, quick"),
-        (
-            ["table1", "hydra/launcher=nowhere"],
-            "choose one of basic, or install another: pip install hydra-joblib-",
-        ),
-    ],
-)
-def test_a_mistake_is_one_line_and_leaves_nothing_behind(
-    capsys, tmp_path, monkeypatch, words, message
-):
+MISTAKES = [
+    (["table9"], "there is no table 'table9': choose one of table1, table2"),
+    (["table1", "rows=foo"], "rows=foo: table1 has the rows multinet"),
+    (["table1", "seeds=one"], "seeds=one: give whole numbers"),
+    (["table1", "seed=1"], "seed=1: give seeds=0,1,2"),
+    (["table1", "run=maybe"], "run=maybe: must be true or false"),
+    (["table1", "model=fnet"], "model=fnet: a table decides that for each"),
+    (["table3", "base_model=x"], "base_model=x: a table decides that for each"),
+    (["table1", "hydra.run.dir=x"], "run folders of tables are in runs/tables"),
+    (
+        ["extensions", "strategy.expert=conv3"],
+        "the rows gate_only and conv3_rank1 would be the same run",
+    ),
+    (["table1", "costs=maybe"], "costs=maybe: must be keep or again"),
+    (["table1", "train.epocs=1"], "did you mean train.epochs?"),
+    (["table1", "row=repmode"], "there is no setting 'row': did you mean rows?"),
+    (["table1", "foo=1"], "known are seeds, rows, run, costs, results and what"),
+    (["table3", "strategy=ewc"], "strategy=ewc: a table decides that for each"),
+    (["table1", "train=tiny"], "train=tiny: choose one of mini, paper, quick"),
+    (
+        ["table1", "hydra/launcher=nowhere"],
+        "choose one of basic, or install another: pip install hydra-joblib-",
+    ),
+]
+
+
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["tables", *words]) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ")
-    assert message in error
-    assert list(tmp_path.iterdir()) == []
+    for words, message in MISTAKES:
+        assert main(["tables", *words]) == 2, words
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ")
+        assert message in error
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_without_running_the_table_says_what_is_missing(capsys, tmp_path, monkeypatch):

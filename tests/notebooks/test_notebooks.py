@@ -77,7 +77,7 @@ def printed(notebook: NotebookNode, cell_id: str) -> str:
     return "".join(output.get("text", "") for output in cell["outputs"])
 
 
-def test_there_are_notebooks() -> None:
+def test_there_are_notebooks():
     assert [path.stem for path in NOTEBOOKS] == [
         "extend_your_own",
         "gating_weights",
@@ -86,7 +86,7 @@ def test_there_are_notebooks() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_a_notebook_is_valid_thin_and_without_outputs(path: Path) -> None:
+def test_a_notebook_is_valid_thin_and_without_outputs(path):
     notebook = read(path)
     nbformat.validate(notebook)
 
@@ -103,9 +103,7 @@ def test_a_notebook_is_valid_thin_and_without_outputs(path: Path) -> None:
             ]
 
 
-def test_gating_weights_shows_its_figures_of_an_incremental_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gating_weights_shows_its_figures_of_an_incremental_run(tmp_path, monkeypatch):
     run = make_run(tmp_path, "cell_membrane")
     monkeypatch.setenv("RUN_FOLDER", str(run.path))
 
@@ -120,9 +118,7 @@ def test_gating_weights_shows_its_figures_of_an_incremental_run(
     assert "cell_membrane" in tables["own-expert"]
 
 
-def test_gating_weights_of_a_run_without_later_tasks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gating_weights_of_a_run_without_later_tasks(tmp_path, monkeypatch):
     monkeypatch.setenv("RUN_FOLDER", str(make_run(tmp_path).path))
 
     notebook = execute("gating_weights.ipynb")
@@ -131,9 +127,7 @@ def test_gating_weights_of_a_run_without_later_tasks(
     assert printed(notebook, "nearest") == ""
 
 
-def test_gating_weights_takes_the_newest_run_that_has_results(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gating_weights_takes_the_newest_run_that_has_results(tmp_path, monkeypatch):
     cells = read(FOLDER / "gating_weights.ipynb")["cells"]
     (choice,) = (cell["source"] for cell in cells if cell["id"] == "parameters")
     monkeypatch.delenv("RUN_FOLDER", raising=False)
@@ -153,7 +147,7 @@ def test_gating_weights_takes_the_newest_run_that_has_results(
 
 
 @pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(tmp_path, monkeypatch):
     """Where the folders are that notebooks make for themselves."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path
@@ -171,12 +165,12 @@ def quickstart(work: Path, shorter: str = "", last: str = "") -> NotebookNode:
     return notebook
 
 
-def test_quickstart_in_short(work: Path) -> None:
+def test_quickstart_in_short(work):
     quickstart(work, "EPOCHS, NEW_EPOCHS = 1, 1")
 
 
 @pytest.mark.slow
-def test_quickstart_learns_something_of_every_structure(work: Path) -> None:
+def test_quickstart_learns_something_of_every_structure(work):
     code = "print(*(results[f'r2/test_stream/{task}'] for task in cells.tasks))"
     scores = printed(quickstart(work, last=code), "last").split()
     assert all(float(r2) > 0.15 for r2 in scores)
@@ -204,12 +198,12 @@ def extend_your_own(work: Path, shorter: str = "", last: str = "") -> NotebookNo
     return notebook
 
 
-def test_extend_your_own_in_short(work: Path) -> None:
+def test_extend_your_own_in_short(work):
     extend_your_own(work, "BASE_EPOCHS, EPOCHS = 1, 2")
 
 
 @pytest.mark.slow
-def test_extend_your_own_learns_something_of_the_new_structure(work: Path) -> None:
+def test_extend_your_own_learns_something_of_the_new_structure(work):
     code = "print(extension.record.rows[0]['r2'], extension.record.best_valid_mse)"
     notebook = extend_your_own(work, last=code)
     r2, valid_mse = map(float, printed(notebook, "last").split())

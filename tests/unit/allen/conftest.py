@@ -4,7 +4,7 @@ import io
 import tarfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
+def web():
     """A server of ``web.files`` at ``web.url``, both for paths that begin with /."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.web = Web(f"http://127.0.0.1:{server.server_address[1]}")
@@ -139,7 +139,7 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture(scope="session")
-def write_field() -> Callable[..., Path]:
+def write_field():
     """Write a small random OME-TIFF with these channel names."""
 
     def write(
@@ -167,7 +167,7 @@ def write_field() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def pack() -> Callable[..., bytes]:
+def pack():
     """Return a .tar.gz of members: content by name, or ready-made TarInfo objects."""
 
     def packed(

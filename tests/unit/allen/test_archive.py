@@ -27,7 +27,7 @@ FILES = {
 
 
 @pytest.fixture
-def archive(tmp_path: Path, pack: Any) -> Path:
+def archive(tmp_path, pack):
     (tmp_path / "zo1.tar.gz").write_bytes(pack(FILES))
     return tmp_path / "zo1.tar.gz"
 
@@ -70,13 +70,13 @@ def test_the_files_and_a_record_of_their_sizes_appear(archive):
     assert sorted(p.name for p in archive.parent.iterdir()) == ["zo1", "zo1.tar.gz"]
 
 
-@pytest.mark.parametrize("prefix", ["", "./", "./zo1/", "zo1//"])
-def test_a_folder_of_the_same_name_in_the_archive_is_no_second_one(
-    tmp_path, pack, prefix
-):
-    (tmp_path / "zo1.tar.gz").write_bytes(pack({f"{prefix}a.czi": NOISE}))
-    unpack(tmp_path / "zo1.tar.gz", tmp_path / "zo1", progress=False)
-    assert contents(tmp_path / "zo1") == {"zo1/a.czi": NOISE}
+def test_a_folder_of_the_same_name_in_the_archive_is_no_second_one(tmp_path, pack):
+    for number, prefix in enumerate(("", "./", "./zo1/", "zo1//")):
+        (tmp_path / "zo1.tar.gz").write_bytes(pack({f"{prefix}a.czi": NOISE}))
+        folder = tmp_path / str(number) / "zo1"
+        folder.parent.mkdir()
+        unpack(tmp_path / "zo1.tar.gz", folder, progress=False)
+        assert contents(folder) == {"zo1/a.czi": NOISE}, prefix
 
 
 def test_permissions_are_those_of_new_files(tmp_path, pack):
@@ -100,37 +100,36 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     return info
 
 
-@pytest.mark.parametrize(
-    ("bad", "reason"),
-    [
-        (member("/etc/evil"), "outside"),
-        (member("zo1/../../evil"), "outside"),
-        (member(".."), "outside"),
-        (member("zo1\\..\\evil"), "outside"),
-        (member("zo1/link", tarfile.SYMTYPE, "/etc"), "neither a plain file"),
-        (member("zo1/link", tarfile.SYMTYPE, "a.czi"), "neither a plain file"),
-        (member("zo1/link", tarfile.LNKTYPE, "/etc/passwd"), "neither a plain file"),
-        (member("zo1/link", tarfile.LNKTYPE, "zo1/a.czi"), "neither a plain file"),
-        (member("zo1/sda", tarfile.BLKTYPE), "neither a plain file"),
-        (member("zo1/tty", tarfile.CHRTYPE), "neither a plain file"),
-        (member("zo1/pipe", tarfile.FIFOTYPE), "neither a plain file"),
-        (member("zo1/a.czi"), "is taken"),
-        (member("zo1/A.CZI"), "is taken"),
-        (member("ZO1/a.czi"), "is taken"),
-        (member("./zo1/./a.czi"), "is taken"),
-        (member("zo1/a.czi/b"), "is taken"),
-        (member("zo1/a.czi", tarfile.DIRTYPE), "is taken"),
-        (member("zo1/more"), "is taken"),
-        (member("zo1/a\nb"), "no file name"),
-        (member("."), "no file name"),
-        (member("/".join("a" * 30)), "no file name"),
-        (member("zo1/contents.json"), "a name that is taken"),
-    ],
-    ids=lambda value: value.name if isinstance(value, tarfile.TarInfo) else "",
-)
-def test_what_is_not_a_plain_file_of_the_folder_is_refused(tmp_path, pack, bad, reason):
-    (tmp_path / "zo1.tar.gz").write_bytes(pack(FILES, [bad]))
-    assert reason in str(attempt(tmp_path / "zo1.tar.gz"))
+NOT_PLAIN = [
+    (member("/etc/evil"), "outside"),
+    (member("zo1/../../evil"), "outside"),
+    (member(".."), "outside"),
+    (member("zo1\\..\\evil"), "outside"),
+    (member("zo1/link", tarfile.SYMTYPE, "/etc"), "neither a plain file"),
+    (member("zo1/link", tarfile.SYMTYPE, "a.czi"), "neither a plain file"),
+    (member("zo1/link", tarfile.LNKTYPE, "/etc/passwd"), "neither a plain file"),
+    (member("zo1/link", tarfile.LNKTYPE, "zo1/a.czi"), "neither a plain file"),
+    (member("zo1/sda", tarfile.BLKTYPE), "neither a plain file"),
+    (member("zo1/tty", tarfile.CHRTYPE), "neither a plain file"),
+    (member("zo1/pipe", tarfile.FIFOTYPE), "neither a plain file"),
+    (member("zo1/a.czi"), "is taken"),
+    (member("zo1/A.CZI"), "is taken"),
+    (member("ZO1/a.czi"), "is taken"),
+    (member("./zo1/./a.czi"), "is taken"),
+    (member("zo1/a.czi/b"), "is taken"),
+    (member("zo1/a.czi", tarfile.DIRTYPE), "is taken"),
+    (member("zo1/more"), "is taken"),
+    (member("zo1/a\nb"), "no file name"),
+    (member("."), "no file name"),
+    (member("/".join("a" * 30)), "no file name"),
+    (member("zo1/contents.json"), "a name that is taken"),
+]
+
+
+def test_what_is_not_a_plain_file_of_the_folder_is_refused(tmp_path, pack):
+    for bad, reason in NOT_PLAIN:
+        (tmp_path / "zo1.tar.gz").write_bytes(pack(FILES, [bad]))
+        assert reason in str(attempt(tmp_path / "zo1.tar.gz")), bad.name
 
 
 def test_a_link_planted_in_place_of_the_folder_is_not_followed(archive):
@@ -146,7 +145,7 @@ def test_cut_off_anywhere_it_is_damaged(archive):
     whole = archive.read_bytes()
     chance = random.Random(1)
     cuts = {0, 1, 9, 10, 11, len(whole) - 1, len(whole) - 8, len(whole) - 9}
-    for cut in sorted(cuts | {chance.randrange(len(whole)) for _ in range(25)}):
+    for cut in sorted(cuts | {chance.randrange(len(whole)) for _ in range(12)}):
         archive.write_bytes(whole[:cut])
         assert isinstance(attempt(archive), DamagedArchiveError)
 
@@ -178,22 +177,18 @@ def test_a_broken_header_is_not_taken_for_the_end(archive):
     assert isinstance(attempt(archive), DamagedArchiveError)
 
 
-@pytest.mark.parametrize("trailer", [b"x", b"\0" * 5000 + b"x", b"\0" * (1 << 25)])
-def test_nothing_but_some_padding_may_follow_the_end(archive, trailer):
-    archive.write_bytes(retar(gzip.decompress(archive.read_bytes()) + trailer))
-    assert isinstance(attempt(archive), DamagedArchiveError)
+def test_nothing_but_some_padding_may_follow_the_end(archive):
+    whole = gzip.decompress(archive.read_bytes())
+    for trailer in (b"x", b"\0" * 5000 + b"x", b"\0" * (1 << 25)):
+        archive.write_bytes(retar(whole + trailer))
+        assert isinstance(attempt(archive), DamagedArchiveError), trailer[-1:]
 
 
-# The names are written out, because gzip puts the time into what it writes, and every
-# process that runs tests must know them by the same names.
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"<html>Log in first</html>", gzip.compress(b""), b"\x1f\x8b"],
-    ids=["nothing", "a-web-page", "gzip-of-nothing", "gzip-cut-short"],
-)
-def test_what_is_no_archive_is_damaged(archive, content):
-    archive.write_bytes(content)
-    assert isinstance(attempt(archive), DamagedArchiveError)
+def test_what_is_no_archive_is_damaged(archive):
+    web_page = b"<html>Log in first</html>"
+    for content in (b"", web_page, gzip.compress(b""), b"\x1f\x8b"):
+        archive.write_bytes(content)
+        assert isinstance(attempt(archive), DamagedArchiveError), content
 
 
 def test_an_archive_of_nothing_is_damaged(tmp_path, pack):
@@ -201,12 +196,11 @@ def test_an_archive_of_nothing_is_damaged(tmp_path, pack):
     assert "holds no files" in str(attempt(tmp_path / "zo1.tar.gz"))
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_whatever_the_headers_say_it_stays_in_the_folder(archive, seed):
+def test_whatever_the_headers_say_it_stays_in_the_folder(archive):
     data = gzip.decompress(archive.read_bytes())
     headers = [i for i in range(0, len(data), 512) if data[i : i + 3] == b"zo1"]
-    chance = random.Random(seed)
-    for _ in range(60):
+    chance = random.Random(0)
+    for _ in range(120):
         broken = bytearray(data)
         start = chance.choice(headers)
         for _ in range(chance.randrange(1, 4)):
@@ -297,9 +291,9 @@ def test_a_folder_that_lost_files_is_mended_and_other_files_stay(archive):
     assert contents(folder) == {**FILES, "zo1/mine.txt": b"notes"}
 
 
-@pytest.mark.parametrize("record", [b"", b"[]", b"{}", b'{"files": 1}'])
-def test_a_folder_with_a_broken_record_is_none_of_ours(archive, record):
+def test_a_folder_with_a_broken_record_is_none_of_ours(archive):
     folder = archive.parent / "zo1"
     unpack(archive, folder, progress=False)
-    (folder / "contents.json").write_bytes(record)
-    assert not has_record(folder)
+    for record in (b"", b"[]", b"{}", b'{"files": 1}'):
+        (folder / "contents.json").write_bytes(record)
+        assert not has_record(folder), record

@@ -1,7 +1,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ def record(folder: Path) -> None:
 
 
 @pytest.fixture
-def put(tmp_path: Path, write_field: Callable[..., Path]) -> Callable[..., Path]:
+def put(tmp_path, write_field):
     """Put a data set of a number of equal images into the folder."""
 
     def put(
@@ -56,7 +56,7 @@ def put(tmp_path: Path, write_field: Callable[..., Path]) -> Callable[..., Path]
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Callable[..., BuiltManifest]:
+def build(tmp_path):
     def build(**options: object) -> BuiltManifest:
         return build_manifest(AllenFolder(tmp_path), progress=False, **options)
 

@@ -1,6 +1,6 @@
 """Records and small finished runs to analyse."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,6 @@ from continual_repmode.models import RepModeUNet, save_model
 from continual_repmode.results import ExperienceRecord, RunFolder, write_json
 
 STREAM = (("dna", "nucleolus", "my_structure"), ("mitochondria",), ("cell_membrane",))
-
-MakeRecord = Callable[..., ExperienceRecord]
 
 
 def image_row(task: str, image: str, score: float | None) -> dict[str, Any]:
@@ -55,13 +53,13 @@ def record_of(
 
 
 @pytest.fixture
-def make_record() -> MakeRecord:
+def make_record():
     """Build a record from the R2 (and Pearson r, and 1 - MSE) of each test image."""
     return record_of
 
 
 @pytest.fixture(scope="session")
-def net() -> RepModeUNet:
+def net():
     """Three base tasks and two added ones, with gates that differ everywhere."""
     torch.manual_seed(0)
     net = RepModeUNet(STREAM[0], width=2, depth=1)
@@ -75,7 +73,7 @@ def net() -> RepModeUNet:
 
 
 @pytest.fixture(scope="session")
-def folder(net: RepModeUNet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def folder(net, tmp_path_factory):
     """A finished run over ``STREAM`` with everything that figures are made of."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     write_json(folder.header, {"strategy": "repmode", "voxel_size_um": [0.6, 0.3, 0.3]})

@@ -1,8 +1,6 @@
 import csv
 import json
 import math
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +11,11 @@ from continual_repmode.analysis.continual import (
     write_image_metrics,
 )
 from continual_repmode.errors import UserError
-from continual_repmode.models import RepModeUNet
-from continual_repmode.results import ExperienceRecord, RunFolder
-
-MakeRecord = Callable[..., ExperienceRecord]
+from continual_repmode.results import RunFolder
 
 
 @pytest.fixture
-def records(make_record: MakeRecord) -> list[ExperienceRecord]:
+def records(make_record):
     """Tasks a and b jointly, then c, which costs a 0.2 and gives b 0.1."""
     return [
         make_record(0, ["a", "b"], {"a": [0.9, 0.7], "b": [0.5]}),
@@ -28,9 +23,7 @@ def records(make_record: MakeRecord) -> list[ExperienceRecord]:
     ]
 
 
-def test_a_cell_is_the_mean_over_the_images_of_a_task(
-    records: list[ExperienceRecord],
-) -> None:
+def test_a_cell_is_the_mean_over_the_images_of_a_task(records):
     first, second = result_matrix(records, "r2")
 
     assert first == pytest.approx({"a": 0.8, "b": 0.5})
@@ -38,9 +31,7 @@ def test_a_cell_is_the_mean_over_the_images_of_a_task(
     assert result_matrix(records, "mse")[0] == pytest.approx({"a": 0.2, "b": 0.5})
 
 
-def test_rows_are_experiences_and_columns_tasks_in_order_of_arrival(
-    records: list[ExperienceRecord],
-) -> None:
+def test_rows_are_experiences_and_columns_tasks_in_order_of_arrival(records):
     summary = summarize(records)
 
     assert summary["tasks"] == ["a", "b", "c"]
@@ -50,31 +41,27 @@ def test_rows_are_experiences_and_columns_tasks_in_order_of_arrival(
     assert matrix[1] == pytest.approx([0.6, 0.6, 0.4])
 
 
-def test_overall_counts_every_image_once_or_every_task_once(
-    records: list[ExperienceRecord],
-) -> None:
+def test_overall_counts_every_image_once_or_every_task_once(records):
     overall = summarize(records)["metrics"]["r2"]["overall"]
 
     assert overall["over_images"] == pytest.approx([2.1 / 3, 2.2 / 4])
     assert overall["over_tasks"] == pytest.approx([1.3 / 2, 1.6 / 3])
 
 
-@pytest.mark.parametrize("metric", ["r2", "mse"])
-def test_worse_is_positive_forgetting_whichever_way_a_metric_points(
-    records: list[ExperienceRecord], metric: str
-) -> None:
-    scores = summarize(records)["metrics"][metric]
-
-    assert scores["forgetting"]["per_task"] == pytest.approx({"a": 0.2, "b": -0.1})
-    assert scores["forgetting"]["mean"] == pytest.approx(0.05)
-    transfer = scores["backward_transfer"]["per_task"]
-    assert transfer == pytest.approx({"a": -0.2, "b": 0.1})
-    assert scores["forward_transfer"] is None
+def test_worse_is_positive_forgetting_whichever_way_a_metric_points(records):
+    for metric in ("r2", "mse"):
+        scores = summarize(records)["metrics"][metric]
+        lost = scores["forgetting"]
+        assert lost["per_task"] == pytest.approx({"a": 0.2, "b": -0.1})
+        assert lost["mean"] == pytest.approx(0.05)
+        transfer = scores["backward_transfer"]["per_task"]
+        assert transfer == pytest.approx({"a": -0.2, "b": 0.1})
+        assert scores["forward_transfer"] is None
 
 
 def test_forward_transfer_compares_the_tasks_that_the_reference_shares(
-    records: list[ExperienceRecord], make_record: MakeRecord
-) -> None:
+    records, make_record
+):
     alone = summarize([make_record(0, ["c", "d"], {"c": [0.3], "d": [0.9]})])
 
     summary = summarize(records, json.loads(json.dumps(alone)))
@@ -85,8 +72,8 @@ def test_forward_transfer_compares_the_tasks_that_the_reference_shares(
 
 
 def test_one_changed_task_means_that_old_tasks_did_not_stay_unchanged(
-    records: list[ExperienceRecord], make_record: MakeRecord
-) -> None:
+    records, make_record
+):
     assert summarize(records[:1])["old_tasks_unchanged"] is True
     assert summarize(records)["old_tasks_unchanged"] is False
     kept = make_record(1, ["c"], {"a": [0.8], "b": [0.5], "c": [0.4]})
@@ -94,8 +81,8 @@ def test_one_changed_task_means_that_old_tasks_did_not_stay_unchanged(
 
 
 def test_a_score_undefined_at_the_end_leaves_the_other_tasks_their_forgetting(
-    make_record: MakeRecord,
-) -> None:
+    make_record,
+):
     records = [
         make_record(0, ["a", "b"], {"a": [0.9], "b": [0.5]}),
         make_record(1, ["c"], {"a": [math.nan], "b": [0.4], "c": [0.4]}),
@@ -107,8 +94,8 @@ def test_a_score_undefined_at_the_end_leaves_the_other_tasks_their_forgetting(
 
 
 def test_an_undefined_metric_reads_back_from_a_run_folder_as_undefined(
-    make_record: MakeRecord, tmp_path: Path
-) -> None:
+    make_record, tmp_path
+):
     folder = RunFolder(tmp_path)
     folder.write_record(make_record(0, ["a"], {"a": [0.5, math.nan]}))
 
@@ -117,26 +104,20 @@ def test_an_undefined_metric_reads_back_from_a_run_folder_as_undefined(
     assert math.isnan(value)
 
 
-def test_reference_values_are_those_right_after_learning(
-    records: list[ExperienceRecord],
-) -> None:
+def test_reference_values_are_those_right_after_learning(records):
     learned = reference_values(summarize(records), "r2")
 
     assert learned == pytest.approx({"a": 0.8, "b": 0.5, "c": 0.4})
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [{}, {"tasks": ["a"], "metrics": {"r2": {"result_matrix": [[0.1, 0.2]]}}}],
-)
-def test_a_reference_without_a_matrix_is_refused(broken: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=r"no result matrix of 'r2'; name the folder"):
-        reference_values(broken, "r2")
+def test_a_reference_without_a_matrix_is_refused():
+    matrix = {"r2": {"result_matrix": [[0.1, 0.2]]}}
+    for broken in ({}, {"tasks": ["a"], "metrics": matrix}):
+        with pytest.raises(UserError, match=r"no result matrix of 'r2'; name the fol"):
+            reference_values(broken, "r2")
 
 
-def test_image_metrics_have_a_line_per_experience_and_image(
-    records: list[ExperienceRecord], tmp_path: Path
-) -> None:
+def test_image_metrics_have_a_line_per_experience_and_image(records, tmp_path):
     folder = RunFolder(tmp_path)
     write_image_metrics(records, folder)
 
@@ -147,9 +128,7 @@ def test_image_metrics_have_a_line_per_experience_and_image(
     assert float(lines[1]["r2"]) == 0.7
 
 
-def test_publish_adds_header_costs_and_parameters_to_the_summary(
-    folder: RunFolder, net: RepModeUNet
-) -> None:
+def test_publish_adds_header_costs_and_parameters_to_the_summary(folder, net):
     results = folder.read_results()
 
     assert results["strategy"] == "repmode"

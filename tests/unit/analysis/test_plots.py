@@ -2,7 +2,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,16 @@ from continual_repmode.analysis.plots import (
 from continual_repmode.analysis.preferences import earlier_tasks, gate_distances
 from continual_repmode.errors import UserError
 from continual_repmode.models import RepModeUNet, save_model
-from continual_repmode.results import ExperienceRecord, RunFolder
-
-MakeRecord = Callable[..., ExperienceRecord]
+from continual_repmode.results import RunFolder
 
 
 @pytest.fixture
-def results(folder: RunFolder) -> dict[str, Any]:
+def results(folder):
     return folder.read_results()
 
 
 @pytest.fixture(scope="module")
-def rows(folder: RunFolder) -> list[GatingRow]:
+def rows(folder):
     return load_gating(folder)[0]
 
 
@@ -58,9 +55,7 @@ def bold(figure: Figure) -> set[str]:
     return {t.get_text() for t in found}
 
 
-def test_the_result_matrix_writes_every_known_score_into_its_cell(
-    results: dict[str, Any],
-) -> None:
+def test_the_result_matrix_writes_every_known_score_into_its_cell(results):
     axes = plot_result_matrix(results, "r2").axes[0]
 
     cells = {t.get_position(): t.get_text() for t in axes.texts}
@@ -72,18 +67,14 @@ def test_the_result_matrix_writes_every_known_score_into_its_cell(
     assert f"{overall:.3f}" in cells.values()
 
 
-def test_the_result_matrix_frames_the_tasks_of_each_experience(
-    results: dict[str, Any],
-) -> None:
+def test_the_result_matrix_frames_the_tasks_of_each_experience(results):
     axes = plot_result_matrix(results, "mse").axes[0]
 
     frames = {(round(p.get_x()), round(p.get_y())) for p in axes.patches}
     assert frames == {(0, 0), (1, 0), (2, 0), (3, 1), (4, 2)}
 
 
-def test_the_result_matrix_tells_an_undefined_score_from_an_unlearned_task(
-    make_record: MakeRecord,
-) -> None:
+def test_the_result_matrix_tells_an_undefined_score_from_an_unlearned_task(make_record):
     records = [
         make_record(0, ["a"], {"a": [0.9]}),
         make_record(1, ["b"], {"a": [None], "b": [0.4]}),
@@ -96,21 +87,17 @@ def test_the_result_matrix_tells_an_undefined_score_from_an_unlearned_task(
     assert (1, 0) not in cells
 
 
-@pytest.mark.parametrize("metric", ["mse", "r2"])
-def test_the_better_score_is_the_brighter_cell(
-    make_record: MakeRecord, metric: str
-) -> None:
+def test_the_better_score_is_the_brighter_cell(make_record):
     summary = summarize(
         [make_record(0, ["good", "bad"], {"good": [0.9], "bad": [0.1]})]
     )
+    for metric in ("mse", "r2"):
+        (image, *_) = plot_result_matrix(summary, metric).axes[0].images
+        good, bad = image.to_rgba(image.get_array())[0, :, :3].sum(axis=-1)
+        assert good > bad, metric
 
-    (image, *_) = plot_result_matrix(summary, metric).axes[0].images
 
-    good, bad = image.to_rgba(image.get_array())[0, :, :3].sum(axis=-1)
-    assert good > bad
-
-
-def test_a_color_of_r2_means_the_same_in_every_run(make_record: MakeRecord) -> None:
+def test_a_color_of_r2_means_the_same_in_every_run(make_record):
     for scores in ({"a": [0.3], "b": [0.31]}, {"a": [0.3], "b": [-0.4]}):
         summary = summarize([make_record(0, list(scores), scores)])
         for metric in ("r2", "pearson_r"):
@@ -120,9 +107,7 @@ def test_a_color_of_r2_means_the_same_in_every_run(make_record: MakeRecord) -> N
     assert image.get_clim() == pytest.approx((0.7, 1.4))
 
 
-def test_learning_curves_mark_the_kept_epoch_and_skip_epochs_not_validated(
-    folder: RunFolder,
-) -> None:
+def test_learning_curves_mark_the_kept_epoch_and_skip_epochs_not_validated(folder):
     panels = plot_learning_curves(folder.records()).axes
 
     titles = [panel.get_title(loc="left") for panel in panels]
@@ -137,9 +122,7 @@ def test_learning_curves_mark_the_kept_epoch_and_skip_epochs_not_validated(
     assert (list(kept.get_xdata()), list(kept.get_ydata())) == ([2], [0.9])
 
 
-def test_samples_show_middle_planes_on_one_scale_with_their_scores(
-    folder: RunFolder,
-) -> None:
+def test_samples_show_middle_planes_on_one_scale_with_their_scores(folder):
     figure = plot_samples(folder, (0.6, 0.3, 0.3))
 
     written = texts(figure)
@@ -158,9 +141,7 @@ def test_samples_show_middle_planes_on_one_scale_with_their_scores(
         assert other.images[0].get_clim() == image.get_clim()
 
 
-def test_samples_have_a_round_scale_bar_only_if_the_voxel_size_is_known(
-    folder: RunFolder,
-) -> None:
+def test_samples_have_a_round_scale_bar_only_if_the_voxel_size_is_known(folder):
     with_bar = plot_samples(folder, (0.6, 0.3, 0.3))
 
     assert texts(with_bar).count("2 µm") == 5
@@ -171,27 +152,19 @@ def test_samples_have_a_round_scale_bar_only_if_the_voxel_size_is_known(
     assert not re.search("µm", " ".join(texts(plot_samples(folder))))
 
 
-def test_missing_samples_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no samples here"):
-        plot_samples(RunFolder(tmp_path))
-
-
-@pytest.mark.parametrize("num_bytes", [0, 2, 200])
-def test_a_truncated_sample_is_named(
-    folder: RunFolder, tmp_path: Path, num_bytes: int
-) -> None:
-    whole = (folder.samples / "dna.npz").read_bytes()
+def test_missing_and_truncated_samples_are_named(folder, tmp_path):
     broken = RunFolder(tmp_path)
-    broken.samples.mkdir()
-    (broken.samples / "dna.npz").write_bytes(whole[:num_bytes])
-
-    with pytest.raises(UserError, match=r"dna\.npz: not a sample of a run"):
+    with pytest.raises(UserError, match="no samples here"):
         plot_samples(broken)
+    whole = (folder.samples / "dna.npz").read_bytes()
+    broken.samples.mkdir()
+    for num_bytes in (0, 2, 200):
+        (broken.samples / "dna.npz").write_bytes(whole[:num_bytes])
+        with pytest.raises(UserError, match=r"dna\.npz: not a sample of a run"):
+            plot_samples(broken)
 
 
-def test_forgetting_shows_each_task_from_learning_to_the_end(
-    results: dict[str, Any],
-) -> None:
+def test_forgetting_shows_each_task_from_learning_to_the_end(results):
     figure = plot_forgetting({"repmode": results, "naive": results}, "r2")
 
     assert len(figure.axes) == 2
@@ -205,7 +178,7 @@ def test_forgetting_shows_each_task_from_learning_to_the_end(
     assert ends[-1] == [matrix[-1][-1]]
 
 
-def test_gating_shows_the_weight_of_every_expert(rows: list[GatingRow]) -> None:
+def test_gating_shows_the_weight_of_every_expert(rows):
     (panel,) = plot_gating(rows, ["decoder1.conv2"]).axes
 
     drawn = {
@@ -222,16 +195,14 @@ def test_gating_shows_the_weight_of_every_expert(rows: list[GatingRow]) -> None:
     assert wanted <= drawn
 
 
-def test_gating_adds_up_the_experts_of_earlier_extensions(
-    rows: list[GatingRow],
-) -> None:
+def test_gating_adds_up_the_experts_of_earlier_extensions(rows):
     figure = plot_gating(rows, ["output"])
 
     names = {"conv5", "avg3 + conv1", "new expert", "earlier new experts"}
     assert names <= set(texts(figure))
 
 
-def test_gating_chooses_the_block_in_which_tasks_differ_most() -> None:
+def test_gating_chooses_the_block_in_which_tasks_differ_most():
     def pair(block: str, task: str, weight: float) -> list[GatingRow]:
         part = block.split(".")[0].rstrip("1")
         return [
@@ -253,19 +224,17 @@ def test_gating_chooses_the_block_in_which_tasks_differ_most() -> None:
     assert titles == ["block encoder1.conv2", "block decoder1.conv1"]
 
 
-@pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_gates_in_one_part_only_are_drawn(rows: list[GatingRow], part: str) -> None:
-    own = [row for row in rows if row.part == part]
-
-    (panel,) = plot_gating(own).axes
-
-    assert panel.get_title(loc="left").startswith(f"block {part}")
-    assert part in texts(plot_scale_preference(own))
-    plot_gating_overview(own)
-    plot_extent_profile(own)
+def test_gates_in_one_part_only_are_drawn(rows):
+    for part in ("encoder", "decoder"):
+        own = [row for row in rows if row.part == part]
+        (panel,) = plot_gating(own).axes
+        assert panel.get_title(loc="left").startswith(f"block {part}")
+        assert part in texts(plot_scale_preference(own))
+        plot_gating_overview(own)
+        plot_extent_profile(own)
 
 
-def test_distances_of_gates_in_one_part_are_drawn(net: RepModeUNet) -> None:
+def test_distances_of_gates_in_one_part_are_drawn(net):
     tables = [t for t in net.gating_weights() if t.block.startswith("encoder")]
 
     figure = plot_gate_distances(gate_distances(tables, "mitochondria", ["dna"]))
@@ -274,9 +243,7 @@ def test_distances_of_gates_in_one_part_are_drawn(net: RepModeUNet) -> None:
     assert "decoder" not in texts(figure)
 
 
-def test_a_run_without_gates_of_tasks_has_all_other_figures(
-    folder: RunFolder, tmp_path: Path
-) -> None:
+def test_a_run_without_gates_of_tasks_has_all_other_figures(folder, tmp_path):
     other = RunFolder(shutil.copytree(folder.path, tmp_path / "run"))
     other.gating_weights.unlink()
     tasks = folder.read_results()["tasks"]
@@ -293,18 +260,18 @@ def test_a_run_without_gates_of_tasks_has_all_other_figures(
         load_gating(other)
 
 
-def test_gating_of_an_unknown_block_lists_the_known_ones(rows: list[GatingRow]) -> None:
+def test_gating_of_an_unknown_block_lists_the_known_ones(rows):
     with pytest.raises(UserError, match=r"block 'encoder9': choose one of encoder1"):
         plot_gating(rows, ["encoder9"])
 
 
-def test_tasks_that_were_added_later_are_bold(rows: list[GatingRow]) -> None:
+def test_tasks_that_were_added_later_are_bold(rows):
     for figure in (plot_gating(rows), plot_gating_overview(rows)):
         names = bold(figure) & {"DNA", "nucleolus", "mitochondria", "cell membrane"}
         assert names == {"mitochondria", "cell membrane"}
 
 
-def test_the_overview_leaves_unused_experts_blank(rows: list[GatingRow]) -> None:
+def test_the_overview_leaves_unused_experts_blank(rows):
     figure = plot_gating_overview(rows)
 
     panels = {
@@ -317,9 +284,7 @@ def test_the_overview_leaves_unused_experts_blank(rows: list[GatingRow]) -> None
     np.testing.assert_allclose(np.nansum(panels["DNA"], axis=1), 1, atol=1e-6)
 
 
-def test_scale_preference_goes_from_small_structures_to_large(
-    rows: list[GatingRow],
-) -> None:
+def test_scale_preference_goes_from_small_structures_to_large(rows):
     panel = plot_scale_preference(rows).axes[0]
 
     assert [label.get_text() for label in panel.get_xticklabels()] == [
@@ -330,9 +295,7 @@ def test_scale_preference_goes_from_small_structures_to_large(
     ]
 
 
-def test_scale_preference_without_known_structures_says_so(
-    rows: list[GatingRow],
-) -> None:
+def test_scale_preference_without_known_structures_says_so(rows):
     mine = [row for row in rows if row.task == "my_structure"]
 
     assert texts(plot_scale_preference(mine)) == [
@@ -340,7 +303,7 @@ def test_scale_preference_without_known_structures_says_so(
     ]
 
 
-def test_the_profile_has_a_line_per_task_and_their_mean(rows: list[GatingRow]) -> None:
+def test_the_profile_has_a_line_per_task_and_their_mean(rows):
     *tasks, mean = plot_extent_profile(rows).axes[0].lines
 
     assert len(tasks) == 5
@@ -348,9 +311,7 @@ def test_the_profile_has_a_line_per_task_and_their_mean(rows: list[GatingRow]) -
     np.testing.assert_allclose(mean.get_ydata(), np.mean(values, axis=0))
 
 
-def test_gate_distances_have_a_panel_per_new_task_nearest_on_top(
-    folder: RunFolder,
-) -> None:
+def test_gate_distances_have_a_panel_per_new_task_nearest_on_top(folder):
     rows, tables = load_gating(folder)
     distances = [
         distance
@@ -366,15 +327,13 @@ def test_gate_distances_have_a_panel_per_new_task_nearest_on_top(
     assert widths == sorted(widths)
 
 
-def test_without_new_tasks_the_distances_say_so() -> None:
+def test_without_new_tasks_the_distances_say_so():
     assert texts(plot_gate_distances([])) == [
         "no task arrived after the first experience"
     ]
 
 
-def test_all_figures_of_a_run_are_saved_and_no_temporary_file_is_left(
-    folder: RunFolder,
-) -> None:
+def test_all_figures_of_a_run_are_saved_and_no_temporary_file_is_left(folder):
     paths = save_figures(folder)
 
     assert sorted(folder.figures.iterdir()) == sorted(paths)
@@ -394,7 +353,7 @@ def test_all_figures_of_a_run_are_saved_and_no_temporary_file_is_left(
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
-def test_a_figure_that_fails_to_save_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_figure_that_fails_to_save_leaves_the_old_one(tmp_path):
     class Broken(Figure):
         def savefig(self, fname: Any, **_: Any) -> None:
             Path(fname).write_bytes(b"half")
@@ -420,22 +379,18 @@ def assert_fits(figure: Figure) -> None:
     assert drawn.y1 <= height + 0.02
 
 
-@pytest.mark.parametrize("num_tasks", [1, 2, 12])
-def test_results_of_any_size_fit_their_figures(
-    make_record: MakeRecord, num_tasks: int
-) -> None:
-    names = [f"endoplasmic_reticulum_{n}" for n in range(num_tasks)]
-    record = make_record(0, names, {name: [0.5] for name in names})
-    results = summarize([record])
+def test_results_of_any_size_fit_their_figures(make_record):
+    for num_tasks in (1, 12):
+        names = [f"endoplasmic_reticulum_{n}" for n in range(num_tasks)]
+        record = make_record(0, names, {name: [0.5] for name in names})
+        results = summarize([record])
 
-    assert_fits(plot_result_matrix(results, "pearson_r"))
-    assert_fits(plot_forgetting({"naive": results}, "pearson_r"))
-    assert_fits(plot_learning_curves([record] * num_tasks))
+        assert_fits(plot_result_matrix(results, "pearson_r"))
+        assert_fits(plot_forgetting({"naive": results}, "pearson_r"))
+        assert_fits(plot_learning_curves([record] * num_tasks))
 
 
-def test_gating_and_samples_fit_their_figures(
-    folder: RunFolder, rows: list[GatingRow]
-) -> None:
+def test_gating_and_samples_fit_their_figures(folder, rows):
     assert_fits(plot_gating(rows))
     assert_fits(plot_gating_overview(rows))
     assert_fits(plot_scale_preference(rows))
@@ -443,7 +398,7 @@ def test_gating_and_samples_fit_their_figures(
     assert_fits(plot_samples(folder, (0.6, 0.3, 0.3)))
 
 
-def test_figures_are_made_without_pyplot() -> None:
+def test_figures_are_made_without_pyplot():
     code = (
         "import sys; import continual_repmode.analysis.plots; "
         "sys.exit('matplotlib.pyplot' in sys.modules)"

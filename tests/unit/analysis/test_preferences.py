@@ -16,7 +16,7 @@ from continual_repmode.analysis.preferences import (
     part_extents,
     tasks_by_scale,
 )
-from continual_repmode.models import GatingTable, RepModeUNet
+from continual_repmode.models import GatingTable
 from continual_repmode.tasks import TASKS
 
 
@@ -31,11 +31,11 @@ def table(block: str, task: str, weights: dict[str, list[float]]) -> GatingTable
     return GatingTable(block, task, tuple(weights), torch.tensor([*weights.values()]))
 
 
-def test_every_task_of_the_paper_has_a_scale() -> None:
+def test_every_task_of_the_paper_has_a_scale():
     assert set(STRUCTURE_SCALE_UM) == set(TASKS)
 
 
-def test_the_preferred_extent_weighs_kernel_sizes_by_their_gates() -> None:
+def test_the_preferred_extent_weighs_kernel_sizes_by_their_gates():
     rows = [
         row("encoder1.conv1", "dna", "conv5", 5, 0.75),
         row("encoder1.conv1", "dna", "conv1", 1, 0.25),
@@ -55,7 +55,7 @@ def test_the_preferred_extent_weighs_kernel_sizes_by_their_gates() -> None:
     ]
 
 
-def test_the_preferred_extent_is_a_mean_whatever_the_weights_sum_to() -> None:
+def test_the_preferred_extent_is_a_mean_whatever_the_weights_sum_to():
     rows = [
         row("output", "dna", "conv5", 5, 0.9),
         row("output", "dna", "conv1", 1, 0.9),
@@ -64,14 +64,14 @@ def test_the_preferred_extent_is_a_mean_whatever_the_weights_sum_to() -> None:
     assert block_extents(rows)["dna"]["output"] == pytest.approx(3.0)
 
 
-def test_a_structure_of_unknown_size_has_no_scale_and_comes_last() -> None:
+def test_a_structure_of_unknown_size_has_no_scale_and_comes_last():
     rows = [row("output", t, "conv5", 5, 1.0) for t in ("mine", "dna", "cell_membrane")]
 
     assert part_extents(rows)[0].structure_scale_um is None
     assert tasks_by_scale(rows) == ["cell_membrane", "dna", "mine"]
 
 
-def test_earlier_tasks_are_those_of_earlier_experiences(net: RepModeUNet) -> None:
+def test_earlier_tasks_are_those_of_earlier_experiences(net):
     learned_in = {"dna": 0, "nucleolus": 0, "mitochondria": 1, "cell_membrane": 2}
 
     earlier = earlier_tasks(gating_rows(net, learned_in))
@@ -83,9 +83,7 @@ def test_earlier_tasks_are_those_of_earlier_experiences(net: RepModeUNet) -> Non
     assert earlier_tasks(gating_rows(net)) == {}
 
 
-def test_distances_agree_with_scipy_on_renormalized_shared_experts(
-    net: RepModeUNet,
-) -> None:
+def test_distances_agree_with_scipy_on_renormalized_shared_experts(net):
     distances = gate_distances(net.gating_weights(), "cell_membrane", ["mitochondria"])
 
     gates = {n: block.conv.gate for n, block in net.blocks().items()}
@@ -99,7 +97,7 @@ def test_distances_agree_with_scipy_on_renormalized_shared_experts(
         assert distance.divergence == pytest.approx(np.mean(root**2), rel=1e-6)
 
 
-def test_an_expert_of_its_own_does_not_make_a_task_different() -> None:
+def test_an_expert_of_its_own_does_not_make_a_task_different():
     tables = [
         table("output", "old", {"conv5": [0.6], "conv1": [0.4]}),
         table(
@@ -112,7 +110,7 @@ def test_an_expert_of_its_own_does_not_make_a_task_different() -> None:
     assert distance.divergence == pytest.approx(0, abs=1e-9)
 
 
-def test_gates_without_a_common_expert_are_one_bit_apart() -> None:
+def test_gates_without_a_common_expert_are_one_bit_apart():
     tables = [
         table("output", "old", {"conv5": [1.0, 0.0], "conv1": [0.0, 1.0]}),
         table("output", "new", {"conv5": [0.0, 1.0], "conv1": [1.0, 0.0]}),
@@ -133,9 +131,7 @@ logits = st.lists(
 
 
 @given(logits, logits)
-def test_the_distance_is_symmetric_and_between_none_and_one_bit(
-    one: list[list[float]], other: list[list[float]]
-) -> None:
+def test_the_distance_is_symmetric_and_between_none_and_one_bit(one, other):
     experts = ("conv5", "conv1")
     tables = [
         GatingTable("output", "a", experts, softmax_columns(one)),
@@ -151,7 +147,7 @@ def test_the_distance_is_symmetric_and_between_none_and_one_bit(
     assert itself.divergence == 0
 
 
-def test_the_nearest_task_has_the_smallest_mean_over_all_blocks() -> None:
+def test_the_nearest_task_has_the_smallest_mean_over_all_blocks():
     def gates(task: str, encoder: float, decoder: float) -> list[GatingTable]:
         return [
             table("encoder1.conv1", task, {"conv5": [encoder], "conv1": [1 - encoder]}),

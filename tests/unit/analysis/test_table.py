@@ -1,19 +1,13 @@
 """What a run ends with on the terminal."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from continual_repmode.analysis.continual import summarize
 from continual_repmode.analysis.table import format_table
 from continual_repmode.metrics.learned import ValidationScore
-from continual_repmode.results import ExperienceRecord
-
-MakeRecord = Callable[..., ExperienceRecord]
 
 
-def test_a_task_that_was_not_learned_is_named_with_its_validation(
-    make_record: MakeRecord,
-) -> None:
+def test_a_task_that_was_not_learned_is_named_with_its_validation(make_record):
     scores = {"dna": [0.5], "golgi_apparatus": [0.3]}  # of the test images
     record = replace(
         make_record(0, list(scores), scores),
@@ -32,14 +26,14 @@ def test_a_task_that_was_not_learned_is_named_with_its_validation(
     assert text.count("learned:") == 1
 
 
-def test_nothing_is_said_where_validation_is_unknown(make_record: MakeRecord) -> None:
+def test_nothing_is_said_where_validation_is_unknown(make_record):
     results = summarize([make_record(0, ["dna"], {"dna": [0.0]})])
     assert "not learned" not in format_table(results)
     del results["validation"]  # results of an older version
     assert "not learned" not in format_table(results)
 
 
-def test_a_task_counts_as_it_was_validated_last(make_record: MakeRecord) -> None:
+def test_a_task_counts_as_it_was_validated_last(make_record):
     first = make_record(0, ["dna"], {"dna": [0.5]})
     second = make_record(1, ["golgi"], {"dna": [0.5], "golgi": [0.5]})
     bad, good = ValidationScore(1.0, 0.9), ValidationScore(0.5, 0.9)

@@ -10,7 +10,7 @@ from benchmarks.records import Spread
 
 
 @pytest.fixture
-def clock(monkeypatch) -> list[float]:
+def clock(monkeypatch):
     """Time that passes only when a case lets it."""
     now = [0.0]
     monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])

@@ -3,8 +3,6 @@
 import json
 from dataclasses import replace
 
-import pytest
-
 from benchmarks.records import Comparison, Measurement, SectionResult, Spread
 from benchmarks.report import BEGIN, END, load_results, render, write_report
 
@@ -116,10 +114,10 @@ def test_a_file_without_marks_is_written_anew(tmp_path):
     assert path.read_text().startswith(f"# Benchmarks\n\n{BEGIN}\n")
 
 
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [(1234.5, "1,234 s"), (0.000123, "0.000123 s"), (12.345, "12.3 s"), (0.0, "0 s")],
-)
-def test_numbers_have_three_digits(value, written):
-    row = replace(OURS, value=Spread.of([value]))
-    assert f"| {written} |" in render([replace(RESULT, measurements=(row,))])
+def test_numbers_have_three_digits():
+    for value, written in (
+        *((1234.5, "1,234 s"), (0.000123, "0.000123 s")),
+        *((12.345, "12.3 s"), (0.0, "0 s")),
+    ):
+        row = replace(OURS, value=Spread.of([value]))
+        assert f"| {written} |" in render([replace(RESULT, measurements=(row,))])

@@ -20,7 +20,7 @@ OTHERS = ("prediction", "structures", "windows", "arithmetic", "resizing")
 
 
 @pytest.fixture
-def settings(tmp_path) -> Settings:
+def settings(tmp_path):
     return Settings(torch.device("cpu"), None, True, 0.0, tmp_path)
 
 
@@ -139,16 +139,13 @@ def test_the_list_names_every_section(capsys):
     assert listed == list(SECTIONS)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_a_mistake_is_told_before_anything_runs(capsys):
+    for arguments, message in (
         (["trainin"], "invalid choice: 'trainin'"),
         (["--quick"], "name another --output"),
         (["--rounds", "0"], "use 1 or more"),
         (["--device", "tpu"], "use auto, cpu or cuda"),
-    ],
-)
-def test_a_mistake_is_told_before_anything_runs(arguments, message, capsys):
-    with pytest.raises(SystemExit):
-        command.main(arguments)
-    assert message in capsys.readouterr().err
+    ):
+        with pytest.raises(SystemExit):
+            command.main(arguments)
+        assert message in capsys.readouterr().err

@@ -28,7 +28,7 @@ def by_scipy(box: torch.Tensor, turn: Turn, patch: tuple[int, ...]) -> np.ndarra
     return map_coordinates(volume, [z, from_y, from_x], order=1, mode="mirror")
 
 
-def test_any_turn_is_linear_interpolation_about_the_middle() -> None:
+def test_any_turn_is_linear_interpolation_about_the_middle():
     rng = np.random.default_rng(1)
     for _ in range(30):
         turn = Turn(0, rng.uniform(0, 2 * math.pi), rng.uniform(0.6, 1.5))
@@ -41,7 +41,7 @@ def test_any_turn_is_linear_interpolation_about_the_middle() -> None:
         np.testing.assert_allclose(turned[0], by_scipy(box, turn, patch), atol=1e-5)
 
 
-def test_a_box_that_the_image_cuts_off_is_mirrored() -> None:
+def test_a_box_that_the_image_cuts_off_is_mirrored():
     turn, patch = Turn(0, 0.7, 0.8), (2, 8, 10)
     box = smooth(*patch)
 
@@ -50,7 +50,7 @@ def test_a_box_that_the_image_cuts_off_is_mirrored() -> None:
     np.testing.assert_allclose(turned[0], by_scipy(box, turn, patch), atol=1e-5)
 
 
-def test_a_whole_box_leaves_nothing_to_invent_and_nothing_over() -> None:
+def test_a_whole_box_leaves_nothing_to_invent_and_nothing_over():
     """A ramp stays a ramp, its slope turned and scaled, only if nothing is mirrored."""
     patch = (1, 7, 9)
     for angle in np.linspace(0, 2 * math.pi, 24):
@@ -73,7 +73,7 @@ def test_a_whole_box_leaves_nothing_to_invent_and_nothing_over() -> None:
             assert span / 1.25 + 1 <= side + 1e-5 < span / 1.25 + 2 + 1e-5
 
 
-def test_quarter_turns_move_voxels_and_change_none() -> None:
+def test_quarter_turns_move_voxels_and_change_none():
     box = torch.randn(1, 3, 6, 6)
     for quarters in range(4):
         turned = Turn(quarters).apply(box, (3, 6, 6))
@@ -83,14 +83,14 @@ def test_quarter_turns_move_voxels_and_change_none() -> None:
         np.testing.assert_allclose(by_angle, expected, atol=1e-5)
 
 
-def test_every_quarter_turn_is_drawn_equally_often() -> None:
+def test_every_quarter_turn_is_drawn_equally_often():
     torch.manual_seed(0)
     variation = Variation(rotation="quarter")
     drawn = [variation.draw_turn().quarters for _ in range(2000)]
     assert min(drawn.count(quarters) for quarters in range(4)) > 400
 
 
-def test_angles_and_scales_fill_their_range() -> None:
+def test_angles_and_scales_fill_their_range():
     torch.manual_seed(0)
     variation = Variation(rotation="any", scaling=0.2)
     turns = [variation.draw_turn() for _ in range(2000)]
@@ -101,7 +101,7 @@ def test_angles_and_scales_fill_their_range() -> None:
         assert counts.min() > 140
 
 
-def test_the_light_gets_gain_and_offset_and_noise() -> None:
+def test_the_light_gets_gain_and_offset_and_noise():
     torch.manual_seed(0)
     light = torch.randn(1, 16, 32, 32)
     dimmed = Variation(intensity=0.3).change_light(light)
@@ -114,7 +114,7 @@ def test_the_light_gets_gain_and_offset_and_noise() -> None:
     assert noise.mean() == pytest.approx(0, abs=0.01)
 
 
-def test_what_is_off_draws_nothing_and_changes_nothing() -> None:
+def test_what_is_off_draws_nothing_and_changes_nothing():
     state, box = torch.get_rng_state(), torch.randn(1, 2, 4, 4)
     torch.set_rng_state(state)
     turn = UNVARIED.draw_turn()
@@ -124,21 +124,18 @@ def test_what_is_off_draws_nothing_and_changes_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
+def test_values_out_of_range_are_refused():
+    for values, message in (
         ({"rotation": "half"}, "data.rotation=half: must be none or quarter or any"),
         ({"scaling": 1.0}, "data.scaling=1.0: must be 0 to below 1"),
         ({"intensity": -0.1}, "data.intensity=-0.1: must be 0 to below 1"),
         ({"noise": float("nan")}, "data.noise=nan: must be 0 or more"),
-    ],
-)
-def test_values_out_of_range_are_refused(values, message) -> None:
-    with pytest.raises(UserError, match=message):
-        Variation(**values)
+    ):
+        with pytest.raises(UserError, match=message):
+            Variation(**values)
 
 
-def test_quarter_turns_need_a_square() -> None:
+def test_quarter_turns_need_a_square():
     with pytest.raises(UserError, match=r"patch_size=\[2, 4, 6\] is not square"):
         Variation(rotation="quarter").check_patch((2, 4, 6))
     Variation(rotation="any").check_patch((2, 4, 6))

@@ -161,16 +161,14 @@ def test_a_record_of_other_settings_is_not_taken(places, work):
     assert places.find(run) is None
 
 
-@pytest.mark.parametrize(
-    ("setting", "other"), [("width: 2", "width: 3"), ("width: 2", "girth: 2")]
-)
-def test_a_folder_of_other_settings_is_not_gone_on_with(places, work, setting, other):
+@pytest.mark.parametrize("other", ["width: 3", "girth: 2"])
+def test_a_folder_of_other_settings_is_not_gone_on_with(places, work, other):
     planned = carry_out([later("a")], places, work)
     (run,) = planned["a"]
     places.record(run).unlink()
     for kept in (run, run.base):  # as if a default had changed since
         config = places.folder(kept).config
-        config.write_text(config.read_text().replace(setting, other))
+        config.write_text(config.read_text().replace("width: 2", other))
         (places.folder(kept).path / "old results").touch()
     carry_out([later("a")], places, work)
     assert work.labels == ["base of a", "a"] * 2
@@ -282,15 +280,6 @@ def test_a_setting_that_makes_rows_the_same_is_refused():
 def test_a_mistyped_setting_is_one_line(places, work):
     with pytest.raises(UserError, match=r"did you mean model\.width"):
         plan([joint("a")], ["model.wdith=2"], (0,))
-
-
-def test_records_fit_in_a_repository_and_come_back(places, work):
-    planned = carry_out([joint("a")], places, work)
-    path = places.record(planned["a"][0])
-    assert path.stat().st_size < 20_000
-    found = places.find(planned["a"][0])
-    found.save(path.with_name("copy.json"))
-    assert path.with_name("copy.json").read_text() == path.read_text()
 
 
 def test_a_table_is_written_from_what_is_there(places, work):

@@ -6,7 +6,6 @@ from continual_repmode.experiments.paper import (
     METRICS,
     NUM_TEST_IMAGES,
     TABLE_1,
-    TABLE_2,
     TABLE_3,
 )
 from continual_repmode.metrics.continual import overall
@@ -14,17 +13,12 @@ from continual_repmode.metrics.regression import METRICS as KNOWN
 from continual_repmode.tasks import TASKS
 
 
-def test_the_data_set_has_233_test_images():
-    assert sum(NUM_TEST_IMAGES.values()) == 233
-
-
-@pytest.mark.parametrize("method", TABLE_1)
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_column_all_is_the_mean_over_test_images(method, metric):
-    row = TABLE_1[method]
-    assert tuple(row.per_task[metric]) == TASKS
-    found = overall(row.per_task[metric], NUM_TEST_IMAGES)
-    assert found.over_images == pytest.approx(row.overall[metric], abs=1e-4)
+def test_the_column_all_is_the_mean_over_test_images(metric):
+    for method, row in TABLE_1.items():
+        assert tuple(row.per_task[metric]) == TASKS
+        found = overall(row.per_task[metric], NUM_TEST_IMAGES).over_images
+        assert found == pytest.approx(row.overall[metric], abs=1e-4), method
 
 
 def test_a_mean_over_tasks_is_not_what_the_paper_reports():
@@ -33,18 +27,14 @@ def test_a_mean_over_tasks_is_not_what_the_paper_reports():
     assert found.over_tasks != pytest.approx(row.overall["mse"], abs=1e-4)
 
 
-def test_repmode_has_the_published_values():
-    expected = {"mse": 0.4956, "mae": 0.4078, "r2": 0.4735}
-    assert TABLE_1["repmode"].overall == TABLE_2["repmode"].overall == expected
-
-
-@pytest.mark.parametrize("method", TABLE_1)
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_gain_is_relative_to_multi_net(method, metric):
-    row, reference = TABLE_1[method], TABLE_1["multinet"].overall[metric]
+def test_the_gain_is_relative_to_multi_net(metric):
     better = 1 if KNOWN[metric].higher_is_better else -1
-    gain = 100 * better * (row.overall[metric] - reference) / reference
-    assert row.gain_percent[metric] == pytest.approx(gain, abs=0.03)  # rounded inputs
+    reference = TABLE_1["multinet"].overall[metric]
+    for method, row in TABLE_1.items():
+        gain = 100 * better * (row.overall[metric] - reference) / reference
+        rounded = pytest.approx(gain, abs=0.03)
+        assert row.gain_percent[metric] == rounded, method
 
 
 def test_individual_training_is_the_same_in_both_tables():

@@ -14,9 +14,7 @@ from continual_repmode.inference.windows import (
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.floats(0, 0.99))
-def test_windows_cover_every_voxel_and_stay_inside(
-    size: int, side: int, overlap: float
-) -> None:
+def test_windows_cover_every_voxel_and_stay_inside(size, side, overlap):
     side = min(side, size)
     starts = window_starts(size, side, overlap)
 
@@ -29,9 +27,7 @@ def test_windows_cover_every_voxel_and_stay_inside(
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.floats(0, 0.99))
-def test_windows_are_evenly_spread_and_overlap_as_much_as_asked(
-    size: int, side: int, overlap: float
-) -> None:
+def test_windows_are_evenly_spread_and_overlap_as_much_as_asked(size, side, overlap):
     side = min(side, size)
     gaps = np.diff(window_starts(size, side, overlap))
 
@@ -40,7 +36,7 @@ def test_windows_are_evenly_spread_and_overlap_as_much_as_asked(
         assert gaps.max() <= max(1, side * (1 - overlap) + 1e-6)
 
 
-def test_half_overlapping_windows() -> None:
+def test_half_overlapping_windows():
     assert window_starts(65, 32, 0.5) == [0, 11, 22, 33]
     assert window_starts(64, 32, 0.5) == [0, 16, 32]
     assert window_starts(32, 32, 0.5) == [0]
@@ -48,23 +44,22 @@ def test_half_overlapping_windows() -> None:
     assert window_starts(4, 1, 0.5) == [0, 1, 2, 3]
 
 
-def test_a_step_that_is_whole_but_for_rounding_is_taken_whole() -> None:
+def test_a_step_that_is_whole_but_for_rounding_is_taken_whole():
     assert 10 * (1 - 0.8) < 2
     assert window_starts(16, 10, 0.8) == [0, 2, 4, 6]
 
 
-@pytest.mark.parametrize("side", [8, 16, 32, 128])
-def test_weights_are_a_blurred_point_scaled_to_one(side: int) -> None:
-    point = np.zeros(side)
-    point[side // 2] = 1
-    blurred = ndimage.gaussian_filter(point, side / 8, mode="constant")
-    blurred /= blurred.max()
-    blurred[blurred == 0] = blurred[blurred > 0].min()
+def test_weights_are_a_blurred_point_scaled_to_one():
+    for side in (8, 16, 32, 128):
+        point = np.zeros(side)
+        point[side // 2] = 1
+        blurred = ndimage.gaussian_filter(point, side / 8, mode="constant")
+        blurred /= blurred.max()
+        blurred[blurred == 0] = blurred[blurred > 0].min()
+        np.testing.assert_allclose(gaussian_profile(side), blurred, rtol=1e-5)
 
-    np.testing.assert_allclose(gaussian_profile(side), blurred, rtol=1e-5)
 
-
-def test_the_smallest_weight_of_a_window_is_not_zero() -> None:
+def test_the_smallest_weight_of_a_window_is_not_zero():
     weights = WindowGrid.over((32, 128, 128), (32, 128, 128), 0.5).weights(
         torch.device("cpu")
     )
@@ -73,7 +68,7 @@ def test_the_smallest_weight_of_a_window_is_not_zero() -> None:
     assert weights.min() > 1e-11
 
 
-def test_weight_sums_are_those_of_all_windows() -> None:
+def test_weight_sums_are_those_of_all_windows():
     grid = WindowGrid.over((7, 9, 11), (4, 6, 5), 0.5)
     cpu = torch.device("cpu")
     weights = grid.weights(cpu).double()
@@ -90,7 +85,7 @@ def test_weight_sums_are_those_of_all_windows() -> None:
     )
 
 
-def test_sides_are_cut_down_to_the_volume() -> None:
+def test_sides_are_cut_down_to_the_volume():
     grid = WindowGrid.over((6, 10, 12), (32, 8, 128), 0.5)
 
     assert grid.sides == (6, 8, 12)
@@ -98,22 +93,21 @@ def test_sides_are_cut_down_to_the_volume() -> None:
     assert grid.num_windows == 2
 
 
-@pytest.mark.parametrize(
-    ("shape", "window", "overlap", "message"),
-    [
+def test_impossible_grids_are_named():
+    three = "three for Z, Y and X"
+    for shape, window, overlap, message in (
         ((4, 4), (2, 2, 2), 0.5, r"volume: expected shape .*\(4, 4\)"),
         ((4, 0, 4), (2, 2, 2), 0.5, "volume: expected shape"),
         ((4, 4, 4), (4, 4), 0.5, r"window=\[4, 4\]"),
         ((4, 4, 4), (4, 0, 4), 0.5, r"window=\[4, 0, 4\]"),
         ((4, 4, 4), (4, 4, 4), 1.0, "overlap=1.0"),
         ((4, 4, 4), (4, 4, 4), -0.1, "overlap=-0.1"),
-    ],
-)
-def test_impossible_grids_are_named(
-    shape: tuple[int, ...], window: tuple[int, ...], overlap: float, message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        WindowGrid.over(shape, window, overlap)
+        ((4, 4, 4), (4, 4, 4), (0.5, 0.5), three),
+        ((4, 4, 4), (4, 4, 4), (0.5, 1.0, 0.5), three),
+        ((4, 4, 4), (4, 4, 4), (0.5, -0.1, 0), three),
+    ):
+        with pytest.raises(UserError, match=message):
+            WindowGrid.over(shape, window, overlap)
 
 
 def test_each_axis_may_have_an_overlap_of_its_own():
@@ -121,9 +115,3 @@ def test_each_axis_may_have_an_overlap_of_its_own():
     half = WindowGrid.over((12, 12, 12), (4, 4, 4), 0.5)
     assert grid.starts == ((0, 2, 4, 6, 8), (0, 3, 5, 8), (0, 4, 8))
     assert half.starts == (grid.starts[0],) * 3
-
-
-@pytest.mark.parametrize("overlap", [(0.5, 0.5), (0.5, 1.0, 0.5), (0.5, -0.1, 0)])
-def test_a_wrong_overlap_of_an_axis_is_refused(overlap):
-    with pytest.raises(UserError, match="three for Z, Y and X"):
-        WindowGrid.over((12, 12, 12), (4, 4, 4), overlap)

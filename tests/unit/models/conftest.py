@@ -1,6 +1,5 @@
 """A small network with telling statistics, and the paper's formulas written out."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ def randomize_norms(net: nn.Module, seed: int = 5) -> None:
 
 
 @pytest.fixture
-def make_net() -> Callable[..., RepModeUNet]:
+def make_net():
     """Build a small float64 RepMode in evaluation mode with non-trivial statistics."""
 
     def make(**arguments: Any) -> RepModeUNet:
@@ -39,7 +38,7 @@ def make_net() -> Callable[..., RepModeUNet]:
 
 
 @pytest.fixture
-def make_plain() -> Callable[..., UNet3d]:
+def make_plain():
     """Build a small float64 plain U-Net in evaluation mode with such statistics."""
 
     def make(**arguments: Any) -> UNet3d:
@@ -52,7 +51,7 @@ def make_plain() -> Callable[..., UNet3d]:
 
 
 @pytest.fixture
-def make_signal() -> Callable[..., Tensor]:
+def make_signal():
     def make(*shape: int, seed: int = 1) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -74,7 +73,7 @@ def run_branch(name: str, weight: Tensor, features: Tensor, axes: str) -> Tensor
 
 
 @pytest.fixture(scope="session")
-def branch() -> Callable[..., Tensor]:
+def branch():
     return run_branch
 
 
@@ -209,5 +208,5 @@ class ExplicitRepMode:
 
 
 @pytest.fixture
-def explicit() -> type[ExplicitRepMode]:
+def explicit():
     return ExplicitRepMode

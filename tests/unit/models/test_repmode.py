@@ -1,4 +1,3 @@
-import copy
 import json
 
 import pytest
@@ -54,13 +53,6 @@ def test_mixed_batch_in_evaluation_mode_is_the_explicit_network(
             torch.testing.assert_close(net(signal, torch.tensor(labels)), expected)
 
 
-def test_mixed_batch_in_evaluation_mode_equals_one_by_one(make_net, make_signal):
-    net, signal, labels = make_net(), make_signal(5, 1, 4, 4, 8), [1, 2, 1, 0, 2]
-    mixed = net(signal, torch.tensor(labels, dtype=torch.uint8))
-    for row, label in enumerate(labels):
-        torch.testing.assert_close(mixed[row : row + 1], net(signal[row][None], label))
-
-
 def test_mixed_batch_in_training_mode_is_the_explicit_network_with_its_gradients(
     make_net, make_signal, explicit
 ):
@@ -77,26 +69,6 @@ def test_mixed_batch_in_training_mode_is_the_explicit_network_with_its_gradients
         torch.testing.assert_close(mine, reference, rtol=1e-6, atol=1e-9)
 
 
-def test_training_statistics_are_those_of_the_whole_batch_in_any_order(
-    make_net, make_signal
-):
-    net = make_net().train()
-    other = copy.deepcopy(net)
-    signal, labels = make_signal(4, 1, 4, 4, 4), torch.tensor([2, 0, 1, 0])
-    order = torch.tensor([3, 1, 0, 2])
-    result = net(signal, labels)
-    torch.testing.assert_close(other(signal[order], labels[order]), result[order])
-    for (name, mine), theirs in zip(net.named_buffers(), other.buffers(), strict=True):
-        torch.testing.assert_close(mine, theirs, msg=name)
-
-
-def test_tasks_differ_and_an_int_label_means_the_whole_batch(make_net, make_signal):
-    net, signal = make_net(), make_signal(2, 1, 4, 4, 4)
-    first, second = net(signal, 0), net(signal, 1)
-    assert not torch.allclose(first, second)
-    assert torch.equal(second, net(signal, torch.tensor([1, 1])))
-
-
 def test_cached_kernels_follow_training(make_net, make_signal, explicit):
     net, signal = make_net(), make_signal(2, 1, 4, 4, 4)
     with torch.no_grad():
@@ -110,41 +82,15 @@ def test_cached_kernels_follow_training(make_net, make_signal, explicit):
     torch.testing.assert_close(after, explicit(net, training=False)(signal, [0, 0]))
 
 
-def test_any_size_is_predicted_in_evaluation_and_refused_in_training(
-    make_net, make_signal
-):
-    net, signal = make_net(), make_signal(1, 1, 5, 7, 4)
-    assert net(signal, 0).shape == signal.shape
-    with pytest.raises(UserError, match=r"axis Z has size 5"):
-        net.train()(signal, 0)
-
-
-@pytest.mark.parametrize(
-    ("shape", "labels", "message"),
-    [
+def test_wrong_input_is_refused(make_net, make_signal):
+    for shape, labels, message in (
         ((2, 1, 4, 4, 4), 3, r"label 3 is out of range"),
         ((2, 1, 4, 4, 4), torch.tensor([0]), r"task_labels has shape \(1,\)"),
         ((2, 2, 4, 4, 4), 0, r"signal has shape \(2, 2, 4, 4, 4\)"),
         ((2, 4, 4, 4), 0, r"signal has shape \(2, 4, 4, 4\)"),
-    ],
-)
-def test_wrong_input_is_refused(make_net, make_signal, shape, labels, message):
-    with pytest.raises(UserError, match=message):
-        make_net()(make_signal(*shape), labels)
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        ([], "task_names is empty"),
-        (["red", "red"], "'red' exists already"),
-        (["mean"], "'mean' is reserved"),
-        (["a.b"], "'a.b'"),
-    ],
-)
-def test_wrong_task_names_are_refused(names, message):
-    with pytest.raises(UserError, match=message):
-        RepModeUNet(names, width=1, depth=1)
+    ):
+        with pytest.raises(UserError, match=message):
+            make_net()(make_signal(*shape), labels)
 
 
 def test_task_names_and_labels_translate(make_net):
@@ -208,21 +154,8 @@ def test_architecture_is_json_and_rebuilds_the_structure(make_net):
     assert torch.equal(other.eval()(signal, 4), net(signal, 4))
 
 
-@pytest.mark.parametrize(
-    "change", [{"network": "UNet3d"}, {"colour": 1}, {"extensions": [{"name": "x"}]}]
-)
-def test_foreign_architectures_are_refused(make_net, change):
-    with pytest.raises(UserError, match="architecture"):
-        RepModeUNet.from_architecture(make_net().architecture() | change)
-
-
 def test_incomplete_architectures_are_refused(make_net):
     architecture = make_net().architecture()
     del architecture["num_frozen_tasks"]
-    with pytest.raises(UserError, match="num_frozen_tasks"):
+    with pytest.raises(UserError, match=r"architecture.*num_frozen_tasks"):
         RepModeUNet.from_architecture(architecture)
-
-
-def test_default_channels_follow_the_arguments(make_signal):
-    net = RepModeUNet(["red"], 1, 1, in_channels=2, out_channels=3).double()
-    assert net(make_signal(2, 2, 4, 4, 4), 0).shape == (2, 3, 4, 4, 4)

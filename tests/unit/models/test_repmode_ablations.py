@@ -46,7 +46,7 @@ def rows(found: dict):
 
 
 @rows(ROWS)
-def test_a_mixed_batch_in_evaluation_mode_is_the_explicit_network(
+def test_a_mixed_batch_is_the_explicit_network_with_its_gradients(
     make_net, make_signal, explicit, options
 ):
     net, signal = make_net(**options), make_signal(4, 1, 4, 8, 4)
@@ -54,13 +54,7 @@ def test_a_mixed_batch_in_evaluation_mode_is_the_explicit_network(
     for gradients in (True, False):
         with torch.set_grad_enabled(gradients):
             torch.testing.assert_close(net(signal, torch.tensor(LABELS)), expected)
-
-
-@rows(ROWS)
-def test_training_is_the_explicit_network_with_its_gradients(
-    make_net, make_signal, explicit, options
-):
-    net, signal = make_net(**options).train(), make_signal(4, 1, 4, 8, 4)
+    net.train()
     weights = make_signal(4, 1, 4, 8, 4, seed=9)
     expected = explicit(net, training=True)(signal, LABELS)
     result = net(signal, torch.tensor(LABELS))
@@ -80,13 +74,12 @@ def test_a_task_becomes_a_plain_network_with_its_predictions(
         torch.testing.assert_close(deploy(net, "green")(signal), net(signal, 1))
 
 
-@pytest.mark.parametrize(
-    ("row", "size"),
-    [("without_5x5x5_pair", 3), ("without_3x3x3_pair", 5), ("without_conv", 5)],
-)
-def test_merged_kernels_are_as_large_as_the_largest_expert(make_net, row, size):
-    plain = reparameterize(make_net(**ROWS[row]), "red")
-    assert plain.get_submodule("encoder1.conv1").conv.kernel_size == (size,) * 3
+def test_merged_kernels_are_as_large_as_the_largest_expert(make_net):
+    sizes = {"without_5x5x5_pair": 3, "without_3x3x3_pair": 5, "without_conv": 5}
+    for row, size in sizes.items():
+        plain = reparameterize(make_net(**ROWS[row]), "red")
+        conv = plain.get_submodule("encoder1.conv1").conv
+        assert conv.kernel_size == (size,) * 3, row
 
 
 @rows(WITH_TASKS)
@@ -120,27 +113,22 @@ def test_a_new_gate_starts_as_what_it_is_copied_from(make_net, make_signal, opti
 
 
 @rows(ROWS)
-def test_freezing_keeps_predictions_to_the_bit(make_net, make_signal, options):
+def test_freezing_and_the_file_keep_everything_to_the_bit(
+    make_net, make_signal, options, tmp_path
+):
     net, signal = make_net(depth=1, **options), make_signal(3, 1, 4, 4, 4)
-    labels = torch.tensor([1, 0, 2])
-    before = [fingerprint(net, task) for task in net.task_names]
+    labels, path = torch.tensor([1, 0, 2]), tmp_path / "net.safetensors"
     prediction = net(signal, labels)
+    save_model(net, path)
+    loaded = load_model(path)
+    assert json.loads(json.dumps(loaded.architecture())) == net.architecture()
+    assert torch.equal(loaded(signal, labels), prediction)
+    before = [fingerprint(net, task) for task in net.task_names]
     net.freeze()
     assert not any(p.requires_grad for p in net.parameters())
     assert [fingerprint(net, task) for task in net.task_names] == before
     assert torch.equal(net(signal, labels), prediction)
     torch.testing.assert_close(net.train()(signal, labels), prediction)
-
-
-@rows(ROWS)
-def test_the_file_brings_everything_back(make_net, make_signal, options, tmp_path):
-    net, signal = make_net(depth=1, **options), make_signal(3, 1, 4, 4, 4)
-    path = tmp_path / "net.safetensors"
-    save_model(net, path)
-    loaded = load_model(path)
-    assert json.loads(json.dumps(loaded.architecture())) == net.architecture()
-    labels = torch.tensor([1, 0, 2])
-    assert torch.equal(loaded(signal, labels), net(signal, labels))
 
 
 def test_files_of_networks_without_these_options_still_load(make_net):
@@ -152,21 +140,19 @@ def test_files_of_networks_without_these_options_still_load(make_net):
     assert other.architecture() == make_net().architecture()
 
 
-@pytest.mark.parametrize(
-    "row", ["gaussian_embedding", "two_layer_gate", "sigmoid_gate"]
-)
 def test_cached_kernels_follow_every_tensor_of_the_gate(
-    make_net, make_signal, explicit, row
+    make_net, make_signal, explicit
 ):
-    net, signal = make_net(**ROWS[row]), make_signal(1, 1, 4, 4, 4)
-    gate = net.blocks()["encoder1.conv2"].conv.gate
-    for tensor in (*gate.parameters(), *gate.buffers()):
-        with torch.no_grad():
-            net(signal, 1)
-            tensor += torch.linspace(0.1, 1, tensor.numel()).view_as(tensor)
-            found = net(signal, 1)
-        expected = explicit(net, training=False)(signal, [1])
-        torch.testing.assert_close(found, expected)
+    for row in ("gaussian_embedding", "two_layer_gate", "sigmoid_gate"):
+        net, signal = make_net(**ROWS[row]), make_signal(1, 1, 4, 4, 4)
+        gate = net.blocks()["encoder1.conv2"].conv.gate
+        for tensor in (*gate.parameters(), *gate.buffers()):
+            with torch.no_grad():
+                net(signal, 1)
+                tensor += torch.linspace(0.1, 1, tensor.numel()).view_as(tensor)
+                found = net(signal, 1)
+            expected = explicit(net, training=False)(signal, [1])
+            torch.testing.assert_close(found, expected)
 
 
 class TestParameterCounts:
@@ -183,35 +169,30 @@ class TestParameterCounts:
         """Sampling convolutions and normalization."""
         return self.count() - 784_448 * (125 + 27 + 3) - 2_945 * 5 * 13
 
-    @pytest.mark.parametrize(
-        ("row", "taps"),
-        [
-            ("without_1x1x1_pair", [125, 27, 1, 1]),
-            ("without_3x3x3_pair", [125, 1, 1]),
-            ("without_5x5x5_pair", [27, 1, 1]),
-            ("without_conv", [1, 1]),
-            ("without_avgp_conv", [125, 27, 1]),
-            ("without_avgp", [125, 27, 1, 1, 1]),
-            ("avgp_3x3x3_only", [125, 27, 1, 1, 1]),
-            ("avgp_5x5x5_only", [125, 27, 1, 1, 1]),
-        ],
-    )
-    def test_experts_bring_their_taps_and_their_gates(self, row, taps):
-        expected = 784_448 * sum(taps) + 2_945 * len(taps) * 13 + self.rest()
-        assert self.count(**ROWS[row]) == expected
+    def test_experts_bring_their_taps_and_their_gates(self):
+        rest = self.rest()
+        for row, taps in {
+            "without_1x1x1_pair": [125, 27, 1, 1],
+            "without_3x3x3_pair": [125, 1, 1],
+            "without_5x5x5_pair": [27, 1, 1],
+            "without_conv": [1, 1],
+            "without_avgp_conv": [125, 27, 1],
+            "without_avgp": [125, 27, 1, 1, 1],
+            "avgp_3x3x3_only": [125, 27, 1, 1, 1],
+            "avgp_5x5x5_only": [125, 27, 1, 1, 1],
+        }.items():
+            expected = 784_448 * sum(taps) + 2_945 * len(taps) * 13 + rest
+            assert self.count(**ROWS[row]) == expected, row
 
-    @pytest.mark.parametrize(
-        ("scope", "products", "channels"),
-        [
+    def test_plain_convolutions_are_of_size_5(self):
+        for scope, products, channels in (
             # C_I * C_O and C_O of the places with experts, at widths 32 to 512
             ("encoder", 32 * 33 + 64 * 96 + 128 * 192 + 256 * 384 + 512 * 768, 1984),
             ("decoder", 256 * 768 + 128 * 384 + 64 * 192 + 32 * 96 + 32, 961),
-        ],
-    )
-    def test_plain_convolutions_are_of_size_5(self, scope, products, channels):
-        assert self.count(scope=scope) == (
-            100_152_768 + products * (27 + 3) + channels * 5 * 13
-        )
+        ):
+            assert self.count(scope=scope) == (
+                100_152_768 + products * (27 + 3) + channels * 5 * 13
+            ), scope
 
     def test_gates_of_other_kinds(self):
         outputs = 5 * 2_945
@@ -338,9 +319,8 @@ def test_gating_tables_of_a_part_are_of_its_blocks(make_net):
     ]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_wrong_options_are_refused():
+    for options, message in (
         ({"scope": "middle"}, "scope 'middle': use all, encoder, decoder"),
         ({"task_embedding": "hash"}, "task_embedding 'hash': use one_hot or gaussian"),
         ({"gate_hidden": 0}, "gate_hidden 0: use a positive number"),
@@ -348,8 +328,6 @@ def test_gating_tables_of_a_part_are_of_its_blocks(make_net):
         ({"gate_input": "both"}, "gate_input 'both'"),
         ({**FEATURES, "gate_hidden": 6}, "gate_hidden 6: these belong to"),
         ({**FEATURES, "task_embedding": "gaussian"}, "these belong to"),
-    ],
-)
-def test_wrong_options_are_refused(options, message):
-    with pytest.raises(UserError, match=message):
-        RepModeUNet(["red"], 1, 1, **options)
+    ):
+        with pytest.raises(UserError, match=message):
+            RepModeUNet(["red"], 1, 1, **options)

@@ -20,13 +20,8 @@ def test_each_task_is_one_run_of_the_sorted_batch(labels):
         assert group.task == NAMES[group.label]
     assert [g.label for g in groups.groups] == sorted(set(labels))
     assert sum(g.stop - g.start for g in groups.groups) == len(labels)
-
-
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=9))
-def test_unsort_undoes_sort(labels):
-    groups = TaskGroups(labels, NAMES)
-    batch = torch.arange(len(labels))
-    assert torch.equal(groups.unsort(groups.sort(batch)), batch)
+    rows = torch.arange(len(labels))
+    assert torch.equal(groups.unsort(groups.sort(rows)), rows)
 
 
 def test_map_hands_each_task_its_rows():
@@ -48,15 +43,14 @@ def test_the_rows_of_one_task_are_a_batch_of_their_own():
     assert (group.task, group.label, group.start, group.stop) == ("blue", 2, 0, 2)
 
 
-@pytest.mark.parametrize("label", [1, np.int64(1)])
-def test_one_label_stands_for_the_whole_batch(label):
-    (group,) = group_by_task(label, 4, NAMES).groups
-    assert (group.task, group.start, group.stop) == ("green", 0, 4)
+def test_one_label_stands_for_the_whole_batch():
+    for label in (1, np.int64(1)):
+        (group,) = group_by_task(label, 4, NAMES).groups
+        assert (group.task, group.start, group.stop) == ("green", 0, 4)
 
 
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
+def test_wrong_labels_are_refused():
+    for labels, message in (
         (3, r"label 3 is out of range.*3 tasks"),
         (-1, r"label -1 is out of range"),
         (torch.tensor([0, 3]), r"label 3 is out of range"),
@@ -69,8 +63,6 @@ def test_one_label_stands_for_the_whole_batch(label):
         (True, r"task_labels True"),
         (1.0, r"task_labels 1.0"),
         ("red", r"task_labels 'red'"),
-    ],
-)
-def test_wrong_labels_are_refused(labels, message):
-    with pytest.raises(UserError, match=message):
-        group_by_task(labels, 2, NAMES)
+    ):
+        with pytest.raises(UserError, match=message):
+            group_by_task(labels, 2, NAMES)

@@ -56,26 +56,21 @@ def request_for(tmp_path, net, card):
     return make
 
 
-@pytest.mark.parametrize(
-    ("scale", "units", "expected"),
-    [
+def test_a_scale_with_a_unit_or_one_that_someone_has_set_tells_the_voxel_size():
+    for scale, units, expected in (
         ((0.3, 0.11, 0.11), ("micrometer",) * 3, (0.3, 0.11, 0.11)),
         ((300, 110, 110), ("nanometer",) * 3, (0.3, 0.11, 0.11)),
         ((1, 1, 1), ("micrometer",) * 3, (1, 1, 1)),
         ((1, 110, 110), ("um", "nm", "nm"), (1, 0.11, 0.11)),
         ((0.3, 0.11, 0.11), ("pixel",) * 3, (0.3, 0.11, 0.11)),
         ((0.3, 0.11, 0.11), None, (0.3, 0.11, 0.11)),
-    ],
-)
-def test_a_scale_with_a_unit_or_one_that_someone_has_set_tells_the_voxel_size(
-    scale, units, expected
-):
-    assert layer_voxel_size(scale, units) == pytest.approx(expected)
+    ):
+        found = layer_voxel_size(scale, units)
+        assert found == pytest.approx(expected), (scale, units)
 
 
-@pytest.mark.parametrize(
-    ("scale", "units"),
-    [
+def test_otherwise_nothing_is_assumed():
+    for scale, units in (
         ((1, 1, 1), ("pixel",) * 3),
         ((1, 1, 1), None),
         ((0.3, 0.11, 0.11), ("pixel", "um", "um")),
@@ -83,10 +78,8 @@ def test_a_scale_with_a_unit_or_one_that_someone_has_set_tells_the_voxel_size(
         ((0.11, 0.11), ("um",) * 2),
         ((1, 0.3, 0.11, 0.11), ("um",) * 4),
         ((1e9, 1, 1), ("um",) * 3),
-    ],
-)
-def test_otherwise_nothing_is_assumed(scale, units):
-    assert layer_voxel_size(scale, units) is None
+    ):
+        assert layer_voxel_size(scale, units) is None, (scale, units)
 
 
 def test_a_voxel_size_is_shown_as_it_can_be_entered():
@@ -96,26 +89,22 @@ def test_a_voxel_size_is_shown_as_it_can_be_entered():
     assert parse_voxel_size("  ") is None
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("0.3 0.11", "three numbers"),
-        ("0.3 0.11 0.11 0.11", "three numbers"),
-        ("0.3 um", "three numbers"),
-        ("0.3 0.11 0", "use micrometres, from 0.001 to 1000"),
-        ("0.3 0.11 nan", "use micrometres"),
-    ],
-)
-def test_what_is_no_voxel_size_is_told(text, message):
-    with pytest.raises(UserError, match=message):
-        parse_voxel_size(text)
+def test_what_is_no_voxel_size_is_told():
+    for text, message in {
+        "0.3 0.11": "three numbers",
+        "0.3 0.11 0.11 0.11": "three numbers",
+        "0.3 um": "three numbers",
+        "0.3 0.11 0": "use micrometres, from 0.001 to 1000",
+        "0.3 0.11 nan": "use micrometres",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            parse_voxel_size(text)
 
 
-def test_the_structures_of_a_model_file(request_for, net):
+def test_a_model_file_tells_its_structures_and_another_file_is_refused(
+    request_for, net, tmp_path
+):
     assert task_names(request_for().model) == net.task_names
-
-
-def test_a_file_that_is_no_model_is_told(tmp_path):
     (tmp_path / "notes.safetensors").write_text("no model")
     with pytest.raises(UserError, match=r"notes\.safetensors"):
         task_names(tmp_path / "notes.safetensors")
@@ -173,21 +162,16 @@ def test_intensities_of_the_training_images_on_request(request_for):
         list(predict_layers(request_for(intensity="target")))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"image": np.zeros((21, 18))}, "2 axes, 21 x 18, .* the whole stack"),
-        ({"image": np.zeros((2, *SHAPE))}, "4 axes, 2 x 6 x 21 x 18, .*Split Stack"),
-        (
-            {"voxel_size_um": None},
-            "enter z, y, x in micrometres.*'Bright'",
-        ),
+def test_what_cannot_be_predicted_is_refused_at_once(request_for):
+    planes = np.zeros((2, *SHAPE))
+    for changes, message in (
+        ({"image": planes[0, 0]}, "2 axes, 21 x 18, .* the whole stack"),
+        ({"image": planes}, "4 axes, 2 x 6 x 21 x 18, .*Split Stack"),
+        ({"voxel_size_um": None}, "enter z, y, x in micrometres.*'Bright'"),
         ({"tasks": []}, "choose one or more"),
-    ],
-)
-def test_what_cannot_be_predicted_is_refused_at_once(request_for, changes, message):
-    with pytest.raises(UserError, match=message):
-        request_for(**changes)
+    ):
+        with pytest.raises(UserError, match=message):
+            request_for(**changes)
 
 
 def test_a_constant_image_is_told(request_for):

@@ -1,6 +1,6 @@
 """Small finished runs to report on, and a reader of the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,9 @@ FIGURES = (
     "gate_distances",
 )
 
-MakeRun = Callable[..., RunFolder]
-
 
 @pytest.fixture(scope="session")
-def nets() -> list[RepModeUNet]:
+def nets():
     """The network after each experience."""
     torch.manual_seed(0)
     base = RepModeUNet(STREAM[0], width=2, depth=1)
@@ -60,8 +58,8 @@ def nets() -> list[RepModeUNet]:
     return [base, extended]
 
 
-@pytest.fixture
-def make_run(nets: list[RepModeUNet]) -> MakeRun:
+@pytest.fixture(scope="session")
+def make_run(nets):
     """Write a run folder.
 
     ``make_run(path, strategy=, lost=, header=, done=2, draw=False)``
@@ -205,18 +203,18 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="session")
-def parse() -> Callable[[Path], Page]:
+def parse():
     """Parse a report, failing where tags are not closed properly."""
     return lambda path: Page(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
-def new_sample() -> Callable[..., dict[str, Any]]:
+def new_sample():
     """Write a sample of random volumes and return them."""
     return write_sample
 
 
 @pytest.fixture(scope="session")
-def stream() -> Sequence[Sequence[str]]:
+def stream():
     """The tasks of the experiences of every run made here."""
     return STREAM

@@ -1,21 +1,17 @@
 import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from continual_repmode.reporting import write_report
-from continual_repmode.results import RunFolder
 from continual_repmode.volumes.formats.writing import save_volume
 
 SHAPE = "8 \N{MULTIPLICATION SIGN} 32 \N{MULTIPLICATION SIGN} 32"
 
 
 @pytest.fixture
-def lab(tmp_path: Path, make_run: Callable[..., RunFolder]) -> RunFolder:
+def lab(tmp_path, make_run):
     """A run on a manifest with one image too few."""
     lines = ["task,split,path,channel_signal,channel_target"]
     for index, split in enumerate(("train", "train", "valid")):
@@ -42,9 +38,7 @@ def lab(tmp_path: Path, make_run: Callable[..., RunFolder]) -> RunFolder:
     return folder
 
 
-def test_the_manifest_is_checked_as_it_is_now(
-    lab: RunFolder, parse: Callable[[Path], Any], tmp_path: Path
-) -> None:
+def test_the_manifest_is_checked_as_it_is_now(lab, parse, tmp_path):
     page = parse(write_report([lab.path], tmp_path / "report.html"))
 
     row = next(r for r in page.rows if r[-1] == "0 'Bright' → 1 'EGFP'")
@@ -53,25 +47,19 @@ def test_the_manifest_is_checked_as_it_is_now(
     assert re.search(r"error task dna: images: [^;]*no test", page.text)
 
 
-def test_a_manifest_that_is_gone_is_told(
-    lab: RunFolder, parse: Callable[[Path], Any], tmp_path: Path
-) -> None:
+def test_a_manifest_that_is_gone_is_told(lab, parse, tmp_path):
     (tmp_path / "pairs.csv").unlink()
     page = parse(write_report([lab.path], tmp_path / "report.html"))
     assert "pairs.csv is not here any more" in page.text
 
 
-def test_a_manifest_that_cannot_be_read_is_told(
-    lab: RunFolder, parse: Callable[[Path], Any], tmp_path: Path
-) -> None:
+def test_a_manifest_that_cannot_be_read_is_told(lab, parse, tmp_path):
     (tmp_path / "pairs.csv").write_text("colour\nred\n")
     page = parse(write_report([lab.path], tmp_path / "report.html"))
     assert "The check could not be done:" in page.text
 
 
-def test_generated_data_have_no_such_section(
-    make_run: Callable[..., RunFolder], parse: Callable[[Path], Any], tmp_path: Path
-) -> None:
+def test_generated_data_have_no_such_section(make_run, parse, tmp_path):
     folder = make_run(tmp_path / "run", done=1)
     page = parse(write_report([folder.path], tmp_path / "report.html"))
     assert "run1-data" not in page.attributes("id")

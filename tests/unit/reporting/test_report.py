@@ -3,7 +3,6 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,9 @@ from continual_repmode.reporting.colors import cell_style
 from continual_repmode.results import RunFolder, write_json
 from continual_repmode.tasks import display_name
 
-MakeRun = Callable[..., RunFolder]
-Parse = Callable[[Path], Any]
-
 
 @pytest.fixture
-def report(make_run: MakeRun, parse: Parse, tmp_path: Path) -> Callable[..., Any]:
+def report(make_run, parse, tmp_path):
     """Make a run and parse the report of it."""
 
     def make(**how: Any) -> Any:
@@ -32,9 +28,19 @@ def report(make_run: MakeRun, parse: Parse, tmp_path: Path) -> Callable[..., Any
     return make
 
 
-def test_paths_may_be_texts(
-    make_run: MakeRun, parse: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def usual(make_run, tmp_path_factory):
+    """A complete run that lost nothing, and its report."""
+    folder = make_run(tmp_path_factory.mktemp("usual") / "run")
+    return folder, write_report([folder.path], folder.path.with_name("report.html"))
+
+
+@pytest.fixture(scope="module")
+def page(usual, parse):
+    return parse(usual[1])
+
+
+def test_paths_may_be_texts(make_run, parse, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_run(Path("run"))
 
@@ -45,9 +51,7 @@ def cells(page: Any, name: str) -> list[list[str]]:
     return [row[1:] for row in page.rows if row and row[0] == name]
 
 
-def test_every_score_of_the_results_is_there(
-    report: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_every_score_of_the_results_is_there(report, tmp_path):
     page = report(lost=0.25)
 
     results = RunFolder(tmp_path / "run").read_results()
@@ -62,9 +66,7 @@ def test_every_score_of_the_results_is_there(
             assert written in cells(page, f"all, over {name}")
 
 
-def test_forgetting_stands_beside_backward_transfer(
-    report: Callable[..., Any],
-) -> None:
+def test_forgetting_stands_beside_backward_transfer(report):
     page = report(lost=0.25)
 
     lost, gained = ["0.250"] * 4, ["-0.250"] * 4
@@ -73,17 +75,13 @@ def test_forgetting_stands_beside_backward_transfer(
     assert lost + gained in cells(page, "mean")
 
 
-def test_only_exactly_nothing_is_written_as_zero(report: Callable[..., Any]) -> None:
+def test_only_exactly_nothing_is_written_as_zero(report):
     page = report(lost=1e-6)
 
     assert all(cell != "0" for row in cells(page, "mean") for cell in row)
 
 
-def test_it_says_what_was_learned_from_how_many_images(
-    report: Callable[..., Any], nets: list[Any]
-) -> None:
-    page = report()
-
+def test_it_says_what_was_learned_from_how_many_images(page, nets):
     (dna, *_) = cells(page, "DNA")
     own = f"{nets[1].num_task_parameters('dna'):,}"
     assert dna[1].startswith("41 /")  # from the model file
@@ -95,35 +93,28 @@ def test_it_says_what_was_learned_from_how_many_images(
     assert "continual-repmode run scenario=here.yaml" in page.text
 
 
-def test_proofs_are_shown_with_their_whole_hashes(report: Callable[..., Any]) -> None:
-    same = report()
-    assert "unchanged to the bit : 2 of 2 fingerprints" in same.text
-    assert f"state_sha256 before: {'a' * 64}" in same.text
-    assert "✗" not in same.text
+def test_proofs_are_shown_with_their_whole_hashes(page):
+    assert "unchanged to the bit : 2 of 2 fingerprints" in page.text
+    assert f"state_sha256 before: {'a' * 64}" in page.text
+    assert "✗" not in page.text
 
 
-def test_changed_tasks_are_named_as_such(report: Callable[..., Any]) -> None:
+def test_changed_tasks_are_named_as_such(report):
     changed = report(lost=0.1)
     assert "Old structures changed : 2 of 2 fingerprints differ" in changed.text
     assert f"output_sha256 after: {'c' * 64}" in changed.text
 
 
-def test_the_files_have_their_true_hashes(
-    report: Callable[..., Any], tmp_path: Path
-) -> None:
-    page = report()
-
+def test_the_files_have_their_true_hashes(usual, page):
+    run, _ = usual
     files = ["checkpoints/experience_0.safetensors", "config.yaml", "results.json"]
     for name in files:
-        content = (tmp_path / "run" / name).read_bytes()
+        content = (run.path / name).read_bytes()
         assert f"{hashlib.sha256(content).hexdigest()} {name}" in page.text
-    settings = (tmp_path / "run" / "config.yaml").read_text()
-    assert " ".join(settings.split()) in page.text
+    assert " ".join(run.config.read_text().split()) in page.text
 
 
-def test_nothing_is_loaded_from_elsewhere(report: Callable[..., Any]) -> None:
-    page = report()
-
+def test_nothing_is_loaded_from_elsewhere(page):
     assert all(src.startswith("data:image/") for src in page.attributes("src"))
     assert all(href.startswith("#") for href in page.attributes("href"))
     assert not {"link", "iframe", "object", "base"} & {tag for tag, _ in page.elements}
@@ -131,17 +122,12 @@ def test_nothing_is_loaded_from_elsewhere(report: Callable[..., Any]) -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_styles_and_scripts_name_no_address(
-    report: Callable[..., Any], tmp_path: Path
-) -> None:
-    report()
-    text = re.sub(r'data:[^"]*', "", (tmp_path / "report.html").read_text())
+def test_styles_and_scripts_name_no_address(usual):
+    text = re.sub(r'data:[^"]*', "", usual[1].read_text())
     assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttp", text)
 
 
-def test_links_lead_somewhere_and_names_are_unique(report: Callable[..., Any]) -> None:
-    page = report()
-
+def test_links_lead_somewhere_and_names_are_unique(page):
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
     assert {href[1:] for href in page.attributes("href")} <= set(ids)
@@ -149,18 +135,14 @@ def test_links_lead_somewhere_and_names_are_unique(report: Callable[..., Any]) -
     assert {"run1-samples", "run1-gates", "run1-learning"} <= set(ids)
 
 
-def test_images_and_sliders_have_a_text(report: Callable[..., Any]) -> None:
-    page = report()
-
+def test_images_and_sliders_have_a_text(page):
     assert len(page.of("img")) == 3 * 3 + 7
     assert all(image["alt"] for image in page.of("img"))
     labelled = {label["for"] for label in page.of("label")}
     assert {slider["id"] for slider in page.of("input")} == labelled
 
 
-def test_hostile_names_stay_text(
-    make_run: MakeRun, parse: Parse, new_sample: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_hostile_names_stay_text(make_run, parse, new_sample, tmp_path):
     attack = "<script>alert(1)</script>"
     folder = make_run(
         tmp_path / "<b onclick=x> & 'run'",
@@ -178,9 +160,7 @@ def test_hostile_names_stay_text(
     assert page.text.count(attack) >= 5
 
 
-def test_several_runs_are_compared(
-    make_run: MakeRun, parse: Parse, tmp_path: Path
-) -> None:
+def test_several_runs_are_compared(make_run, parse, tmp_path):
     one = make_run(tmp_path / "one", strategy="repmode")
     two = make_run(tmp_path / "two", strategy="naive", lost=0.25)
 
@@ -196,37 +176,26 @@ def test_several_runs_are_compared(
     assert {"comparison", "run1", "run2", "run2-samples"} <= set(page.attributes("id"))
 
 
-@pytest.mark.parametrize(
-    ("others", "names"),
-    [
-        ([{"strategy": "naive"}], ["repmode", "naive"]),
-        ([{"seed": 8}], ["seed 7", "seed 8"]),
-        ([{}], ["repmode (run0)", "repmode (run1)"]),
+def test_runs_are_named_by_what_tells_them_apart(make_run, parse, tmp_path):
+    for case, (other, names) in enumerate(
         (
-            [{"strategy": "naive", "seed": 8}],
-            ["repmode, seed 7", "naive, seed 8"],
-        ),
-    ],
-)
-def test_runs_are_named_by_what_tells_them_apart(
-    make_run: MakeRun,
-    parse: Parse,
-    tmp_path: Path,
-    others: list[dict[str, Any]],
-    names: list[str],
-) -> None:
-    runs = [
-        make_run(tmp_path / f"run{n}", done=1, header={"strategy": "repmode", **header})
-        for n, header in enumerate([{}, *others])
-    ]
-    page = parse(write_report([r.path for r in runs], tmp_path / "report.html"))
-    for name in names:
-        assert cells(page, name) or cells(page, f"{name} incomplete")
+            ({"strategy": "naive"}, ["repmode", "naive"]),
+            ({"seed": 8}, ["seed 7", "seed 8"]),
+            ({}, ["repmode (run0)", "repmode (run1)"]),
+            ({"strategy": "naive", "seed": 8}, ["repmode, seed 7", "naive, seed 8"]),
+        )
+    ):
+        folder = tmp_path / str(case)
+        runs = [
+            make_run(folder / f"run{n}", done=1, header={"strategy": "repmode", **how})
+            for n, how in enumerate([{}, other])
+        ]
+        page = parse(write_report([r.path for r in runs], folder / "report.html"))
+        for name in names:
+            assert cells(page, name) or cells(page, f"{name} incomplete"), name
 
 
-def test_a_run_that_was_stopped_is_shown_as_far_as_it_came(
-    report: Callable[..., Any],
-) -> None:
+def test_a_run_that_was_stopped_is_shown_as_far_as_it_came(report):
     page = report(done=1)
 
     assert "This run is not complete. 1 of 2 experiences has results" in page.text
@@ -235,9 +204,7 @@ def test_a_run_that_was_stopped_is_shown_as_far_as_it_came(
     assert "there is no forgetting to report" in page.text
 
 
-def test_a_run_without_any_result_is_shown_with_its_settings(
-    report: Callable[..., Any],
-) -> None:
+def test_a_run_without_any_result_is_shown_with_its_settings(report):
     page = report(done=0)
 
     assert "0 of 2 experiences have results; there are no scores" in page.text
@@ -245,9 +212,7 @@ def test_a_run_without_any_result_is_shown_with_its_settings(
     assert not page.of("img")
 
 
-def test_results_follow_from_the_records_if_they_are_missing(
-    make_run: MakeRun, parse: Parse, tmp_path: Path
-) -> None:
+def test_results_follow_from_the_records_if_they_are_missing(make_run, parse, tmp_path):
     folder = make_run(tmp_path / "run")
     folder.results.unlink()
 
@@ -256,9 +221,7 @@ def test_results_follow_from_the_records_if_they_are_missing(
     assert ["0.550", "0.550"] in cells(page, "DNA")
 
 
-def test_what_cannot_be_read_is_left_out_and_told(
-    make_run: MakeRun, parse: Parse, tmp_path: Path
-) -> None:
+def test_what_cannot_be_read_is_left_out_and_told(make_run, parse, tmp_path):
     folder = make_run(tmp_path / "run")
     (folder.samples / "dna.npz").write_bytes(b"no zip")
     folder.gating_weights.write_text("nonsense\n1\n")
@@ -273,9 +236,7 @@ def test_what_cannot_be_read_is_left_out_and_told(
     assert "run1-gates" not in page.attributes("id")
 
 
-def test_a_figure_of_the_folder_is_taken_as_it_is(
-    make_run: MakeRun, tmp_path: Path
-) -> None:
+def test_a_figure_of_the_folder_is_taken_as_it_is(make_run, tmp_path):
     folder = make_run(tmp_path / "run")
     path = folder.figures / "learning_curves.png"
     Image.new("RGB", (31, 17), "blue").save(path)
@@ -285,9 +246,7 @@ def test_a_figure_of_the_folder_is_taken_as_it_is(
     assert base64.b64encode(path.read_bytes()).decode() in text
 
 
-def test_figures_that_the_folder_lacks_are_drawn(
-    make_run: MakeRun, parse: Parse, tmp_path: Path
-) -> None:
+def test_figures_that_the_folder_lacks_are_drawn(make_run, parse, tmp_path):
     folder = make_run(tmp_path / "run", draw=True)
 
     page = parse(write_report([folder.path], tmp_path / "report.html"))
@@ -304,9 +263,7 @@ def test_figures_that_the_folder_lacks_are_drawn(
     assert "Left out" not in page.text
 
 
-def test_an_added_structure_comes_with_its_curve_of_images(
-    make_run: MakeRun, parse: Parse, tmp_path: Path
-) -> None:
+def test_an_added_structure_comes_with_its_curve_of_images(make_run, parse, tmp_path):
     folder = make_run(tmp_path / "run", done=1)
     folder.config.unlink()
     write_json(folder.path / "extension.json", {"epochs": 12, "batch_size": 3})
@@ -326,8 +283,8 @@ def test_an_added_structure_comes_with_its_curve_of_images(
 
 
 def test_an_added_structure_is_compared_with_a_network_from_scratch(
-    make_run: MakeRun, parse: Parse, tmp_path: Path
-) -> None:
+    make_run, parse, tmp_path
+):
     folder = make_run(tmp_path / "run", done=1)
     side = {"num_parameters": 1234, "valid_mse": 0.5, "valid_r2": None}
     content = {
@@ -348,9 +305,7 @@ def test_an_added_structure_is_compared_with_a_network_from_scratch(
     assert "reference.json: cannot be shown (KeyError('num_parameters'))" in page.text
 
 
-def test_structures_that_were_not_learned_are_marked(
-    make_run: MakeRun, parse: Parse, tmp_path: Path
-) -> None:
+def test_structures_that_were_not_learned_are_marked(make_run, parse, tmp_path):
     folder = make_run(tmp_path / "run")
     change(
         folder.results,
@@ -371,9 +326,7 @@ def test_structures_that_were_not_learned_are_marked(
     assert page.text.count(" not learned ") == 2
 
 
-def test_colors_of_r2_mean_the_same_in_every_report(
-    make_run: MakeRun, parse: Parse, tmp_path: Path
-) -> None:
+def test_colors_of_r2_mean_the_same_in_every_report(make_run, parse, tmp_path):
     good = make_run(tmp_path / "good")
     bad = make_run(tmp_path / "bad", lost=0.4)
     styles = []
@@ -384,7 +337,7 @@ def test_colors_of_r2_mean_the_same_in_every_report(
     assert styles[0] == styles[1] == cell_style(0.55, 0, 1, better_up=True)
 
 
-def test_no_file_of_the_run_is_touched(make_run: MakeRun, tmp_path: Path) -> None:
+def test_no_file_of_the_run_is_touched(make_run, tmp_path):
     folder = make_run(tmp_path / "run")
     before = {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")}
 
@@ -393,9 +346,7 @@ def test_no_file_of_the_run_is_touched(make_run: MakeRun, tmp_path: Path) -> Non
     assert {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")} == before
 
 
-def test_a_file_that_exists_is_replaced_only_if_told(
-    make_run: MakeRun, tmp_path: Path
-) -> None:
+def test_a_file_that_exists_is_replaced_only_if_told(make_run, tmp_path):
     folder, path = make_run(tmp_path / "run", done=0), tmp_path / "report.html"
     path.write_text("mine")
 
@@ -411,7 +362,7 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_bad_folders_are_refused_in_one_line(make_run: MakeRun, tmp_path: Path) -> None:
+def test_bad_folders_are_refused_in_one_line(make_run, tmp_path):
     newer, damaged, foreign = (make_run(tmp_path / n) for n in "abc")
     change(newer.results, schema_version=2)
     change(damaged.results, metrics={})

@@ -41,26 +41,23 @@ def test_different_seeds_show_different_cells():
     assert abs(np.corrcoef(light.ravel(), other.ravel())[0, 1]) < 0.3
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_fluorescence_shows_the_structure_of_the_same_field(task):
+def test_fluorescence_shows_the_structure_of_the_same_field():
     shape = (32, 48, 48)
-    _, fluorescence = simulate_field(11, shape, task)
-    density = simulate_structures(11, shape)[task]
-    correlation = np.corrcoef(fluorescence.ravel(), density.ravel())[0, 1]
-    assert correlation > (0.3 if task == "desmosome" else 0.4)
+    densities = simulate_structures(11, shape)
+    for task in TASKS:
+        _, fluorescence = simulate_field(11, shape, task)
+        correlation = np.corrcoef(fluorescence.ravel(), densities[task].ravel())[0, 1]
+        assert correlation > (0.3 if task == "desmosome" else 0.4), task
 
 
-@pytest.mark.parametrize(
-    ("shape", "voxel_size_um"),
-    [((8, 16, 16), 0.29), ((16, 32, 48), 0.29), ((9, 17, 31), 0.5)],
-)
-def test_volumes_of_any_size_are_camera_counts(shape, voxel_size_um):
-    for volume in simulate_field(2, shape, "nuclear_envelope", voxel_size_um):
-        assert volume.shape == shape
-        assert volume.dtype == np.uint16
-        assert volume.std() > 0
-        assert volume.min() > 0
-        assert volume.max() < 65535
+def test_volumes_of_any_size_are_camera_counts():
+    for shape, voxel_size_um in (((8, 16, 16), 0.29), ((9, 17, 31), 0.5)):
+        for volume in simulate_field(2, shape, "nuclear_envelope", voxel_size_um):
+            assert volume.shape == shape
+            assert volume.dtype == np.uint16
+            assert volume.std() > 0
+            assert volume.min() > 0
+            assert volume.max() < 65535
 
 
 def test_light_has_the_contrast_of_real_brightfield():
@@ -76,12 +73,6 @@ def test_shallow_volumes_still_show_the_whole_layer():
     apical = structures["tight_junction"].sum((1, 2)).argmax()
     middle = structures["nuclear_envelope"].sum((1, 2)).argmax()
     assert 0 < middle < apical < 15
-
-
-def test_structures_are_those_of_the_task_table():
-    structures = simulate_structures(0, SHAPE)
-    assert set(structures) == set(TASKS)
-    assert all(density.shape == SHAPE for density in structures.values())
 
 
 def test_unknown_task_and_impossible_sizes_are_refused():
@@ -101,21 +92,10 @@ def test_what_a_seed_generates_changes_only_with_the_version():
     spreads += [simulate_field(0, (16, 32, 32), task)[1].std() for task in TASKS]
     noted = {
         1: [
-            1047.07,
-            66.5117,
-            18.6998,
-            32.4987,
-            17.448,
-            50.6477,
-            43.7099,
-            21.3093,
-            86.6792,
-            18.161,
-            53.199,
-            51.9546,
-            15.2161,
+            1047.07, 66.5117, 18.6998, 32.4987, 17.448, 50.6477, 43.7099,
+            21.3093, 86.6792, 18.161, 53.199, 51.9546, 15.2161,
         ]
-    }
+    }  # fmt: skip
     assert spreads == pytest.approx(noted[SIMULATOR_VERSION], rel=1e-3)
     in_round_cells = simulate_field(0, (16, 32, 32), "dna", kind=ROUND)
     noted = {1: [1171.06, 55.9959]}

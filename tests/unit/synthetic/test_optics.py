@@ -47,8 +47,9 @@ def _direct_sum(frequency: float, defocus_um: NDArray) -> NDArray:
     return 2 * np.pi / WAVELENGTH_UM * (phases * wave).mean(1)
 
 
-@pytest.mark.parametrize("periods", [1, 3, 6])
-@pytest.mark.parametrize("absorbing_share", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("periods", "absorbing_share"), [(1, 0.3), (3, 0.0), (3, 0.3), (6, 0.3)]
+)
 def test_light_agrees_with_the_direct_sum_over_sources(periods, absorbing_share):
     index = _thin_grating(periods)
     frequency = periods / (24 * VOXEL_UM)

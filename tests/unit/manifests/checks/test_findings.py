@@ -2,7 +2,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,18 +87,18 @@ def only(findings: list[Finding]) -> Finding:
     return findings[0]
 
 
-def test_there_is_nothing_to_find_in_sound_rows() -> None:
+def test_there_is_nothing_to_find_in_sound_rows():
     assert judged(sound()) == []
 
 
-def test_rows_whose_voxels_were_not_read_are_judged_by_their_headers() -> None:
+def test_rows_whose_voxels_were_not_read_are_judged_by_their_headers():
     pairs = [dataclasses.replace(pair, facts=None) for pair in sound()]
 
     assert judged(pairs) == []
     assert {f.code for f in judged(pairs, patch_size=(64, 64, 64))} == {"too-small"}
 
 
-def test_every_line_names_row_file_channel_fault_and_remedy() -> None:
+def test_every_line_names_row_file_channel_fault_and_remedy():
     constant = {"minimum": 7.0, "maximum": 7.0, "std": 0.0, "num_levels": 1}
 
     assert only(judged(with_row_3(target=constant))).line() == (
@@ -108,73 +107,52 @@ def test_every_line_names_row_file_channel_fault_and_remedy() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("voxels", "severity", "code", "message"),
-    [
+def test_bad_voxels_of_either_channel_are_found():
+    for voxels, severity, code, message in (
         ({"minimum": 0.0, "maximum": 0.0}, "error", "constant", "every voxel is 0"),
         ({"num_nonfinite": 4}, "error", "non-finite", "4 voxels are NaN"),
         ({"num_levels": 35}, "warning", "nearly-constant", "only 35 gray levels"),
         ({"saturated": 0.03}, "warning", "saturated", "3.0% of the voxels are clipped"),
-    ],
-)
-@pytest.mark.parametrize(
-    ("role", "file"), [("light", "light3.tif"), ("target", "dna3.tif")]
-)
-def test_bad_voxels_of_either_channel_are_found(
-    voxels: dict[str, Any], severity: str, code: str, message: str, role: str, file: str
-) -> None:
-    found = only(judged(with_row_3(**{role: voxels})))
-
-    assert (found.severity, found.code) == (severity, code)
-    assert found.where == f"volumes.csv: row 3, {file}"
-    assert role in found.channel
-    assert message in found.message
+    ):
+        for role, file in (("light", "light3.tif"), ("target", "dna3.tif")):
+            found = only(judged(with_row_3(**{role: voxels})))
+            assert (found.severity, found.code) == (severity, code)
+            assert found.where == f"volumes.csv: row 3, {file}"
+            assert role in found.channel
+            assert message in found.message
 
 
-def test_a_volume_of_nan_is_one_error() -> None:
+def test_a_volume_of_nan_is_one_error():
     nothing = {"minimum": 0.0, "maximum": 0.0, "num_nonfinite": 30 * 60 * 60}
 
     assert only(judged(with_row_3(light=nothing))).code == "non-finite"
 
 
-@pytest.mark.parametrize(
-    "mask",
-    [
-        {"num_levels": 2, "at_minimum": 0.8, "saturated": 0.2},
-        {"num_levels": 250, "at_minimum": 0.85, "saturated": 0.1},
-    ],
-)
-def test_masks_may_have_few_levels_and_many_voxels_at_the_maximum(
-    mask: dict[str, Any],
-) -> None:
-    assert judged(with_row_3(target=mask)) == []
+def test_masks_may_have_few_levels_and_many_voxels_at_the_maximum():
+    for levels, dark, bright in ((2, 0.8, 0.2), (250, 0.85, 0.1)):
+        mask = {"num_levels": levels, "at_minimum": dark, "saturated": bright}
+        assert judged(with_row_3(target=mask)) == []
 
 
-def test_a_shift_is_told_in_pixels_micrometres_and_direction() -> None:
+def test_a_shift_is_told_in_pixels_micrometres_and_direction():
     found = only(judged(with_row_3(shift=(-8.1, 4.0))))
 
     assert (found.severity, found.code) == ("warning", "unregistered")
     assert "8 px (2.3 µm) up and 4 px (1.2 µm) right" in found.message
 
 
-@pytest.mark.parametrize(
-    ("shift", "width", "told"),
-    [
+def test_a_shift_counts_from_three_pixels_as_large_planes_are_measured():
+    for shift, width, told in (
         ((2.0, 1.0), 60, False),
         ((3.0, 1.0), 60, True),
         ((4.0, 4.0), 924, False),
         ((7.0, 0.0), 924, True),
-    ],
-)
-def test_a_shift_counts_from_three_pixels_as_large_planes_are_measured(
-    shift: tuple[float, float], width: int, told: bool
-) -> None:
-    pairs = with_row_3(shift=shift, shape=(30, 60, width))
-
-    assert [finding.code for finding in judged(pairs)] == ["unregistered"] * told
+    ):
+        found = judged(with_row_3(shift=shift, shape=(30, 60, width)))
+        assert [f.code for f in found] == ["unregistered"] * told, shift
 
 
-def test_a_pair_without_a_match_is_suspicious_where_the_others_match() -> None:
+def test_a_pair_without_a_match_is_suspicious_where_the_others_match():
     found = only(judged(with_row_3(shift=None)))
 
     assert (found.severity, found.code) == ("warning", "no-common-structure")
@@ -184,7 +162,7 @@ def test_a_pair_without_a_match_is_suspicious_where_the_others_match() -> None:
     assert judged(golgi) == []
 
 
-def test_an_image_under_two_names_in_two_splits_is_an_error() -> None:
+def test_an_image_under_two_names_in_two_splits_is_an_error():
     pairs = sound()
     pairs[-1] = a_pair(11, "test", light={"digest": "l2"})
 
@@ -196,20 +174,20 @@ def test_an_image_under_two_names_in_two_splits_is_an_error() -> None:
     assert "in split train in row 2, light2.tif" in found.message
 
 
-def test_a_target_under_two_names_in_one_split_is_a_warning() -> None:
+def test_a_target_under_two_names_in_one_split_is_a_warning():
     found = only(judged(with_row_3(target={"digest": "t2"})))
 
     assert (found.severity, found.code) == ("warning", "duplicate")
     assert "row 2, dna2.tif" in found.message
 
 
-def test_a_whole_pair_under_two_names_is_one_warning() -> None:
+def test_a_whole_pair_under_two_names_is_one_warning():
     found = only(judged(with_row_3(light={"digest": "l2"}, target={"digest": "t2"})))
 
     assert found.code == "duplicate"
 
 
-def test_light_may_serve_two_tasks_of_a_split_but_not_one_task_twice() -> None:
+def test_light_may_serve_two_tasks_of_a_split_but_not_one_task_twice():
     again = a_pair(30, light={"digest": "l2"})
 
     assert only(judged([*sound(), again])).code == "duplicate"
@@ -218,13 +196,13 @@ def test_light_may_serve_two_tasks_of_a_split_but_not_one_task_twice() -> None:
     assert judged([*sound(), *tubules]) == []
 
 
-def test_the_light_itself_as_target_is_an_error() -> None:
+def test_the_light_itself_as_target_is_an_error():
     found = only(judged(with_row_3(light={"digest": "x"}, target={"digest": "x"})))
 
     assert (found.severity, found.code) == ("error", "target-is-light")
 
 
-def test_constant_channels_do_not_count_as_copies_of_each_other() -> None:
+def test_constant_channels_do_not_count_as_copies_of_each_other():
     empty = {"minimum": 0.0, "maximum": 0.0, "digest": "zeros"}
     pairs = [*sound()[:-1], a_pair(11, "test", target=empty)]
     pairs[0] = a_pair(2, target=empty)
@@ -232,23 +210,14 @@ def test_constant_channels_do_not_count_as_copies_of_each_other() -> None:
     assert {finding.code for finding in judged(pairs)} == {"constant"}
 
 
-@pytest.mark.parametrize(
-    ("kept", "severity", "message"),
-    [
-        (("train", "valid"), "error", "images: no test"),
-        (("test", "train"), "error", "images: no valid"),
-    ],
-)
-def test_a_split_without_images_is_an_error(
-    kept: tuple[str, ...], severity: str, message: str
-) -> None:
-    found = only(judged([pair for pair in sound() if pair.split in kept]))
-
-    assert (found.severity, found.where) == (severity, "task dna")
-    assert found.message == message
+def test_a_split_without_images_is_an_error():
+    for kept, missing in ((("train", "valid"), "test"), (("test", "train"), "valid")):
+        found = only(judged([pair for pair in sound() if pair.split in kept]))
+        assert (found.severity, found.where) == ("error", "task dna")
+        assert found.message == f"images: no {missing}"
 
 
-def test_a_split_of_few_images_is_a_warning() -> None:
+def test_a_split_of_few_images_is_a_warning():
     found = only(judged(sound()[:-1]))
 
     assert (found.severity, found.code) == ("warning", "few-images")
@@ -256,7 +225,7 @@ def test_a_split_of_few_images_is_a_warning() -> None:
     assert "at least 3 test" in found.remedy
 
 
-def test_a_task_of_the_scenario_without_rows_is_an_error() -> None:
+def test_a_task_of_the_scenario_without_rows_is_an_error():
     tasks = ["dna", "golgi_apparatus"]
     found = only(judged(sound(), tasks=tasks, listed=["dna", "lysosome"]))
 
@@ -265,7 +234,7 @@ def test_a_task_of_the_scenario_without_rows_is_an_error() -> None:
     assert found.message == "no usable row; the manifest has dna, lysosome"
 
 
-def test_a_volume_that_no_patch_fits_in_is_an_error_of_training() -> None:
+def test_a_volume_that_no_patch_fits_in_is_an_error_of_training():
     small = {"grid_shape": (12, 60, 60)}
     found = only(judged(with_row_3(**small)))
 
@@ -278,36 +247,31 @@ def test_a_volume_that_no_patch_fits_in_is_an_error_of_training() -> None:
     assert judged([*sound(), a_pair(30, "test", **small)]) == []
 
 
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        ({"mean": 2400.0}, "intensity-outlier"),
-        ({"std": 6.0}, "contrast-outlier"),
-        ({"sharpness": 0.05}, "sharpness-outlier"),
-        ({"focus": 0.95}, "focus-outlier"),
-    ],
-)
-@pytest.mark.parametrize("role", ["light", "target"])
-def test_an_image_far_from_the_others_of_its_task_is_an_outlier(
-    change: dict[str, float], code: str, role: str
-) -> None:
-    if role == "light" and "mean" in change:
-        change = {"mean": 1000.0}
-    found = only(judged(with_row_3(**{role: change})))
-
-    assert (found.severity, found.code) == ("warning", code)
-    assert role in found.channel
-    assert "usually" in found.message
+def test_an_image_far_from_the_others_of_its_task_is_an_outlier():
+    for role, measure, value, code in (
+        ("light", "mean", 1000.0, "intensity-outlier"),
+        ("light", "std", 6.0, "contrast-outlier"),
+        ("light", "sharpness", 0.05, "sharpness-outlier"),
+        ("light", "focus", 0.95, "focus-outlier"),
+        ("target", "mean", 2400.0, "intensity-outlier"),
+        ("target", "std", 6.0, "contrast-outlier"),
+        ("target", "sharpness", 0.05, "sharpness-outlier"),
+        ("target", "focus", 0.95, "focus-outlier"),
+    ):
+        found = only(judged(with_row_3(**{role: {measure: value}})))
+        assert (found.severity, found.code) == ("warning", code)
+        assert role in found.channel
+        assert "usually" in found.message
 
 
-def test_few_images_have_no_outliers() -> None:
+def test_few_images_have_no_outliers():
     pairs = with_row_3(target={"mean": 2400.0})[:4]
 
     assert "intensity-outlier" not in {finding.code for finding in judged(pairs)}
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_the_usual_spread_of_a_stain_makes_no_outliers(seed: int) -> None:
+def test_the_usual_spread_of_a_stain_makes_no_outliers(seed):
     rng = np.random.default_rng(seed)
     pairs = [
         a_pair(
@@ -325,25 +289,20 @@ def test_the_usual_spread_of_a_stain_makes_no_outliers(seed: int) -> None:
     assert judged(pairs) == []
 
 
-def test_intensities_of_different_types_are_not_compared() -> None:
+def test_intensities_of_different_types_are_not_compared():
     found = only(judged(with_row_3(target={"dtype": "float32", "mean": 0.4})))
 
     assert (found.severity, found.code) == ("note", "mixed-types")
 
 
-@pytest.mark.parametrize(
-    ("side_um", "severities"),
-    [(0.292, []), (0.25, ["note"]), (0.108, ["warning"]), (290.0, ["warning"])],
-)
-def test_voxels_of_other_size_are_noted_and_far_off_ones_warned_of(
-    side_um: float, severities: list[str]
-) -> None:
-    found = judged(with_row_3(voxel_size_um=(0.29, side_um, side_um)))
-
-    assert [finding.severity for finding in found] == severities
+def test_voxels_of_other_size_are_noted_and_far_off_ones_warned_of():
+    severities = {0.292: [], 0.25: ["note"], 0.108: ["warning"], 290.0: ["warning"]}
+    for side_um, expected in severities.items():
+        found = judged(with_row_3(voxel_size_um=(0.29, side_um, side_um)))
+        assert [finding.severity for finding in found] == expected, side_um
 
 
-def test_errors_come_first_and_decide_the_exit_status() -> None:
+def test_errors_come_first_and_decide_the_exit_status():
     pairs = with_row_3(voxel_size_um=(0.29, 0.25, 0.25), light={"saturated": 0.1})
     pairs[2] = a_pair(4, target={"num_nonfinite": 1})
 
@@ -353,7 +312,7 @@ def test_errors_come_first_and_decide_the_exit_status() -> None:
     assert [worst(findings[start:]) for start in range(4)] == [2, 3, 0, 0]
 
 
-def test_the_error_of_a_file_keeps_its_words_and_names_the_manifest_once() -> None:
+def test_the_error_of_a_file_keeps_its_words_and_names_the_manifest_once():
     row = UserError("volumes.csv: row 4: light.czi: damaged; copy it again")
     other = UserError("column 'task' is missing; add it")
 

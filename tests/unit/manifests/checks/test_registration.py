@@ -17,7 +17,7 @@ MARGIN = 16
 
 
 @pytest.fixture(scope="module")
-def fields() -> dict[str, tuple[Counts, Counts]]:
+def fields():
     """One generated field per structure that light shows well, with a margin."""
     tasks = ("mitochondria", "dna", "cell_membrane")
     shape = (24, 128 + 2 * MARGIN, 128 + 2 * MARGIN)
@@ -35,26 +35,20 @@ def displaced(pair: tuple[Counts, Counts], y: int, x: int) -> tuple[Counts, Coun
     return light[:, *window], target[:, *moved]
 
 
-@pytest.mark.parametrize("task", ["mitochondria", "dna", "cell_membrane"])
-@pytest.mark.parametrize("shift", [(0, 0), (4, -8), (-16, 5)])
-def test_the_shift_of_a_structure_against_its_light_is_found(
-    fields: dict[str, tuple[Counts, Counts]], task: str, shift: tuple[int, int]
-) -> None:
-    found = register(*displaced(fields[task], *shift))
-
-    assert found.shift_yx_px == pytest.approx(shift, abs=2)
+def test_the_shift_of_a_structure_against_its_light_is_found(fields):
+    for task, pair in fields.items():
+        for shift in ((0, 0), (4, -8), (-16, 5)):
+            found = register(*displaced(pair, *shift))
+            assert found.shift_yx_px == pytest.approx(shift, abs=2), task
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_registered_pair_is_never_told_to_be_shifted(task: str) -> None:
-    found = register(*simulate_field(3, (16, 96, 96), task))
+def test_a_registered_pair_is_never_told_to_be_shifted():
+    for task in TASKS:
+        found = register(*simulate_field(3, (16, 96, 96), task))
+        assert found.shift_yx_px is None or math.hypot(*found.shift_yx_px) < 3, task
 
-    assert found.shift_yx_px is None or math.hypot(*found.shift_yx_px) < 3
 
-
-def test_targets_of_other_fields_seldom_match(
-    fields: dict[str, tuple[Counts, Counts]],
-) -> None:
+def test_targets_of_other_fields_seldom_match(fields):
     light, _ = displaced(fields["mitochondria"], 0, 0)
     others = [
         displaced(simulate_field(seed, (24, 160, 160), "dna"), 0, 0)[1]
@@ -71,7 +65,7 @@ def details(shape: tuple[int, int, int], seed: int = 0) -> NDArray[np.float64]:
 
 @settings(max_examples=20)
 @given(st.integers(-15, 15), st.integers(-15, 15))
-def test_a_roll_of_the_target_moves_the_shift_by_as_much(y: int, x: int) -> None:
+def test_a_roll_of_the_target_moves_the_shift_by_as_much(y, x):
     light = details((8, 72, 64))
     target = np.roll(-light, (y, x), axis=(1, 2))  # dark where light is bright
 
@@ -81,7 +75,7 @@ def test_a_roll_of_the_target_moves_the_shift_by_as_much(y: int, x: int) -> None
     assert found.prominence > registration.LEAST_PROMINENCE
 
 
-def test_gain_offset_and_type_do_not_matter() -> None:
+def test_gain_offset_and_type_do_not_matter():
     light = details((8, 64, 64))
     target = np.roll(light, 3, axis=1)
     counts = (light * 200 + 2000).astype(np.uint16)
@@ -94,9 +88,7 @@ def test_gain_offset_and_type_do_not_matter() -> None:
     )
 
 
-def test_large_planes_are_averaged_and_the_shift_is_in_raw_pixels(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_large_planes_are_averaged_and_the_shift_is_in_raw_pixels(monkeypatch):
     monkeypatch.setattr(registration, "LARGEST_PLANE", 64)
     coarse = details((8, 64, 70))
     light = ndimage.zoom(coarse, (1, 3, 3), order=1)
@@ -107,25 +99,19 @@ def test_large_planes_are_averaged_and_the_shift_is_in_raw_pixels(
     assert found.shift_yx_px == pytest.approx((12, -9), abs=2)
 
 
-@pytest.mark.parametrize(
-    ("light", "target"),
-    [
-        (np.ones((8, 64, 64)), details((8, 64, 64))),
-        (details((8, 64, 64)), np.zeros((8, 64, 64), np.uint8)),
-        (np.full((8, 64, 64), np.nan), details((8, 64, 64))),
-        (details((8, 64, 64), 1), details((8, 64, 64), 2)),
-        (details((8, 20, 64)), details((8, 20, 64))),
-        (details((1, 64, 64)), details((1, 64, 64))),
-    ],
-    ids=["constant", "empty", "nan", "unrelated", "too narrow", "one plane"],
-)
-def test_no_shift_is_told_where_the_images_do_not_tell(
-    light: np.ndarray, target: np.ndarray
-) -> None:
-    assert register(light, target).shift_yx_px is None
+def test_no_shift_is_told_where_the_images_do_not_tell():
+    for case, light, target in (
+        ("constant", np.ones((8, 64, 64)), details((8, 64, 64))),
+        ("empty", details((8, 64, 64)), np.zeros((8, 64, 64), np.uint8)),
+        ("nan", np.full((8, 64, 64), np.nan), details((8, 64, 64))),
+        ("unrelated", details((8, 64, 64), 1), details((8, 64, 64), 2)),
+        ("too narrow", details((8, 20, 64)), details((8, 20, 64))),
+        ("one plane", details((1, 64, 64)), details((1, 64, 64))),
+    ):
+        assert register(light, target).shift_yx_px is None, case
 
 
-def test_a_few_voxels_that_are_not_finite_do_no_harm() -> None:
+def test_a_few_voxels_that_are_not_finite_do_no_harm():
     light = details((8, 64, 64))
     target = np.roll(light, 6, axis=2)
     light[3, 10:12, 10] = np.nan, np.inf
@@ -133,6 +119,6 @@ def test_a_few_voxels_that_are_not_finite_do_no_harm() -> None:
     assert register(light, target).shift_yx_px == pytest.approx((0, 6), abs=0.3)
 
 
-def test_different_shapes_are_refused() -> None:
+def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match="shapes differ"):
         register(np.zeros((5, 64, 64)), np.zeros((6, 64, 64)))

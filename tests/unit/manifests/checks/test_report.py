@@ -49,7 +49,7 @@ def a_finding(
     return Finding(severity, code, where, "5 'H3342' (target)", message, remedy)
 
 
-def test_a_sound_manifest_is_a_table_and_a_verdict() -> None:
+def test_a_sound_manifest_is_a_table_and_a_verdict():
     pairs = [a_pair(2), a_pair(3), a_pair(4, "valid"), a_pair(5, "test")]
     pairs[1] = dataclasses.replace(pairs[1], shape=(60, 624, 924))
     golgi = [
@@ -66,7 +66,7 @@ def test_a_sound_manifest_is_a_table_and_a_verdict() -> None:
     assert format_report([*pairs, *golgi], []) == HAPPY
 
 
-def test_findings_stand_by_severity_and_name_row_file_channel_and_remedy() -> None:
+def test_findings_stand_by_severity_and_name_row_file_channel_and_remedy():
     findings = [a_finding(9, "error", "constant"), a_finding(3)]
 
     report = format_report([a_pair(2)], findings)
@@ -82,7 +82,7 @@ def test_findings_stand_by_severity_and_name_row_file_channel_and_remedy() -> No
                          "checked.")  # fmt: skip
 
 
-def test_many_findings_of_one_kind_are_cut_short_unless_all_are_asked_for() -> None:
+def test_many_findings_of_one_kind_are_cut_short_unless_all_are_asked_for():
     findings = [a_finding(number) for number in range(2, 17)]
 
     short = format_report([a_pair(2)], findings)
@@ -95,13 +95,13 @@ def test_many_findings_of_one_kind_are_cut_short_unless_all_are_asked_for() -> N
     assert "more like this" not in long
 
 
-def test_one_finding_more_than_are_told_is_told_too() -> None:
+def test_one_finding_more_than_are_told_is_told_too():
     report = format_report([a_pair(2)], [a_finding(number) for number in range(4)])
 
     assert report.count("clipped") == 4
 
 
-def test_no_line_is_wider_than_the_terminal() -> None:
+def test_no_line_is_wider_than_the_terminal():
     pair = dataclasses.replace(
         a_pair(2), signal_channel="0 'transmitted light of the second camera, 100x'"
     )
@@ -115,7 +115,7 @@ def test_no_line_is_wider_than_the_terminal() -> None:
     assert max(map(len, lines)) <= WIDTH
 
 
-def test_a_manifest_without_one_sound_row_has_a_report_of_errors() -> None:
+def test_a_manifest_without_one_sound_row_has_a_report_of_errors():
     error = UserError("lab/volumes.csv: row 2: image2.czi: damaged; copy it again")
 
     report = format_report([], [finding_from_error("lab/volumes.csv", error)])
@@ -124,7 +124,7 @@ def test_a_manifest_without_one_sound_row_has_a_report_of_errors() -> None:
     assert report.endswith("Not fit for a run: 1 error; 0 pairs checked.")
 
 
-def test_rows_of_several_manifests_keep_their_names() -> None:
+def test_rows_of_several_manifests_keep_their_names():
     pairs = [a_pair(2), dataclasses.replace(a_pair(2), where="lab/more.csv: row 2")]
 
     report = format_report(pairs, [a_finding(2)])
@@ -133,7 +133,7 @@ def test_rows_of_several_manifests_keep_their_names() -> None:
     assert "  - lab/volumes.csv: row 2, image2.czi" in report
 
 
-def test_json_holds_status_findings_and_all_facts() -> None:
+def test_json_holds_status_findings_and_all_facts():
     light = np.random.default_rng(0).integers(0, 4000, (3, 60, 60), np.uint16)
     facts = measure_pair(light, light[::-1])
     pairs = [dataclasses.replace(a_pair(2), facts=facts), a_pair(3)]

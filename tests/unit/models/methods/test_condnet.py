@@ -17,45 +17,40 @@ def conditioned_units(net: CondNet) -> dict[str, ConditionedUnit]:
     return {n: u for n, u in net.unet.units() if isinstance(u, ConditionedUnit)}
 
 
-@pytest.mark.parametrize(
-    ("options", "extra", "per_task"),
-    [
+def test_extra_and_per_task_parameters():
+    for options, extra, per_task in (
         ({}, 120_000, 0),
         ({"where": "first"}, 60_000, 0),
         ({"head": "per_task"}, 120_000 + 11 * 4_000, 4_000),
-    ],
-)
-def test_extra_and_per_task_parameters(options, extra, per_task):
-    with torch.device("meta"):
-        plain, net = UNet3d(), CondNet(**options)
-        assert num_parameters(net) == num_parameters(plain) + extra
-        assert {net.num_task_parameters(task) for task in net.task_names} == {per_task}
-        before = num_parameters(net)
-        net.add_task("thirteenth")
-        assert num_parameters(net) == before + per_task
+    ):
+        with torch.device("meta"):
+            plain, net = UNet3d(), CondNet(**options)
+            assert num_parameters(net) == num_parameters(plain) + extra
+            costs = {net.num_task_parameters(task) for task in net.task_names}
+            assert costs == {per_task}
+            before = num_parameters(net)
+            net.add_task("thirteenth")
+            assert num_parameters(net) == before + per_task
 
 
-@pytest.mark.parametrize(("where", "places"), [("all", (1, 2)), ("first", (1,))])
-def test_the_decoder_is_conditioned_and_nothing_else(where, places):
-    units = conditioned_units(CondNet(TASKS, where=where, width=1, depth=2))
-    assert set(units) == {f"decoder{i}.conv{j}" for i in (1, 2) for j in places}
+def test_the_decoder_is_conditioned_and_nothing_else():
+    for where, places in (("all", (1, 2)), ("first", (1,))):
+        units = conditioned_units(CondNet(TASKS, where=where, width=1, depth=2))
+        assert set(units) == {f"decoder{i}.conv{j}" for i in (1, 2) for j in places}
 
 
-@pytest.mark.parametrize(
-    ("tasks", "scale", "numbers"),
-    [
+def test_numbers_are_evenly_spaced_and_added_tasks_continue_them():
+    for tasks, scale, numbers in (
         (TASKS, 1.0, [-1, 0, 1, 2, 3]),
         (("red", "green"), 0.5, [-0.5, 0.5, 1.5, 2.5]),
         (("red",), 1.0, [0, 2, 4]),
-    ],
-)
-def test_numbers_are_evenly_spaced_and_added_tasks_continue_them(tasks, scale, numbers):
-    net = CondNet(tasks, kernel_size=1, scale=scale, width=1, depth=1)
-    net.add_task("pink")
-    net.add_task("gray")
-    assert list(net.numbers.values()) == pytest.approx(numbers)
-    rebuilt = CondNet.from_architecture(net.architecture())
-    assert rebuilt.numbers == net.numbers
+    ):
+        net = CondNet(tasks, kernel_size=1, scale=scale, width=1, depth=1)
+        net.add_task("pink")
+        net.add_task("gray")
+        assert list(net.numbers.values()) == pytest.approx(numbers)
+        rebuilt = CondNet.from_architecture(net.architecture())
+        assert rebuilt.numbers == net.numbers
 
 
 def test_away_from_borders_the_task_is_a_bias_in_proportion_to_its_number():
@@ -108,16 +103,13 @@ def test_new_task_can_start_from_the_head_of_a_known_one():
     assert rebuilt.architecture() == net.architecture()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"where": "last"}, "where 'last': use 'all' or 'first'"),
-        ({"head": "own"}, "head 'own': use 'shared' or 'per_task'"),
-    ],
-)
-def test_unknown_option_is_refused(options, message):
-    with pytest.raises(UserError, match=message):
-        CondNet(TASKS, **options, width=1, depth=1)
+def test_unknown_option_is_refused():
+    for name, message in (
+        ("where", "where 'last': use 'all' or 'first'"),
+        ("head", "head 'last': use 'shared' or 'per_task'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            CondNet(TASKS, **{name: "last"}, width=1, depth=1)
 
 
 def test_shared_head_cannot_be_copied():

@@ -16,22 +16,17 @@ def net(request):
     return net.double()
 
 
-@pytest.mark.parametrize(
-    ("part", "kernel_size", "total", "per_task"),
-    [
+def test_networks_of_the_paper_have_the_expected_sizes():
+    for part, kernel_size, total, per_task in (
         ("decoder", 5, 474_587_488, 34_039_520),
         ("decoder", 3, 4_211_360 + 10_618_880 + 12 * 8_446_624, 8_446_624),
         ("output", 5, 100_196_768, 4_000),
         ("output", 3, 23_276_864 + 11 * 864, 864),
-    ],
-)
-def test_networks_of_the_paper_have_the_expected_sizes(
-    part, kernel_size, total, per_task
-):
-    with torch.device("meta"):
-        net = MultiHeadUNet(part=part, kernel_size=kernel_size)
-    assert sum(p.numel() for p in net.parameters()) == total
-    assert {net.num_task_parameters(task) for task in net.task_names} == {per_task}
+    ):
+        with torch.device("meta"):
+            net = MultiHeadUNet(part=part, kernel_size=kernel_size)
+        assert sum(p.numel() for p in net.parameters()) == total
+        assert {net.num_task_parameters(task) for task in net.task_names} == {per_task}
 
 
 def explicit(net, signal, task):
@@ -82,15 +77,6 @@ def test_a_mixed_batch_equals_a_loop_over_its_samples_with_its_gradients(
         torch.testing.assert_close(mine, reference)
 
 
-def test_a_loss_reaches_what_is_shared_and_the_parts_present_alone(net, make_signal):
-    net(make_signal(3, 1, 4, 8, 4), torch.tensor([0, 2, 0])).square().sum().backward()
-    absent = {name for name, p in net.named_parameters() if p.grad is None}
-    assert absent == {name for name, _ in net.named_parameters() if "_green." in name}
-    assert absent
-    for name, parameter in net.named_parameters():
-        assert name in absent or parameter.grad.any(), name
-
-
 def test_what_a_task_owns_is_its_part(net):
     first = {name.split(".")[1] for name, _ in net.named_parameters() if "_red" in name}
     assert first == (
@@ -125,9 +111,6 @@ def test_training_a_copy_leaves_its_model_alone(net, make_signal):
     assert all(torch.equal(a, b) for a, b in zip(own, before, strict=True))
 
 
-def test_other_parts_and_unknown_starts_are_refused(net):
+def test_other_parts_are_refused():
     with pytest.raises(UserError, match=r"part 'head': use 'decoder' or 'output'"):
         MultiHeadUNet(TASKS, part="head", width=2, depth=2)
-    with pytest.raises(UserError, match=r"init 'pink'"):
-        net.add_task("gold", init="pink")
-    assert net.task_names == TASKS

@@ -20,20 +20,17 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize(
-    ("options", "per_task"),
-    [
+def test_each_task_of_the_paper_costs_one_plain_network():
+    for options, per_task in (
         ({}, 100_152_768),
         ({"kernel_size": 3}, 23_276_864),
         # 2,945 biases of 'same' convolutions, 480 each of down- and up-sampling
         ({"kernel_size": 3, "bias": True}, 23_276_864 + 2_945 + 2 * 480),
-    ],
-)
-def test_each_task_of_the_paper_costs_one_plain_network(options, per_task):
-    with torch.device("meta"):
-        net = MultiNet(**options)
-    assert count(net) == 12 * per_task
-    assert {net.num_task_parameters(task) for task in net.task_names} == {per_task}
+    ):
+        with torch.device("meta"):
+            net = MultiNet(**options)
+        assert count(net) == 12 * per_task
+        assert {net.num_task_parameters(task) for task in net.task_names} == {per_task}
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -89,13 +86,10 @@ def test_a_copied_network_predicts_the_same_and_a_fresh_one_does_not(net, make_s
     assert net.num_task_parameters("gold") == net.num_task_parameters("red")
 
 
-def test_an_unknown_start_is_refused_and_nothing_changes(net):
+def test_unknown_starts_and_the_name_fresh_are_refused(net):
     with pytest.raises(UserError, match=r"init 'pink'"):
         net.add_task("gold", init="pink")
-    assert net.task_names == TASKS
-    assert net.architecture()["extensions"] == []
-
-
-def test_fresh_cannot_name_a_task(net):
     with pytest.raises(UserError, match="reserved"):
         net.add_task("fresh")
+    assert net.task_names == TASKS
+    assert net.architecture()["extensions"] == []

@@ -63,11 +63,12 @@ def test_network_of_the_paper_has_the_expected_size_and_165_parameters_per_task(
     assert {net.num_task_parameters(task) for task in net.task_names} == {165}
 
 
-@pytest.mark.parametrize(("width", "depth", "k"), [(2, 1, 3), (3, 2, 5), (2, 3, 1)])
-def test_any_width_and_depth_has_the_expected_size(width, depth, k):
-    net = PipoFan(TASKS, kernel_size=k, width=width, depth=depth)
-    assert sum(p.numel() for p in net.parameters()) == expected_size(3, width, depth, k)
-    assert net.num_task_parameters("red") == (depth + 1) * (width + 1)
+def test_any_width_and_depth_has_the_expected_size():
+    for width, depth, k in ((2, 1, 3), (3, 2, 5), (2, 3, 1)):
+        net = PipoFan(TASKS, kernel_size=k, width=width, depth=depth)
+        size = expected_size(3, width, depth, k)
+        assert sum(p.numel() for p in net.parameters()) == size
+        assert net.num_task_parameters("red") == (depth + 1) * (width + 1)
 
 
 class Explicit:
@@ -221,16 +222,6 @@ def test_side_predictions_are_those_of_the_scales_in_training_mode(net, make_sig
     assert net.side_predictions == ()
 
 
-def test_side_predictions_keep_the_order_of_the_batch(net, make_signal):
-    signal = make_signal(3, 1, 8, 8, 8)
-    labels, order = torch.tensor([2, 0, 1]), torch.tensor([1, 2, 0])
-    other = copy.deepcopy(net)
-    net(signal, labels)
-    other(signal[order], labels[order])
-    for mine, theirs in zip(net.side_predictions, other.side_predictions, strict=True):
-        torch.testing.assert_close(mine[order], theirs)
-
-
 def test_their_loss_alone_trains_every_head_of_the_task(net, make_signal):
     target = make_signal(2, 1, 8, 8, 8, seed=2)
     net(make_signal(2, 1, 8, 8, 8), 1)
@@ -297,6 +288,3 @@ def test_copied_heads_predict_the_same_and_fresh_ones_do_not(net, make_signal):
     assert torch.equal(net(signal, copied), net(signal, 2))
     assert not torch.allclose(net(signal, fresh), net(signal, 2))
     assert net.num_task_parameters("pink") == 4 * 3
-    with pytest.raises(UserError, match=r"init 'black'"):
-        net.add_task("cyan", init="black")
-    assert net.task_names == (*TASKS, "gold", "pink")
