@@ -318,7 +318,7 @@ def test_a_failed_write_leaves_what_was_there(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(failing, fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match="cannot be written"):
         save_volume(path, data + 1, axes="ZYX", voxel_size_um=UM, overwrite=True)
 
     monkeypatch.undo()
