@@ -208,19 +208,19 @@ def test_precision_may_be_lost_but_no_float_becomes_an_integer(
 def test_a_channel_is_the_target_of_a_streamed_resize(
     tmp_path: Path, suffix: str
 ) -> None:
-    path, source = tmp_path / f"a{suffix}", noise(20, 60, 7)
-    least = least_resize_bytes(source.shape, SHAPE[1:])
+    path, source, shape = tmp_path / f"a{suffix}", noise(8, 20, 7), (12, 36, 9)
+    least = least_resize_bytes(source.shape, shape)
 
-    with open_writer(path, **IMAGE) as writer:
+    with open_writer(path, **{**IMAGE, "shape_czyx": (2, *shape)}) as writer:
         for channel, memory_bytes in enumerate((least, 10**9)):
-            assert writer.missing(channel) == list(range(40))
+            assert writer.missing(channel) == list(range(12))
             target = writer.channel(channel)
             resize_stream(
                 source, target, "fast", scratch=tmp_path, memory_bytes=memory_bytes
             )
             assert writer.missing(channel) == []
 
-    expected = resize(source, SHAPE[1:], "fast")
+    expected = resize(source, shape, "fast")
     np.testing.assert_allclose(read_all(path), [expected] * 2, atol=1e-4)
 
 
