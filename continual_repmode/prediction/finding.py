@@ -2,20 +2,14 @@
 
 import glob
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from continual_repmode.errors import UserError
-
-READABLE = (".tif", ".tiff", ".ome", ".tf2", ".tf8", ".btf", ".czi", ".npy")
-"""Suffixes of image files that are looked for in folders."""
+from continual_repmode.volumes.formats import FOLDER_SUFFIX, READABLE, plain_stem
 
 _ZARR_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
-_ENDING = re.compile(
-    r"(\.companion)?(\.ome)?\.(tiff?|ome|tf2|tf8|btf|czi|npy|zarr)$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +60,10 @@ def find_files(
     return images, manifests
 
 
-def plain_stem(path: Path) -> str:
-    """Return the name of an image file without what tells its format."""
-    return _ENDING.sub("", path.name) or path.name
-
-
 def is_zarr(path: Path) -> bool:
     """Return whether a folder is one image rather than a folder of images."""
     return path.is_dir() and (
-        path.suffix.lower() == ".zarr"
+        path.suffix.lower() == FOLDER_SUFFIX
         or any((path / name).is_file() for name in _ZARR_METADATA)
     )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.manifests.channels import row_voxel_size_um, source_channels
 from continual_repmode.manifests.rows import ManifestRow, read_rows
-from continual_repmode.prediction.finding import plain_stem
 from continual_repmode.prediction.images import Image, finest_level, missing_voxel_size
+from continual_repmode.volumes.formats import plain_stem
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm
 from continual_repmode.volumes.volume import VolumeReader, volume_shape

@@ -1,9 +1,18 @@
 """Which reader opens an image file."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from continual_repmode.errors import UserError
+from continual_repmode.volumes import formats
+from continual_repmode.volumes.formats import (
+    FOLDER_READER,
+    FOLDER_SUFFIX,
+    READABLE,
+    READERS,
+)
 from continual_repmode.volumes.volume import (
     CHOICES,
     Choices,
@@ -48,25 +57,21 @@ def open_volume(
             f"{path}: cannot choose by {unknown[0]!r}; use {', '.join(CHOICES)}"
         )
     if path.is_dir():
-        from continual_repmode.volumes.formats.ome_zarr import ZarrVolume
+        return _open_with(FOLDER_READER, path, choices, voxel_size_um)
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        raise UserError(
+            f"{path}: cannot read {suffix or 'files without a suffix'}; readable are "
+            f"TIFF, CZI and NumPy ({', '.join(READABLE)}), and OME-Zarr (a folder, "
+            f"usually {FOLDER_SUFFIX})"
+        )
+    return _open_with(READERS[suffix], path, choices)
 
-        return ZarrVolume.open(path, choices, voxel_size_um)
-    match path.suffix.lower():
-        case ".tif" | ".tiff" | ".ome" | ".tf2" | ".tf8" | ".btf":
-            from continual_repmode.volumes.formats.tiff import TiffVolume
 
-            return TiffVolume.open(path, choices)
-        case ".czi":
-            from continual_repmode.volumes.formats.czi import CziVolume
-
-            return CziVolume.open(path, choices)
-        case ".npy":
-            from continual_repmode.volumes.formats.npy import NpyVolume
-
-            return NpyVolume.open(path, choices)
-        case suffix:
-            raise UserError(
-                f"{path}: cannot read {suffix or 'files without a suffix'}; readable "
-                "are TIFF (.tif, .tiff, or the .companion.ome of an OME-TIFF), CZI "
-                "(.czi), OME-Zarr (a folder, usually .zarr) and NumPy (.npy)"
-            )
+def _open_with(reader: str, *arguments: Any) -> VolumeReader:
+    """Open a volume with a reader, which is imported when it is first needed."""
+    module, name = reader.split(".")
+    volume: VolumeReader = getattr(
+        import_module(f"{formats.__name__}.{module}"), name
+    ).open(*arguments)
+    return volume

@@ -1,1 +1,37 @@
-"""Readers and writers of image files, one module per format."""
+"""Readers and writers of image files, one module per format; which suffix is whose."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+READERS: Mapping[str, str] = {
+    **dict.fromkeys((".tif", ".tiff", ".tf2", ".tf8", ".btf"), "tiff.TiffVolume"),
+    ".ome": "tiff.TiffVolume",  # the .companion.ome of an OME-TIFF
+    ".czi": "czi.CziVolume",
+    ".npy": "npy.NpyVolume",
+}
+"""Suffix of a file that can be read: module here, and class of its reader."""
+
+FOLDER_READER, FOLDER_SUFFIX = "ome_zarr.ZarrVolume", ".zarr"
+"""What reads a folder, and the usual suffix of one; any suffix will do."""
+
+READABLE = tuple(READERS)
+
+OME_TIFF = (".ome.tif", ".ome.tiff")
+OME_ZARR = (".ome.zarr", ".zarr")
+IMAGEJ_TIFF = (".tif", ".tiff")
+NUMPY = (".npy",)
+
+_ENDING = re.compile(
+    rf"(\.companion)?(\.ome)?({'|'.join(map(re.escape, (*READABLE, FOLDER_SUFFIX)))})$",
+    re.IGNORECASE,
+)
+
+
+def plain_stem(path: Path) -> str:
+    """Return the name of an image file without what tells its format.
+
+    >>> plain_stem(Path("plate.ome.zarr"))
+    'plate'
+    """
+    return _ENDING.sub("", path.name) or path.name

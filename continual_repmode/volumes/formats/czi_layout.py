@@ -5,9 +5,10 @@ in XML, and to the directory, which tells for each sub-block (a rectangle of one
 what it shows and where it is. After Zeiss' "ZISRAW (CZI) File Format" specification;
 all numbers are little-endian.
 
-The file is parsed here rather than by ``czifile``, whose two lines of releases, for
-Python 3.11 and for later ones, share no interface and take the sizes that a damaged
-file declares for granted.
+The file is parsed here rather than by a library. ``pylibCZIrw`` ends the process where
+a bit of a sub-block's sizes is wrong, returns other planes where one of the directory
+is, fills what is missing with zeros, and cannot read one tile of a mosaic. ``czifile``
+takes the sizes that a damaged file declares for granted.
 """
 
 import struct
@@ -38,8 +39,6 @@ class SubBlock:
     ----------
     position : int
         Of its segment, in bytes from the start of the file.
-    file_part : int
-        0, or the file that holds it where an image is spread over several.
     pixel_type, compression : int
         Codes of the format.
     x, y, width, height : int
@@ -51,7 +50,6 @@ class SubBlock:
     """
 
     position: int
-    file_part: int
     pixel_type: int
     compression: int
     x: int
@@ -63,10 +61,7 @@ class SubBlock:
 
     def start(self, axis: str) -> int:
         """Return its index along an axis, 0 along one that is not there."""
-        for name, start in self.starts:
-            if name == axis:
-                return start
-        return 0
+        return dict(self.starts).get(axis, 0)
 
     def agrees(self, other: Self) -> bool:
         """Whether another description of it, on all that both say, is the same."""
@@ -188,8 +183,6 @@ class CziFile:
         blocks, offset = [], _DIRECTORY_START
         for _ in range(count):
             block, offset = self._entry(raw, offset)
-            if block.file_part:
-                raise self._in_parts("is the first file")
             blocks.append(block)
         if raw[offset : offset + 2] == b"DV":
             raise self.damaged(f"more than the {count} entries that its directory has")
@@ -213,6 +206,8 @@ class CziFile:
         end = offset + count * _DIMENSION.size
         if schema != b"DV" or not 0 <= count <= _MAX_DIMENSIONS or end > len(raw):
             raise self.damaged("an entry of the directory makes no sense")
+        if file_part:
+            raise self._in_parts("is the first file")
         dimensions = {
             name.rstrip(b"\0").decode("latin-1"): (start, size, stored or size)
             for name, start, size, _, stored in _DIMENSION.iter_unpack(raw[offset:end])
@@ -231,7 +226,6 @@ class CziFile:
             )
         block = SubBlock(
             position=position,
-            file_part=file_part,
             pixel_type=pixel_type,
             compression=compression,
             x=x,

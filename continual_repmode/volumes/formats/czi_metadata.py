@@ -1,9 +1,8 @@
 """What the metadata of a CZI file say: names of channels and scenes, voxel size."""
 
 import math
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Self
+from typing import NamedTuple, Self
 from xml.etree import ElementTree
 
 from continual_repmode.volumes.volume import VoxelSize
@@ -11,18 +10,11 @@ from continual_repmode.volumes.volume import VoxelSize
 _DIMENSIONS = "Metadata/Information/Image/Dimensions"
 
 
-@dataclass(frozen=True, slots=True)
-class CziMetadata:
+class CziMetadata(NamedTuple):
     """The part of the metadata that is used here.
 
-    Attributes
-    ----------
-    channel_names : tuple of str
-        One per channel described, ``""`` for one without a name.
-    scene_names : dict of int to str
-        Names of the scenes that have one, by their index.
-    voxel_size_um : tuple of float or None
-        Voxel size (z, y, x) in micrometres, None per axis where unknown.
+    ``channel_names`` has one per channel described, ``""`` for one without a name;
+    ``scene_names`` those of the scenes that have one, by their index.
     """
 
     channel_names: tuple[str, ...]
@@ -38,20 +30,14 @@ class CziMetadata:
         ElementTree.ParseError
             If it is no XML.
         """
-        xml = xml.strip(b"\0 \r\n\t")
-        root = ElementTree.fromstring(xml) if xml else ElementTree.Element("none")
+        root = ElementTree.fromstring(xml.strip(b"\0 \r\n\t") or b"<none/>")
+        scenes = root.iterfind(f"{_DIMENSIONS}/S/Scenes/Scene")
+        indices = ((scene.get("Index", ""), scene.get("Name", "")) for scene in scenes)
+        size_z, size_y, size_x = (_length_um(root, axis) for axis in "ZYX")
         return cls(
-            channel_names=_channel_names(root),
-            scene_names={
-                int(scene.get("Index", "")): scene.get("Name", "")
-                for scene in root.iterfind(f"{_DIMENSIONS}/S/Scenes/Scene")
-                if scene.get("Index", "").isdecimal()
-            },
-            voxel_size_um=(
-                _length_um(root, "Z"),
-                _length_um(root, "Y"),
-                _length_um(root, "X"),
-            ),
+            _channel_names(root),
+            {int(index): name for index, name in indices if index.isdecimal()},
+            (size_z, size_y, size_x),
         )
 
 

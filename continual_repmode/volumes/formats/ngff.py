@@ -125,12 +125,13 @@ class NgffImage:
         common = _scale(where, image, len(axes)) or [1.0] * len(axes)
         sizes = []
         for dataset in datasets:
-            scale = _scale(where, dataset, len(axes))
-            lengths: dict[str, float | None] = {}
-            for letter, unit, *factors in zip(
-                letters, units, scale or [0.0] * len(axes), common, strict=True
-            ):
-                lengths[letter] = length_um(math.prod(factors), unit)
+            scale = _scale(where, dataset, len(axes)) or [0.0] * len(axes)
+            lengths = {
+                letter: length_um(own * shared, unit)
+                for letter, own, shared, unit in zip(
+                    letters, scale, common, units, strict=True
+                )
+            }
             sizes.append((lengths.get("Z"), lengths.get("Y"), lengths.get("X")))
         return cls(
             name=str(image.get("name") or ""),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.formats.damage import read_xml
-from continual_repmode.volumes.formats.ome_xml import OmeDocument, OmeImage
+from continual_repmode.volumes.formats.ome_xml import OmeImage, parse_ome
 from continual_repmode.volumes.formats.tiff_pages import count_pages, open_tiff
 from continual_repmode.volumes.volume import (
     Choices,
@@ -64,15 +64,13 @@ def find_ome_volume(path: Path, xml: str | bytes, choices: Choices) -> OmeVolume
     UserError
         If the metadata are damaged, or list files or pages that are not there.
     """
-    metadata_file, document = _follow_pointer(path, OmeDocument.parse(path, xml))
-    listed = _ListedFiles(metadata_file, document)
-    images = document.images
-    touching = [
+    metadata_file, images = _follow_pointer(path, *parse_ome(path, xml))
+    listed = _ListedFiles(metadata_file, images)
+    images = [
         image
         for image in images
         if any(listed.find(run.file_name) == path for run in image.runs)
-    ]
-    images = tuple(touching) or images
+    ] or images
     if not images:
         raise UserError(f"{path}: its OME metadata describe no image")
     scene = chosen_index(path, "scene", [image.name for image in images], choices)
@@ -96,27 +94,27 @@ def find_ome_volume(path: Path, xml: str | bytes, choices: Choices) -> OmeVolume
     )
 
 
-def _follow_pointer(path: Path, document: OmeDocument) -> tuple[Path, OmeDocument]:
-    """Return the file with the metadata and what it says."""
-    if document.metadata_file is None:
-        return path, document
-    metadata_file = _beside(path, document.metadata_file)
+def _follow_pointer(
+    path: Path, images: list[OmeImage], metadata_name: str | None
+) -> tuple[Path, list[OmeImage]]:
+    """Return the file with the metadata, and the images that these describe."""
+    if metadata_name is None:
+        return path, images
+    metadata_file = _beside(path, metadata_name)
     if not metadata_file.is_file():
-        raise UserError(
-            f"{path}: its metadata file {document.metadata_file} is not beside it"
-        )
+        raise UserError(f"{path}: its metadata file {metadata_name} is not beside it")
     check_fetched(metadata_file)
     if metadata_file.suffix.lower() == ".ome":
-        found = OmeDocument.parse(metadata_file, read_xml(metadata_file))
+        images, further = parse_ome(metadata_file, read_xml(metadata_file))
     else:
         count_pages(metadata_file)
         with open_tiff(metadata_file) as tif:
-            found = OmeDocument.parse(metadata_file, tif.pages.first.description)
-    if found.metadata_file is not None:
+            images, further = parse_ome(metadata_file, tif.pages.first.description)
+    if further is not None:
         raise UserError(
             f"{path}: its metadata file {metadata_file.name} has no metadata either"
         )
-    return metadata_file, found
+    return metadata_file, images
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -132,10 +130,10 @@ def _beside(path: Path, name: str) -> Path:
 class _ListedFiles:
     """The TIFF files that OME metadata name."""
 
-    def __init__(self, metadata_file: Path, document: OmeDocument) -> None:
+    def __init__(self, metadata_file: Path, images: list[OmeImage]) -> None:
         self._metadata_file = metadata_file
         self._is_tiff = metadata_file.suffix.lower() != ".ome"
-        names = {run.file_name for image in document.images for run in image.runs}
+        names = {run.file_name for image in images for run in image.runs}
         self._only_name = names.pop() if len(names) == 1 else None
 
     def find(self, name: str | None) -> Path:

@@ -1,10 +1,14 @@
-"""The metadata of OME-TIFF: which images there are, and where their planes lie."""
+"""The metadata of OME-TIFF: which images there are, and where their planes lie.
+
+They are read here rather than by ``ome-types``, which refuses what programs do write: a
+pixel size of 0, units and elements outside the schema, schemas before 2016.
+"""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 from xml.etree import ElementTree
 
 from continual_repmode.errors import UserError
@@ -16,13 +20,8 @@ _MAX_PLANES = 2**20
 """More than a thousand volumes of a thousand planes: a damaged number."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlaneRun:
-    """Planes of an image that are consecutive pages of one file.
-
-    ``num_planes`` is None for all pages of the file; ``file_name`` is None for the file
-    that holds the metadata.
-    """
+class PlaneRun(NamedTuple):
+    """Planes that are consecutive pages of a file; None: all, that of the metadata."""
 
     first_plane: int
     first_page: int
@@ -54,7 +53,7 @@ class OmeImage:
     sizes: dict[str, int]
     channel_names: tuple[str, ...]
     voxel_size_um: VoxelSize
-    runs: tuple[PlaneRun, ...]
+    runs: tuple[PlaneRun, ...] = field(repr=False)
 
     @property
     def num_planes(self) -> int:
@@ -62,71 +61,74 @@ class OmeImage:
         return math.prod(self.sizes[axis] for axis in "TCZ")
 
     @classmethod
-    def from_element(
-        cls, path: Path, image: ElementTree.Element, own_uuid: str | None
-    ) -> Self | None:
-        """Read an ``Image`` element; None if it describes no pixels in TIFF files."""
-        pixels = image.find("{*}Pixels")
-        if pixels is None or pixels.find("{*}MetadataOnly") is not None:
-            return None
+    def of(
+        cls, path: Path, name: str, pixels: ElementTree.Element, own_uuid: str | None
+    ) -> Self:
+        """Read a ``Pixels`` element."""
         sizes = {
             axis: _number(path, pixels, f"Size{axis}", least=1) for axis in "TCZYX"
         }
-        axes = pixels.get("DimensionOrder", "")[:1:-1]
+        order = pixels.get("DimensionOrder", "")
+        axes = order[:1:-1]
         if sorted(axes) != ["C", "T", "Z"]:
-            order = pixels.get("DimensionOrder")
             raise UserError(f"{path}: OME metadata: unknown DimensionOrder {order!r}")
         num_planes = math.prod(sizes[axis] for axis in "TCZ")
         if num_planes > _MAX_PLANES:
             raise UserError(f"{path}: OME metadata: {num_planes} planes; it is damaged")
-        _check_no_colour(path, pixels)
-        names = [channel.get("Name", "") for channel in pixels.iterfind("{*}Channel")]
+        channels = pixels.findall("{*}Channel")
+        for channel in channels:
+            samples = _number(path, channel, "SamplesPerPixel", default=1)
+            if samples > 1:
+                raise UserError(
+                    f"{path}: {samples} colour samples per pixel; save the colours as "
+                    "channels (ImageJ: Image > Color > Make Composite)"
+                )
+        names = [channel.get("Name", "") for channel in channels] + [""] * sizes["C"]
+        size_z, size_y, size_x = (
+            length_um(
+                pixels.get(f"PhysicalSize{axis}"),
+                pixels.get(f"PhysicalSize{axis}Unit", "µm"),
+            )
+            for axis in "ZYX"
+        )
         return cls(
-            name=image.get("Name", ""),
+            name=name,
             axes=axes,
             sizes=sizes,
-            channel_names=tuple((names + [""] * sizes["C"])[: sizes["C"]]),
-            voxel_size_um=_voxel_size_um(pixels),
+            channel_names=tuple(names[: sizes["C"]]),
+            voxel_size_um=(size_z, size_y, size_x),
             runs=tuple(_runs(path, pixels, axes, sizes, own_uuid)),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class OmeDocument:
-    """What an OME document says about TIFF files.
+def parse_ome(path: Path, xml: str | bytes) -> tuple[list[OmeImage], str | None]:
+    """Return the images of the OME document in ``path`` whose pixels are in TIFF files.
 
-    ``metadata_file`` names the file with the real metadata, if this is a mere pointer.
+    If it is a mere pointer, they are none, and the name of the file with the real
+    metadata is returned too.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, or describes axes that are not of volumes.
     """
-
-    images: tuple[OmeImage, ...]
-    metadata_file: str | None
-
-    @classmethod
-    def parse(cls, path: Path, xml: str | bytes) -> Self:
-        """Read the document found in ``path``.
-
-        Raises
-        ------
-        UserError
-            If it is damaged, or describes axes that are not of volumes.
-        """
-        with damage_named(path, "damaged OME metadata"):
-            root = ElementTree.fromstring(xml)
-        pointer = root.find("{*}BinaryOnly")
-        if pointer is not None:
-            return cls((), pointer.get("MetadataFile", ""))
-        if any(
-            _local_name(element).startswith("ModuloAlong") for element in root.iter()
-        ):
-            raise UserError(
-                f"{path}: OME metadata: an axis holds two things (Modulo annotation); "
-                "save one of its parts as a plain OME-TIFF"
-            )
-        images = (
-            OmeImage.from_element(path, image, root.get("UUID"))
-            for image in root.iterfind("{*}Image")
+    with damage_named(path, "damaged OME metadata"):
+        root = ElementTree.fromstring(xml)
+    pointer = root.find("{*}BinaryOnly")
+    if pointer is not None:
+        return [], pointer.get("MetadataFile", "")
+    if any(_local_name(element).startswith("ModuloAlong") for element in root.iter()):
+        raise UserError(
+            f"{path}: OME metadata: an axis holds two things (Modulo annotation); "
+            "save one of its parts as a plain OME-TIFF"
         )
-        return cls(tuple(image for image in images if image is not None), None)
+    found = [(image, image.find("{*}Pixels")) for image in root.iterfind("{*}Image")]
+    images = [
+        OmeImage.of(path, image.get("Name", ""), pixels, root.get("UUID"))
+        for image, pixels in found
+        if pixels is not None and pixels.find("{*}MetadataOnly") is None
+    ]
+    return images, None
 
 
 def _local_name(element: ElementTree.Element) -> str:
@@ -145,30 +147,11 @@ def _number(
     if text is None and default is not None:
         return default
     if text is None or not text.isdecimal() or len(text) > 18 or int(text) < least:
-        name = _local_name(element)
         raise UserError(
-            f"{path}: OME metadata: {key} of {name} is {text!r}, no whole number from "
-            f"{least}"
+            f"{path}: OME metadata: {key} of {_local_name(element)} is {text!r}, no "
+            f"whole number from {least}"
         )
     return int(text)
-
-
-def _check_no_colour(path: Path, pixels: ElementTree.Element) -> None:
-    for channel in pixels.iterfind("{*}Channel"):
-        samples = _number(path, channel, "SamplesPerPixel", default=1)
-        if samples > 1:
-            raise UserError(
-                f"{path}: {samples} colour samples per pixel; save the colours as "
-                "channels (ImageJ: Image > Color > Make Composite)"
-            )
-
-
-def _voxel_size_um(pixels: ElementTree.Element) -> VoxelSize:
-    def size_um(axis: str) -> float | None:
-        unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        return length_um(pixels.get(f"PhysicalSize{axis}"), unit)
-
-    return size_um("Z"), size_um("Y"), size_um("X")
 
 
 def _runs(
@@ -190,14 +173,10 @@ def _runs(
                     f"is {sizes[axis]}; save the image again"
                 )
             first_plane = first_plane * sizes[axis] + position
-        num_planes = _number(
-            path, element, "PlaneCount", default=1 if "IFD" in element.attrib else 0
-        )
+        one_or_all = 1 if "IFD" in element.attrib else 0
+        num_planes = _number(path, element, "PlaneCount", default=one_or_all)
+        page = _number(path, element, "IFD", default=0)
         uuid = element.find("{*}UUID")
         is_own = uuid is None or (own_uuid is not None and uuid.text == own_uuid)
-        yield PlaneRun(
-            first_plane=first_plane,
-            first_page=_number(path, element, "IFD", default=0),
-            num_planes=num_planes or None,
-            file_name=None if uuid is None or is_own else uuid.get("FileName", ""),
-        )
+        name = None if uuid is None or is_own else uuid.get("FileName", "")
+        yield PlaneRun(first_plane, page, num_planes or None, name)

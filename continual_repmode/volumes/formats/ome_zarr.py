@@ -25,10 +25,6 @@ from continual_repmode.volumes.volume import (
     volume_shape,
 )
 
-_DATA_TYPES = (
-    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"),
-    *("uint64", "float16", "float32", "float64"),
-)
 _MAX_CHUNKS = 2**20
 
 
@@ -92,9 +88,9 @@ class ZarrVolume:
             levels = [folder.name for folder in image.levels]
             level = chosen_index(path, "level", levels, choices)
         folder = image.levels[level]
-        shape, dtype = _array_header(folder)
-        axes = _kept_axes(node.folder, image, shape)
-        lengths = dict(zip(image.axes, shape, strict=True))
+        array = _open_array(folder)
+        axes = _kept_axes(node.folder, image, array.shape)
+        lengths = dict(zip(image.axes, array.shape, strict=True))
         num_times = lengths.get("T", 1)
         time = chosen_index(path, "time", [""] * num_times, choices)
         if num_times > 1:
@@ -108,7 +104,7 @@ class ZarrVolume:
             chosen=tuple(chosen),
             axes=axes,
             shape=tuple(lengths[axis] for axis in axes),
-            dtype=dtype,
+            dtype=array.dtype.newbyteorder("="),
             channel_names=tuple(names),
             voxel_size_um=image.voxel_sizes_um[level],
             _array=folder,
@@ -116,22 +112,10 @@ class ZarrVolume:
             _time=time,
             _metadata_files=metadata_files,
         )
-        volume._check_size()
+        stored_bytes = sum(file.stat().st_size for file in _files_below(folder))
+        for promised in (volume_shape(volume), _stored_chunk(array)):
+            check_size(path, promised, volume.dtype, stored_bytes)
         return volume
-
-    def _check_size(self) -> None:
-        """Raise if the metadata promise more than the files can hold."""
-        with damage_named(self._array, "damaged array metadata"):
-            chunk = _stored_chunk(self._open_array())
-        stored_bytes = sum(file.stat().st_size for file in _files_below(self._array))
-        check_size(self.path, volume_shape(self), self.dtype, stored_bytes)
-        check_size(self.path, chunk, self.dtype, stored_bytes)
-
-    def _open_array(self) -> zarr.Array[Any]:
-        is_v3 = (self._array / "zarr.json").exists()
-        return zarr.open_array(
-            str(self._array), mode="r", zarr_format=3 if is_v3 else 2
-        )
 
     def read_channel(
         self, channel: int | str, planes: slice = slice(None)
@@ -149,7 +133,7 @@ class ZarrVolume:
         index = channel_index(self, channel)
         span["C"] = slice(index, index + 1)
         with damage_named(self.path, f"damaged pixel data in {self._array.name}"):
-            array = self._open_array()
+            array = _open_array(self._array)
             selection = [
                 slice(*span.get(axis, slice(None)).indices(length))
                 for axis, length in zip(self._stored_axes, array.shape, strict=True)
@@ -236,27 +220,35 @@ def _collection(root: ZarrNode) -> tuple[list[Path], tuple[Path, ...]]:
     return folders, root.files
 
 
-def _array_header(folder: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type of an array, before Zarr makes anything of them."""
+def _open_array(folder: Path) -> zarr.Array[Any]:
+    """Open an array of numbers; none of its chunks is read."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; the copy is incomplete")
     node = ZarrNode.read(folder)
     if not node.is_array:
         raise UserError(f"{folder}: its metadata are not those of a Zarr array")
     where = node.files[0]
-    shape = field_of(where, node.metadata, "shape", list)
-    if not all(isinstance(length, int) and 0 < length < 2**31 for length in shape):
-        raise UserError(f"{where}: 'shape' is {shape!r:.80}; lengths start at 1")
     name = node.metadata.get("data_type", node.metadata.get("dtype"))
-    try:
-        dtype = np.dtype(name).newbyteorder("=") if isinstance(name, str) else None
-    except TypeError:
-        dtype = None
-    if dtype is None or dtype.name not in _DATA_TYPES:
+    if not _is_number(name):
         raise UserError(
             f"{where}: pixels of type {name!r:.80}; save them as integers or floats"
         )
-    return tuple(shape), dtype
+    with damage_named(folder, "damaged array metadata"):
+        array = zarr.open_array(
+            str(folder), mode="r", zarr_format=3 if where.name == "zarr.json" else 2
+        )
+        lengths, _ = array.shape, _stored_chunk(array)
+    if not all(0 < length < 2**31 for length in lengths):
+        raise UserError(f"{where}: 'shape' is {lengths!r:.80}; lengths start at 1")
+    return array
+
+
+def _is_number(name: object) -> bool:
+    """Return whether the name of a type, as Zarr and NumPy have it, is of numbers."""
+    try:
+        return isinstance(name, str) and np.dtype(name).kind in "buif"
+    except TypeError:
+        return False
 
 
 def _kept_axes(folder: Path, image: NgffImage, shape: tuple[int, ...]) -> str:

@@ -1,18 +1,20 @@
 """Files of pixels that are written piece by piece, in any order: TIFF and Zarr."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.volumes.formats.image_metadata import zarr_chunks
+from continual_repmode.volumes.formats.image_metadata import NAMESPACE, ngff, ome_tiff
+from continual_repmode.volumes.formats.writable import WritableImage
 
-AXES = "CZYX"
+_CHUNK = {"C": 1, "Z": 32, "Y": 128, "X": 128}
 
 
 class PixelFile(Protocol):
-    """A file of pixels (C, Z, Y, X)."""
+    """A file of pixels."""
 
     planes_at_a_time: int
     """Blocks that begin and end at multiples of so many planes are written fastest."""
@@ -27,35 +29,28 @@ class PixelFile(Protocol):
         """Write pixels (z, y, X), of the type of the file."""
         ...
 
-    def close(self, attributes: dict[str, Any]) -> None:
-        """Write what is known only when all pixels are; ``attributes`` of the group."""
+    def close(self, ranges: list[tuple[float, float]]) -> None:
+        """Write what is known only when all pixels are: the range of each channel."""
         ...
 
 
 class TiffPixels:
-    """An uncompressed OME-TIFF, whose planes lie one after the other.
+    """An uncompressed OME-TIFF (C, Z, Y, X), whose planes lie one after the other.
 
     Parameters
     ----------
     path : Path
-    shape : tuple of int
-        Of (C, Z, Y, X).
-    dtype : dtype
-    metadata : dict
-        For tifffile; it is written when the file is made.
+    image : WritableImage
+    attributes : mapping
+        Of our own.
     """
 
     planes_at_a_time = 1
 
     def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, int, int, int],
-        dtype: np.dtype[Any],
-        metadata: dict[str, Any],
+        self, path: Path, image: WritableImage, attributes: Mapping[str, Any]
     ) -> None:
-        self._path, self._shape, self._dtype = path, shape, dtype
-        self._metadata = metadata
+        self._path, self._image, self._attributes = path, image, attributes
         self._offset: int | None = None
 
     def create(self) -> None:
@@ -64,27 +59,27 @@ class TiffPixels:
 
         tifffile.imwrite(
             self._path,
-            shape=self._shape,
-            dtype=self._dtype,
+            shape=self._image.shape,
+            dtype=self._image.dtype,
             ome=True,
             photometric="minisblack",
-            metadata=self._metadata,
+            metadata=ome_tiff(self._image, self._attributes),
         )
 
     def write(
         self, channel: int, planes: slice, rows: slice, block: NDArray[Any]
     ) -> None:
         """Write pixels; see :class:`PixelFile`."""
-        _, num_z, num_y, num_x = self._shape
+        _, num_z, num_y, num_x = self._image.shape_czyx
         first_row = (channel * num_z + planes.start) * num_y + rows.start
         pieces = block[None] if rows == slice(0, num_y) else block
         with self._path.open("r+b") as file:
             for index, piece in enumerate(pieces):
                 row = (first_row + index * num_y) * num_x
-                file.seek(self._first_pixel() + row * self._dtype.itemsize)
+                file.seek(self._first_pixel() + row * block.dtype.itemsize)
                 file.write(np.ascontiguousarray(piece).data)
 
-    def close(self, attributes: dict[str, Any]) -> None:
+    def close(self, ranges: list[tuple[float, float]]) -> None:
         """Do nothing: a TIFF says all when it is made."""
 
     def _first_pixel(self) -> int:
@@ -103,44 +98,51 @@ class ZarrPixels:
     Parameters
     ----------
     folder : Path
-    shape : tuple of int
-        Of (C, Z, Y, X).
-    dtype : dtype
+    image : WritableImage
+        Its axes are some of CZYX, in this order.
+    attributes : mapping
+        Of our own.
     """
 
     def __init__(
-        self, folder: Path, shape: tuple[int, int, int, int], dtype: np.dtype[Any]
+        self, folder: Path, image: WritableImage, attributes: Mapping[str, Any]
     ) -> None:
-        self._folder, self._shape, self._dtype = folder, shape, dtype
-        self._chunks = zarr_chunks(AXES, shape)
-        self.planes_at_a_time = self._chunks[1]
+        self._folder, self._image, self._attributes = folder, image, attributes
+        self.planes_at_a_time = min(_CHUNK["Z"], image.shape_czyx[1])
 
     def create(self) -> None:
         """Make the folder, with an array without chunks."""
         import zarr
 
+        axes, shape = self._image.axes, self._image.shape
         zarr.create_group(str(self._folder)).create_array(
             "0",
-            shape=self._shape,
-            chunks=self._chunks,
-            dtype=self._dtype,
-            dimension_names=list(AXES.lower()),
-            config={"write_empty_chunks": True},  # so that a missing one is a fault
+            shape=shape,
+            chunks=tuple(map(min, shape, (_CHUNK[axis] for axis in axes))),
+            dtype=self._image.dtype,
+            dimension_names=list(axes.lower()),
         )
 
     def write(
         self, channel: int, planes: slice, rows: slice, block: NDArray[Any]
     ) -> None:
-        """Write pixels; see :class:`PixelFile`. Chunks begun before are read again."""
+        """Write pixels; see :class:`PixelFile`. Chunks begun before are read again.
+
+        Chunks of zeros are stored too, so that a missing one is a fault.
+        """
         import zarr
 
-        array = zarr.open_array(
-            str(self._folder / "0"), mode="r+", config={"write_empty_chunks": True}
-        )
-        array[channel, planes, rows] = block
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            array = zarr.open_array(str(self._folder / "0"), mode="r+")
+        place: dict[str, Any] = {"C": channel, "Z": planes, "Y": rows, "X": slice(None)}
+        where = tuple(place[axis] for axis in self._image.axes)
+        array[where] = block if "Z" in self._image.axes else block[0]
 
-    def close(self, attributes: dict[str, Any]) -> None:
+    def close(self, ranges: list[tuple[float, float]]) -> None:
         """Write the attributes of the image."""
         import zarr
 
-        zarr.open_group(str(self._folder), mode="r+").update_attributes(attributes)
+        own = {NAMESPACE: dict(self._attributes)} if self._attributes else {}
+        zarr.open_group(str(self._folder), mode="r+").update_attributes(
+            {"ome": ngff(self._image, ranges), **own}
+        )

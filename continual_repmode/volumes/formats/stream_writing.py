@@ -11,16 +11,17 @@ from typing import Any
 from numpy.typing import DTypeLike, NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.volumes.formats.image_metadata import NAMESPACE
+from continual_repmode.volumes.formats import OME_TIFF, OME_ZARR
 from continual_repmode.volumes.formats.pixel_files import (
-    AXES,
     PixelFile,
     TiffPixels,
     ZarrPixels,
 )
-from continual_repmode.volumes.formats.writable import ShapeCzyx, WritableImage
+from continual_repmode.volumes.formats.writable import STREAMED, WritableImage
 from continual_repmode.volumes.formats.write_journal import WriteJournal
-from continual_repmode.volumes.formats.zarr_folders import put_in_place
+
+ShapeCzyx = tuple[int, int, int, int]
+"""Voxels along (C, Z, Y, X)."""
 
 
 @contextmanager
@@ -69,15 +70,33 @@ def open_writer(
     UserError
         As :func:`check_writable` does; or if writing fails.
     """
-    path = Path(path)
-    image = WritableImage.checked(path, shape_czyx, dtype, voxel_size_um, channel_names)
-    image.check_place(path, overwrite, work_path)
+    image = check_writable(
+        path,
+        shape_czyx=shape_czyx,
+        dtype=dtype,
+        voxel_size_um=voxel_size_um,
+        channel_names=channel_names,
+        overwrite=overwrite,
+        work_path=work_path,
+    )
+    with writing(image, attributes, work_path) as writer:
+        yield writer
+
+
+@contextmanager
+def writing(
+    image: WritableImage,
+    attributes: Mapping[str, Any] | None = None,
+    work_path: Path | None = None,
+) -> Iterator["VolumeWriter"]:
+    """Open the file of a checked image; otherwise as :func:`open_writer`."""
+    path = image.path
     work = work_path or path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with _failure_told(path):
-            writer = VolumeWriter(path, image, work, dict(attributes or {}))
+        with failure_told(path):
+            writer = VolumeWriter(image, work, dict(attributes or {}))
         yield writer
-        with _failure_told(path):
+        with failure_told(path):
             writer.finish()
     finally:
         if work_path is None:
@@ -93,8 +112,8 @@ def check_writable(
     channel_names: Sequence[str] = (),
     overwrite: bool = False,
     work_path: Path | None = None,
-) -> None:
-    """Raise if a volume cannot be written; nothing is made.
+) -> WritableImage:
+    """Return what a volume to be written is, if it can be; nothing is made.
 
     Parameters
     ----------
@@ -108,9 +127,15 @@ def check_writable(
         there is something at ``path`` already, its folder cannot be written to, or
         the disk has too little room.
     """
-    path = Path(path)
-    image = WritableImage.checked(path, shape_czyx, dtype, voxel_size_um, channel_names)
-    image.check_place(path, overwrite, work_path)
+    image = WritableImage.checked(
+        Path(path), STREAMED, "CZYX", shape_czyx, dtype, voxel_size_um, channel_names
+    )
+    if image.format == OME_TIFF and image.dtype == bool:
+        raise UserError(
+            f"{path}: bits cannot be written plane by plane; convert to uint8"
+        )
+    image.check_place(overwrite, work_path)
+    return image
 
 
 class VolumeWriter:
@@ -126,22 +151,22 @@ class VolumeWriter:
     """
 
     def __init__(
-        self, path: Path, image: WritableImage, work: Path, attributes: dict[str, Any]
+        self, image: WritableImage, work: Path, attributes: dict[str, Any]
     ) -> None:
-        self.shape_czyx = image.shape
-        self._path, self._image, self._work = path, image, work
-        self._attributes = attributes
-        self._unfinished = work / f"volume{path.suffix}"
-        self._pixels = self._pixel_file()
+        self.shape_czyx = image.shape_czyx
+        self._image, self._work = image, work
+        self._unfinished = work / f"volume{image.path.suffix}"
+        kind = ZarrPixels if image.format == OME_ZARR else TiffPixels
+        self._pixels: PixelFile = kind(self._unfinished, image, attributes)
         self.planes_at_a_time = self._pixels.planes_at_a_time
         self._journal_file = work / "written.jsonl"
-        self._journal = WriteJournal(self._journal_file, image.shape)
+        self._journal = WriteJournal(self._journal_file, self.shape_czyx)
         header = {
-            "format": image.format,
-            "shape_czyx": image.shape,
+            "format": "zarr" if image.format == OME_ZARR else "tiff",
+            "shape_czyx": self.shape_czyx,
             "dtype": image.dtype.name,
-            "voxel_size_um": image.metadata.voxel_size_um,
-            "channel_names": image.metadata.channel_names,
+            "voxel_size_um": image.voxel_size_um,
+            "channel_names": image.channel_names,
             "attributes": attributes,
         }
         if self._unfinished.exists() and self._journal.resume(header):
@@ -186,7 +211,7 @@ class VolumeWriter:
         if not block.size:
             return
         block = block.astype(self._image.dtype, casting="same_kind", copy=False)
-        with _failure_told(self._path):
+        with failure_told(self._image.path):
             self._pixels.write(channel, planes, rows, block)
             low, high = float(block.min()), float(block.max())
             self._journal.add(channel, planes, rows, low, high)
@@ -207,15 +232,12 @@ class VolumeWriter:
                 raise ValueError(
                     f"channel {channel}: {len(missing)} planes are missing"
                 )
-        image, ranges = self._image, self._journal.ranges()
-        ome = image.metadata.ngff(image.name, AXES, ranges)
-        own = {NAMESPACE: self._attributes} if self._attributes else {}
-        self._pixels.close({"ome": ome, **own})
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if image.format == "zarr":
-            put_in_place(self._unfinished, self._path)
+        self._pixels.close(self._journal.ranges())
+        self._image.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._unfinished.is_dir():
+            _put_in_place(self._unfinished, self._image.path)
         else:
-            self._unfinished.replace(self._path)
+            self._unfinished.replace(self._image.path)
         self._journal_file.unlink()
         self._work.rmdir()
 
@@ -232,13 +254,6 @@ class VolumeWriter:
                 shutil.rmtree(place)
             else:
                 place.unlink()
-
-    def _pixel_file(self) -> PixelFile:
-        image, path = self._image, self._unfinished
-        if image.format == "zarr":
-            return ZarrPixels(path, image.shape, image.dtype)
-        metadata = image.metadata.ome_tiff(AXES, self._attributes)
-        return TiffPixels(path, image.shape, image.dtype, metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +274,7 @@ class WriterChannel:
 
 
 @contextmanager
-def _failure_told(path: Path) -> Iterator[None]:
+def failure_told(path: Path) -> Iterator[None]:
     """Make a failure of the disk one that names the file."""
     try:
         yield
@@ -268,3 +283,16 @@ def _failure_told(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}); free some space "
             "or choose another path"
         ) from error
+
+
+def _put_in_place(folder: Path, path: Path) -> None:
+    """Give a folder the name ``path``; what was there goes once that is done."""
+    old = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.old{path.suffix}")
+    try:
+        if path.exists():
+            path.rename(old)
+        folder.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)

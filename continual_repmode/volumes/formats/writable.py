@@ -1,33 +1,35 @@
-"""Whether a volume can be written: by its format, and where it is to lie."""
+"""Whether an image can be written: by its format, and where it is to lie."""
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.disk import check_free
-from continual_repmode.volumes.formats.image_metadata import (
-    OME_TYPES,
-    ImageMetadata,
-    check_type,
-)
-from continual_repmode.volumes.formats.zarr_folders import check_replaceable
+from continual_repmode.volumes.formats import IMAGEJ_TIFF, NUMPY, OME_TIFF, OME_ZARR
+from continual_repmode.volumes.volume import VOLUME_AXES
 
-ShapeCzyx = tuple[int, int, int, int]
-"""Voxels along (C, Z, Y, X)."""
-
-_FORMATS: dict[str, Literal["zarr", "tiff"]] = {
-    ".ome.zarr": "zarr",
-    ".zarr": "zarr",
-    ".ome.tif": "tiff",
-    ".ome.tiff": "tiff",
+_TYPES: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    OME_TIFF: (
+        *("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32"),
+        *("float32", "float64"),
+    ),
+    IMAGEJ_TIFF: ("uint8", "uint16", "float32"),
 }
+_NAMES: Mapping[tuple[str, ...], str] = {
+    OME_TIFF: "OME-TIFF",
+    IMAGEJ_TIFF: "ImageJ TIFF",
+}
+
+STREAMED = (OME_ZARR, OME_TIFF)
+WHOLE = (OME_TIFF, OME_ZARR, IMAGEJ_TIFF, NUMPY)
+"""Formats, by their suffixes, that can be written plane by plane, and at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,72 +38,89 @@ class WritableImage:
 
     Attributes
     ----------
-    format : {"zarr", "tiff"}
-    name : str
-        That of the file, without suffix.
+    path : Path
+    format : tuple of str
+        One of ``WHOLE``.
+    axes : str
+        One of ``VOLUME_AXES``.
     shape : tuple of int
-        Voxels along (C, Z, Y, X).
+        Of ``axes``.
     dtype : dtype
-    metadata : ImageMetadata
+    voxel_size_um : tuple of float
+        Along (z, y, x).
+    channel_names : tuple of str
+        One per channel; ``""`` for a channel without one.
     """
 
-    format: Literal["zarr", "tiff"]
-    name: str
-    shape: ShapeCzyx
+    path: Path
+    format: tuple[str, ...]
+    axes: str
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    metadata: ImageMetadata
+    voxel_size_um: tuple[float, float, float]
+    channel_names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """That of the file, without the suffix of its format."""
+        return self.path.name[: -len(_ending(self.path, self.format))]
+
+    @property
+    def shape_czyx(self) -> tuple[int, int, int, int]:
+        """Voxels along (C, Z, Y, X)."""
+        sizes = dict(zip(self.axes, self.shape, strict=True))
+        return sizes.get("C", 1), sizes.get("Z", 1), sizes["Y"], sizes["X"]
 
     @classmethod
     def checked(
         cls,
         path: Path,
-        shape: ShapeCzyx,
+        formats: Sequence[tuple[str, ...]],
+        axes: str,
+        shape: tuple[int, ...],
         dtype: DTypeLike,
         voxel_size_um: Sequence[float | None],
         channel_names: Sequence[str],
     ) -> Self:
-        """Return the image that ``path`` is to be.
+        """Return the image that ``path`` is to be, in one of some formats.
 
         Raises
         ------
         UserError
-            If the format is unknown or cannot hold it, or the metadata are incomplete.
+            If its suffix is of none of them, the format cannot hold it, or the
+            metadata are incomplete.
         """
-        name = path.name.lower()
-        suffix = next((end for end in _FORMATS if name.endswith(end)), None)
-        if suffix is None:
+        format_ = next((each for each in formats if _ending(path, each)), None)
+        if format_ is None:
+            suffixes = ", ".join(suffix for each in formats for suffix in each)
+            raise UserError(f"{path}: cannot write {path.suffix!r}; use {suffixes}")
+        if axes not in VOLUME_AXES or len(axes) != len(shape) or min(shape) < 1:
             raise UserError(
-                f"{path}: cannot write {path.suffix!r}; use .ome.zarr, .zarr, .ome.tif "
-                "or .ome.tiff"
+                f"{path}: axes={axes!r} for an array of shape {tuple(shape)}; use one "
+                f"of {', '.join(VOLUME_AXES)}, with lengths from 1"
             )
-        if len(shape) != 4 or min(shape) < 1:
+        sizes = [float(size or 0) for size in voxel_size_um]
+        if len(sizes) != 3 or not all(0 < size < math.inf for size in sizes):
             raise UserError(
-                f"{path}: cannot write an image of shape {tuple(shape)}; channels, z, "
-                "y and x start at 1"
+                f"{path}: voxel_size_um={tuple(voxel_size_um)}; three positive numbers "
+                "in micrometres for z, y, x are needed"
             )
-        pixels = np.dtype(dtype).newbyteorder("=")
-        if _FORMATS[suffix] == "tiff":
-            check_type(path, pixels, "OME-TIFF", OME_TYPES)
-        elif pixels.kind not in "buif":
-            raise UserError(f"{path}: cannot write pixels of type {pixels}")
+        num_channels = shape[axes.index("C")] if "C" in axes else 1
         return cls(
-            format=_FORMATS[suffix],
-            name=path.name[: -len(suffix)],
+            path=path,
+            format=format_,
+            axes=axes,
             shape=shape,
-            dtype=pixels,
-            metadata=ImageMetadata.checked(
-                path, shape[0], voxel_size_um, channel_names
-            ),
+            dtype=_checked_type(path, format_, np.dtype(dtype).newbyteorder("=")),
+            voxel_size_um=(sizes[0], sizes[1], sizes[2]),
+            channel_names=_checked_names(path, channel_names, num_channels),
         )
 
-    def check_place(
-        self, path: Path, overwrite: bool, work_path: Path | None = None
-    ) -> None:
+    def check_place(self, overwrite: bool, work_path: Path | None = None) -> None:
         """Raise if there is no place for the file.
 
         Parameters
         ----------
-        path : Path
         overwrite : bool
             What is there may be replaced.
         work_path : Path, optional
@@ -113,12 +132,15 @@ class WritableImage:
             If there is something already, the folder cannot be written to, or the disk
             has too little room for the pixels as they are, uncompressed.
         """
+        path = self.path
+        if path.is_dir() and self.format != OME_ZARR:
+            raise UserError(f"{path}: exists and is a folder; choose another name")
         if path.exists() and not overwrite:
             raise UserError(f"{path}: exists; remove it or ask to overwrite it")
-        if self.format == "zarr":
-            check_replaceable(path)
-        elif path.is_dir():
-            raise UserError(f"{path}: exists and is a folder; choose another name")
+        if self.format == OME_ZARR and path.exists() and not _is_zarr(path):
+            raise UserError(
+                f"{path}: exists and is no Zarr folder; choose another name"
+            )
         there = next(place for place in path.parents if place.exists())
         if not there.is_dir():
             raise UserError(f"{path}: {there} is no folder; choose another path")
@@ -127,9 +149,45 @@ class WritableImage:
                 f"{path}: the folder {there} is not writable; choose another path"
             )
         begun = _bytes_on_disk(work_path) if work_path else 0
-        num_bytes = math.prod(self.shape) * self.dtype.itemsize
-        room = num_bytes - begun
+        room = math.prod(self.shape) * self.dtype.itemsize - begun
         check_free(path.parent, room, f"writing {path.name}", "another path")
+
+
+def _ending(path: Path, suffixes: Sequence[str]) -> str:
+    """Return which of some suffixes a file has, ``""`` if none."""
+    name = path.name.lower()
+    return next((suffix for suffix in suffixes if name.endswith(suffix)), "")
+
+
+def _checked_type(
+    path: Path, format_: tuple[str, ...], dtype: np.dtype[Any]
+) -> np.dtype[Any]:
+    types = _TYPES.get(format_)
+    if types is not None and dtype.name not in types:
+        raise UserError(
+            f"{path}: {_NAMES[format_]} has no pixels of type {dtype}; convert to one "
+            f"of {', '.join(types)}"
+        )
+    if dtype.kind not in "buif":
+        raise UserError(f"{path}: cannot write pixels of type {dtype}")
+    return dtype
+
+
+def _checked_names(
+    path: Path, names: Sequence[str], num_channels: int
+) -> tuple[str, ...]:
+    if len(names) not in (0, num_channels):
+        raise UserError(
+            f"{path}: {len(names)} channel names for {num_channels} channels"
+        )
+    for name in names:
+        if not name.isprintable():
+            raise UserError(f"{path}: channel name {name!r} is not printable")
+    return tuple(names) or ("",) * num_channels
+
+
+def _is_zarr(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
 def _bytes_on_disk(folder: Path) -> int:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.prediction.finding import READABLE, find_files, plain_stem
+from continual_repmode.prediction.finding import find_files
+from continual_repmode.volumes.formats import READABLE, plain_stem
 from continual_repmode.volumes.opening import open_volume
 
 

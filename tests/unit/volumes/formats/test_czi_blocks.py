@@ -2,6 +2,7 @@
 
 import struct
 import tracemalloc
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,53 +45,52 @@ def read_one(tmp_path: Path, pack_czi: Any, raw_block: Any) -> Any:
     return read
 
 
-@pytest.mark.parametrize(
-    ("compression", "data"),
-    [
-        (0, PLANE.tobytes()),
-        (0, PLANE.tobytes() + b"some bytes more"),
-        (5, compress(PLANE.tobytes(), 3)),
-        (6, b"\x01" + compress(PLANE.tobytes(), 3)),
-        (6, b"\x03\x01\x00" + compress(PLANE.tobytes(), 3)),
-        (6, b"\x03\x01\x01" + compress(LOW_THEN_HIGH, 3)),
-    ],
-)
-def test_every_way_to_store_a_plane_gives_the_same(
-    read_one: Any, compression: int, data: bytes
-) -> None:
-    np.testing.assert_array_equal(read_one(compression, data), PLANE)
+STORED = [
+    (0, PLANE.tobytes()),
+    (0, PLANE.tobytes() + b"some bytes more"),
+    (5, compress(PLANE.tobytes(), 3)),
+    (6, b"\x01" + compress(PLANE.tobytes(), 3)),
+    (6, b"\x03\x01\x00" + compress(PLANE.tobytes(), 3)),
+    (6, b"\x03\x01\x01" + compress(LOW_THEN_HIGH, 3)),
+]
+OTHER_SIZES = {
+    "10 GB": told_frame(10**10),
+    "128 MB": rle_frame(1 << 27),
+    "short": rle_frame(PLANE.nbytes - 1),
+    "long": compress(PLANE.tobytes() * 2, 3),
+    "cut": compress(PLANE.tobytes(), 3)[:-9],
+    "empty": b"",
+    "text": b"abc",
+}
+
+
+def test_every_way_to_store_a_plane_gives_the_same(read_one: Any) -> None:
+    for compression, data in STORED:
+        np.testing.assert_array_equal(read_one(compression, data), PLANE)
 
 
 def test_a_stream_that_does_not_tell_its_size_is_read(read_one: Any) -> None:
     assert not read_one(5, rle_frame(PLANE.nbytes)).any()
 
 
-@pytest.mark.parametrize("compression", [5, 6])
-@pytest.mark.parametrize(
-    "frame",
-    [told_frame(10**10), rle_frame(1 << 27), rle_frame(PLANE.nbytes - 1),
-     compress(PLANE.tobytes() * 2, 3), compress(PLANE.tobytes(), 3)[:-9], b"", b"abc"],
-    ids=["10 GB", "128 MB", "short", "long", "cut", "empty", "text"],
-)  # fmt: skip
 def test_a_stream_of_another_size_is_an_error_and_takes_no_memory(
-    read_one: Any, compression: int, frame: bytes
+    read_one: Any,
 ) -> None:
-    tracemalloc.start()
-    with pytest.raises(UserError, match=r"a\.czi: damaged.* channel 0, plane 0: ") as e:
-        read_one(compression, frame if compression == 5 else b"\x01" + frame)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    for (name, frame), start in product(OTHER_SIZES.items(), (b"", b"\x01")):
+        tracemalloc.start()
+        with pytest.raises(UserError, match=r"damaged.* channel 0, plane 0: ") as e:
+            read_one(6 if start else 5, start + frame)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
 
-    assert len(str(e.value).splitlines()) == 1
-    assert peak < 2e6
+        assert len(str(e.value).splitlines()) == 1
+        assert peak < 2e6, name
 
 
-@pytest.mark.parametrize(
-    "header", [b"", b"\x00", b"\x02\x01", b"\x03\x02\x01", b"\x09"]
-)
-def test_an_unknown_zstd_header_is_an_error(read_one: Any, header: bytes) -> None:
-    with pytest.raises(UserError, match="damaged"):
-        read_one(6, header + compress(PLANE.tobytes(), 3))
+def test_an_unknown_zstd_header_is_an_error(read_one: Any) -> None:
+    for header in (b"", b"\x00", b"\x02\x01", b"\x03\x02\x01", b"\x09"):
+        with pytest.raises(UserError, match="damaged"):
+            read_one(6, header + compress(PLANE.tobytes(), 3))
 
 
 def test_separated_bytes_make_sense_for_16_bit_only(read_one: Any) -> None:
@@ -106,28 +106,24 @@ def test_a_short_uncompressed_plane_is_an_error(read_one: Any) -> None:
         read_one(0, PLANE.tobytes()[:-1])
 
 
-@pytest.mark.parametrize(
-    ("pixel_type", "message"),
-    [(3, r"colour pixels \(Bgr24\).* gray channels"), (9, "colour pixels"),
-     (10, "pixels of type 10"), (13, "pixels of type 13"), (-5, "pixels of type -5")],
-)  # fmt: skip
 def test_colours_and_unknown_pixels_are_refused(
-    tmp_path: Path, pack_czi: Any, raw_block: Any, pixel_type: int, message: str
+    tmp_path: Path, pack_czi: Any, raw_block: Any
 ) -> None:
-    block = raw_block(PLANE, pixel_type=pixel_type)
+    for pixel_type, message in {
+        3: r"colour pixels \(Bgr24\).* gray channels", 9: "colour pixels",
+        10: "pixels of type 10", 13: "pixels of type 13", -5: "pixels of type -5",
+    }.items():  # fmt: skip
+        path = pack_czi(tmp_path / "a.czi", [raw_block(PLANE, pixel_type=pixel_type)])
+        with pytest.raises(UserError, match=rf"a\.czi: channel 0 has {message}"):
+            open_volume(path)
 
-    with pytest.raises(UserError, match=rf"a\.czi: channel 0 has {message}"):
-        open_volume(pack_czi(tmp_path / "a.czi", [block]))
 
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32"])
-def test_gray_pixels_keep_their_type(read_one: Any, dtype: str) -> None:
-    plane = PLANE.astype(dtype)
-
-    read = read_one(0, plane.tobytes(), plane)
-
-    assert read.dtype == np.dtype(dtype)
-    np.testing.assert_array_equal(read, plane)
+def test_gray_pixels_keep_their_type(read_one: Any) -> None:
+    for dtype in ("uint8", "uint16", "int32", "float32"):
+        plane = PLANE.astype(dtype)
+        read = read_one(0, plane.tobytes(), plane)
+        assert read.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(read, plane)
 
 
 def test_unknown_compression_is_refused_on_opening(

@@ -212,21 +212,13 @@ def test_huge_declared_sizes_take_no_memory(tmp_path: Path, intact: bytes) -> No
     assert {name for name in outcomes if not name.startswith("segment")} <= errors
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"\0" * 4096,
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n",
-        b"II*\0\x08\0\0\0",
-        b"ZISRAW",
-    ],
-)
-def test_what_is_no_czi_is_called_so(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.czi").write_bytes(content)
+def test_what_is_no_czi_is_called_so(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
+    for content in (b"", b"\0" * 4096, pointer, b"II*\0\x08\0\0\0", b"ZISRAW"):
+        (tmp_path / "a.czi").write_bytes(content)
 
-    with pytest.raises(UserError, match=r"a\.czi: not a CZI file"):
-        CziVolume.open(tmp_path / "a.czi", {})
+        with pytest.raises(UserError, match=r"a\.czi: not a CZI file"):
+            CziVolume.open(tmp_path / "a.czi", {})
 
 
 def test_the_parts_of_an_image_in_several_files_are_refused(
