@@ -19,7 +19,9 @@ from .models import (
     save_model,
 )
 from .models.merging import merge
-from .prediction import PredictOptions, predict_array, predict_file
+from .prediction.arrays import predict_array
+from .prediction.files import predict_file
+from .prediction.options import PredictOptions
 from .reporting import write_report
 from .results import RunFolder
 from .scenario import Scenario
