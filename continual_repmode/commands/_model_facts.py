@@ -7,6 +7,7 @@ from typing import Any
 
 from continual_repmode.models import RepModeUNet, TaskNetwork, read_model_header
 from continual_repmode.models.merging import base_sha256
+from continual_repmode.models.model_file import altered_tasks
 from continual_repmode.trained_model import TrainedModel
 
 _WIDTH = 88
@@ -26,7 +27,8 @@ def model_facts(path: str | Path, *, with_hashes: bool) -> dict[str, Any]:
     ----------
     path : str or Path
     with_hashes : bool
-        Read all of the file for ``sha256`` and ``base_sha256``, otherwise None.
+        Read all of the file for ``sha256``, ``base_sha256`` and ``altered_tasks``,
+        otherwise None.
 
     Raises
     ------
@@ -46,6 +48,7 @@ def model_facts(path: str | Path, *, with_hashes: bool) -> dict[str, Any]:
         "format_version": version,
         "sha256": model.sha256 if with_hashes else None,
         "base_sha256": _base_sha256(net) if with_hashes else None,
+        "altered_tasks": altered_tasks(net, path) if with_hashes else None,
         "num_parameters": net.num_parameters(),
         "architecture": net.architecture(),
         "tasks": [
@@ -90,6 +93,7 @@ def _head(facts: Mapping[str, Any]) -> list[str]:
         ("file", f"{name}, {_bytes(facts['num_bytes'])}, format version {version}"),
         ("SHA-256", facts["sha256"]),
         ("of its base", facts["base_sha256"]),
+        ("verified", _soundness(facts)),
         ("network", ", ".join(network)),
         ("size", _joined(size)),
         ("options", _joined(options)),
@@ -102,6 +106,16 @@ def _head(facts: Mapping[str, Any]) -> list[str]:
         *(("run", f"{key}: {value}") for key, value in _leaves(facts["run"])),
     ]
     return [line for entry in _labelled(entries) for line in entry]
+
+
+def _soundness(facts: Mapping[str, Any]) -> str | None:
+    altered = facts["altered_tasks"]
+    if altered is None:
+        return None
+    if altered:
+        return f"altered since they were saved: {', '.join(altered)}"
+    count = len(facts["tasks"])
+    return f"{count} of {count} fingerprints are as they were saved"
 
 
 def _tasks(tasks: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from continual_repmode.commands._manifest_arguments import Parser, parse
 
 _ABOUT = """\
 Tell what is in a model file: the network, its tasks, how images must be prepared, what
-it was trained on, and how well it did. Reads the header alone, but for --hash."""
+it was trained on, and how well it did. Reads the header alone, but for --verify."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,10 +31,12 @@ def main(arguments: Sequence[str]) -> int:
     add("model", metavar="MODEL", help="a model file")
     add("--json", action="store_true", help="print everything as JSON")
     add(
+        "--verify",
         "--hash",
         action="store_true",
-        help="read all of the file for its SHA-256 and that of the base, by which "
-        "models that can be merged are known",
+        help="read all of the file: compare every task with its fingerprint, and print "
+        "the SHA-256 of the file and of the base, by which models that can be merged "
+        "are known",
     )
     chosen = parse(parser, arguments)
     if chosen is None:
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from continual_repmode.commands._model_facts import format_facts, model_facts
 
-    facts = model_facts(chosen.model, with_hashes=chosen.hash)
+    facts = model_facts(chosen.model, with_hashes=chosen.verify)
     print(json.dumps(facts, indent=1) if chosen.json else format_facts(facts))
     sys.stdout.flush()
     return 0

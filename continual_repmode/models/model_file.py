@@ -7,6 +7,7 @@ import torch
 
 from continual_repmode.checkpoints import read_header, read_tensors, write_tensors
 from continual_repmode.errors import UserError
+from continual_repmode.models.fingerprint import sha256_of_tensors
 from continual_repmode.models.model_card import (
     ModelCard,
     card_from_json,
@@ -23,6 +24,9 @@ def save_model(
 ) -> None:
     """Write a network to a safetensors file, all at once or not at all.
 
+    The header has a SHA-256 over all tensors, which :func:`load_model` compares, and
+    one per task, which :func:`altered_tasks` compares.
+
     Parameters
     ----------
     net : TaskNetwork
@@ -31,12 +35,15 @@ def save_model(
         What a reader should know, such as normalization and voxel size. Kept in the
         header under ``metadata``.
     """
+    tensors = net.state_dict()
     header = {
         "kind": _KIND,
         "architecture": net.architecture(),
         "metadata": (card or ModelCard()).to_json(),
+        "tensors_sha256": sha256_of_tensors(tensors),
+        "task_sha256": _task_sha256(net),
     }
-    write_tensors(path, net.state_dict(), header)
+    write_tensors(path, tensors, header)
 
 
 def load_model(path: str | Path) -> TaskNetwork:
@@ -45,15 +52,50 @@ def load_model(path: str | Path) -> TaskNetwork:
     Raises
     ------
     UserError
-        If the file is missing, broken, or does not hold a network.
+        If the file is missing, broken, does not hold a network, or its tensors are not
+        those that were saved.
     """
     tensors, header = read_tensors(path)
     net = _structure(header, path)
+    known = header.get("tensors_sha256")
+    if known is not None and sha256_of_tensors(tensors) != known:
+        raise UserError(
+            f"{path}: damaged, its tensors are not those that were saved (their "
+            "SHA-256 is another); take a copy that is sound"
+        )
     try:
         net.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise _misfit(path, "tensors", error) from None
     return net.to(memory_format=torch.channels_last_3d).eval()
+
+
+def altered_tasks(net: TaskNetwork, path: str | Path) -> tuple[str, ...] | None:
+    """Return the tasks of a network that are not what its file says of them.
+
+    Parameters
+    ----------
+    net : TaskNetwork
+        As :func:`load_model` gave it.
+    path : str or Path
+
+    Returns
+    -------
+    tuple of str or None
+        None if the file is of an older version, which says nothing of tasks.
+    """
+    known = read_model_header(path).get("task_sha256")
+    if not isinstance(known, dict):
+        return None
+    found = _task_sha256(net)
+    return tuple(task for task in found if found[task] != known.get(task))
+
+
+def _task_sha256(net: TaskNetwork) -> dict[str, str]:
+    return {
+        name: sha256_of_tensors(net.task_state(net.task_label(name)))
+        for name in net.task_names
+    }
 
 
 def read_structure(path: str | Path) -> TaskNetwork:

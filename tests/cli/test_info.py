@@ -75,10 +75,11 @@ def test_tables_are_aligned_and_lines_fit(told, tmp_path):
     )
     path = tmp_path / "net.safetensors"
     save_model(net, path, card)
-    text = told(path, "--hash")
+    text = told(path, "--verify")
     assert max(map(len, text.splitlines())) <= 88
     assert "\x1b" not in text
     assert f"{long[:23]}…" in text
+    assert "verified      3 of 3 fingerprints are as they were saved" in text
     for start in ("task  ", "golgi_apparatus  "):
         assert len({len(s) for s in text.splitlines() if s.startswith(start)}) == 2
 
@@ -86,7 +87,7 @@ def test_tables_are_aligned_and_lines_fit(told, tmp_path):
 def test_an_unknown_model_says_so(told, tmp_path):
     path = tmp_path / "net.safetensors"
     save_model(MultiNet(("dna",), width=2, depth=1), path)
-    text = told(path, "--hash")
+    text = told(path, "--verify")
     assert "voxel size    not known" in text
     assert "frozen" not in text
     assert "of its base" not in text
@@ -109,10 +110,10 @@ def test_json_has_all_of_it(told):
 
 
 def test_hashes_are_of_the_file_and_of_the_base(told):
-    text = told(MODEL, "--hash")
+    text = told(MODEL, "--verify")
     assert hashlib.sha256(MODEL.read_bytes()).hexdigest() in text
     assert f"of its base   {base_sha256(load_model(MODEL))}" in text
-    older = json.loads(told(STORED / "model_v1.safetensors", "--hash", "--json"))
+    older = json.loads(told(STORED / "model_v1.safetensors", "--verify", "--json"))
     assert older["base_sha256"] in text
     assert older["format_version"] == 1
 

@@ -19,7 +19,7 @@ from continual_repmode.models import (
     read_model_header,
     save_model,
 )
-from continual_repmode.models.model_file import read_structure
+from continual_repmode.models.model_file import altered_tasks, read_structure
 
 STORED = Path(__file__).parents[2] / "data"
 """Model files as each version wrote them, and what their tasks are to predict."""
@@ -188,6 +188,28 @@ def test_truncated_files_are_refused_in_one_line(path, name, kept, read):
     with pytest.raises(UserError, match=r"net.safetensors: .*truncated") as error:
         read(path)
     assert "\n" not in str(error.value)
+
+
+def test_one_flipped_bit_is_found(make_net, path):
+    save_model(make_net(), path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged, its tensors are not those"):
+        load_model(path)
+
+
+def test_tasks_are_compared_with_their_fingerprints(make_net, path):
+    net = make_net()
+    net.add_task("nucleolus")
+    save_model(net, path)
+    assert altered_tasks(load_model(path), path) == ()
+    gate = next(p for n, p in net.named_parameters() if "nucleolus" in n)
+    with torch.no_grad():
+        gate.add_(1)
+    assert altered_tasks(net, path) == ("nucleolus",)
+    older = STORED / "model_v2.safetensors"
+    assert altered_tasks(load_model(older), older) is None
 
 
 @pytest.mark.parametrize("read", READERS)
