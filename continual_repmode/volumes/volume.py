@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -211,6 +211,23 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
             f"manifest by a column {what!r}"
         )
     raise UserError(f"{path}: no {what} {wanted!r:.80}; choose from {listed}")
+
+
+def refuse_other_choices(path: Path, choices: Choices, known: Container[str]) -> None:
+    """Raise if a choice is made that a format does not know; 0 always is the only one.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    choices : mapping
+        What was asked for.
+    known : container of str
+        What the format knows of ``CHOICES``.
+    """
+    for what in CHOICES:
+        if what not in known:
+            chosen_index(path, what, [""], choices)
 
 
 def index_from(text: str) -> int | None:

@@ -12,7 +12,6 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.volumes.formats.choices import refuse_other_choices
 from continual_repmode.volumes.formats.damage import damage_named, read_json
 from continual_repmode.volumes.volume import (
     VOLUME_AXES,
@@ -20,6 +19,7 @@ from continual_repmode.volumes.volume import (
     VoxelSize,
     channel_index,
     check_size,
+    refuse_other_choices,
     volume_shape,
 )
 

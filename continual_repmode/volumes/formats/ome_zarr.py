@@ -12,7 +12,6 @@ import zarr
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.volumes.formats.choices import refuse_other_choices
 from continual_repmode.volumes.formats.damage import damage_named
 from continual_repmode.volumes.formats.ngff import NgffImage, ZarrNode, field_of
 from continual_repmode.volumes.volume import (
@@ -22,6 +21,7 @@ from continual_repmode.volumes.volume import (
     channel_index,
     check_size,
     chosen_index,
+    refuse_other_choices,
     volume_shape,
 )
 

@@ -12,7 +12,6 @@ import tifffile
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.volumes.formats.choices import refuse_other_choices
 from continual_repmode.volumes.formats.damage import damage_named, read_xml
 from continual_repmode.volumes.formats.ome_tiff import find_ome_volume
 from continual_repmode.volumes.formats.tiff_pages import (
@@ -29,6 +28,7 @@ from continual_repmode.volumes.volume import (
     channel_index,
     check_size,
     chosen_index,
+    refuse_other_choices,
     volume_shape,
 )
 
