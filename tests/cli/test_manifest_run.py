@@ -60,9 +60,9 @@ def test_own_volumes_run_through_to_results_and_figures(manifest, command):
         "data=manifest",
         "data.manifest=field.csv",
         "data.patch_size=[8,16,16]",
-        "model.width=4",
-        "train.epochs=2",
-        "train.extension_epochs=2",
+        "model.width=2",
+        "train.epochs=1",
+        "train.extension_epochs=1",
         "hydra.run.dir=run",
         cwd=work,
     )

@@ -11,12 +11,12 @@ import tifffile
 from continual_repmode.__main__ import main
 
 UM = {"PhysicalSizeZ": 0.29, "PhysicalSizeY": 0.108, "PhysicalSizeX": 0.108}
-NUM_IMAGES = 12
+NUM_IMAGES = 8
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """Return a manifest over a dozen images that take a while to resize."""
+    """Return a manifest over some images that take a while to resize."""
     folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     lines = ["task,path,channel_signal,channel_target,split"]

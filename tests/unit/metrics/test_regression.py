@@ -153,3 +153,9 @@ def test_an_empty_image_has_no_metrics():
     sums.update(np.zeros((0, 4)), np.zeros((0, 4)))
     with pytest.raises(UserError, match="no voxels"):
         sums.result()
+
+
+def test_the_table_names_the_fields_and_which_way_is_up():
+    assert set(METRICS) == set(ImageMetrics.__slots__) - {"num_voxels"}
+    better = {name for name, metric in METRICS.items() if metric.higher_is_better}
+    assert better == {"r2", "pearson_r"}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from continual_repmode.models import RepModeUNet, UNet3d
+from continual_repmode.models import RepModeUNet, UNet3d, fingerprint
 
 TASKS = ("red", "green", "blue")
 
@@ -210,3 +210,60 @@ class ExplicitRepMode:
 @pytest.fixture
 def explicit():
     return ExplicitRepMode
+
+
+class Extending:
+    """Train one task of a network, and compare what its tasks are to the bit."""
+
+    @staticmethod
+    def adamw(parameters):
+        return torch.optim.AdamW(parameters, lr=0.05, weight_decay=0.5)
+
+    @staticmethod
+    def sgd(parameters):
+        return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.5)
+
+    def train(self, net, label, optimizer=None, steps=2):
+        """Train all that can be trained, with many calls of ``train()``."""
+        chosen = (optimizer or self.adamw)(net.parameters())
+        generator = torch.Generator().manual_seed(2)
+        for _ in range(steps):
+            net.train()
+            for module in net.modules():
+                module.train()
+            shape = (2, 1, 4, 4, 4)
+            signal = torch.randn(shape, generator=generator, dtype=torch.float64)
+            chosen.zero_grad()
+            (net(signal, label) - 3 * signal).square().mean().backward()
+            chosen.step()
+        net.eval()
+
+    @staticmethod
+    @torch.no_grad()
+    def snapshot(net, tasks):
+        """Return fingerprint, prediction and tensors of each task."""
+        generator = torch.Generator().manual_seed(3)
+        shape = (1, 1, 4, 8, 4)
+        signal = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return {
+            task: (
+                fingerprint(net, task),
+                net(signal, net.task_label(task)),
+                net.task_state(task),
+            )
+            for task in tasks
+        }
+
+    def assert_unchanged(self, net, before):
+        after = self.snapshot(net, before)
+        for task in before:
+            assert after[task][0] == before[task][0], task
+            assert torch.equal(after[task][1], before[task][1]), task
+            assert after[task][2].keys() == before[task][2].keys()
+            for name, tensor in before[task][2].items():
+                assert torch.equal(tensor, after[task][2][name]), (task, name)
+
+
+@pytest.fixture(scope="session")
+def extending():
+    return Extending()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.models import RepModeUNet, fingerprint, load_model, save_model
+from continual_repmode.models import RepModeUNet, load_model, save_model
 
 OPTIONS = [
     {},
@@ -23,74 +23,34 @@ OPTIONS = [
 ]
 
 
-def train_task(net: RepModeUNet, label: int, steps: int = 2) -> None:
-    """Train all that can be trained, with weight decay and many calls of train()."""
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.05, weight_decay=0.5)
-    generator = torch.Generator().manual_seed(2)
-    for _ in range(steps):
-        net.train()
-        for module in net.modules():
-            module.train()
-        signal = torch.randn(2, 1, 4, 4, 4, generator=generator, dtype=torch.float64)
-        optimizer.zero_grad()
-        (net(signal, label) - 3 * signal).square().mean().backward()
-        optimizer.step()
-    net.eval()
-
-
-def snapshot(net: RepModeUNet, tasks: tuple[str, ...]) -> dict:
-    signal = torch.randn(
-        1, 1, 4, 8, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64
-    )
-    with torch.no_grad():
-        return {
-            task: (
-                fingerprint(net, task),
-                net(signal, net.task_label(task)),
-                net.task_state(task),
-            )
-            for task in tasks
-        }
-
-
-def assert_same(one: dict, other: dict) -> None:
-    assert one.keys() == other.keys()
-    for task in one:
-        assert one[task][0] == other[task][0], task
-        assert torch.equal(one[task][1], other[task][1]), task
-        assert one[task][2].keys() == other[task][2].keys()
-        for name, tensor in one[task][2].items():
-            assert torch.equal(tensor, other[task][2][name]), (task, name)
-
-
 @pytest.mark.parametrize("own_norms", [False, True])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_old_tasks_are_bit_identical_after_training_new_ones(
-    make_net, options, own_norms, tmp_path
+    make_net, options, own_norms, tmp_path, extending
 ):
     net = make_net(depth=1, private_bn=own_norms)
-    train_task(net, 1)  # leaves gradients and momentum behind
+    extending.train(net, 1)  # leaves gradients and momentum behind
     old = net.task_names
-    before = snapshot(net, old)
+    before = extending.snapshot(net, old)
     first = net.add_task("gold", private_bn=options.get("private_bn", False))
-    assert_same(before, snapshot(net, old))
-    train_task(net, first)
-    assert_same(before, snapshot(net, old))
+    extending.assert_unchanged(net, before)
+    extending.train(net, first)
+    extending.assert_unchanged(net, before)
 
-    before = snapshot(net, (*old, "gold"))
+    before = extending.snapshot(net, (*old, "gold"))
     second = net.add_task("pink", **options)
     assert (first, second) == (3, 4)
-    untrained = snapshot(net, ("pink",))
-    train_task(net, second)
-    assert_same(before, snapshot(net, (*old, "gold")))
-    trained = snapshot(net, ("pink",))
+    untrained = extending.snapshot(net, ("pink",))
+    extending.train(net, second)
+    extending.assert_unchanged(net, before)
+    trained = extending.snapshot(net, ("pink",))
     assert not torch.equal(trained["pink"][1], untrained["pink"][1])
 
     save_model(net, tmp_path / "net.safetensors")
     loaded = load_model(tmp_path / "net.safetensors")
-    assert_same(snapshot(net, net.task_names), snapshot(loaded, net.task_names))
-    train_task(loaded, second)
-    assert_same(before, snapshot(loaded, (*old, "gold")))
+    extending.assert_unchanged(loaded, extending.snapshot(net, net.task_names))
+    extending.train(loaded, second)
+    extending.assert_unchanged(loaded, before)
 
 
 @pytest.mark.parametrize("own_norms", [False, True])
@@ -99,11 +59,11 @@ def test_old_tasks_are_bit_identical_after_training_new_ones(
     [("conv3", "additive"), ("conv7", "softmax"), ("avg3_conv1", "additive")],
 )
 def test_extended_network_is_the_explicit_one(
-    make_net, make_signal, explicit, expert, mix, own_norms
+    make_net, make_signal, explicit, expert, mix, own_norms, extending
 ):
     net = make_net(private_bn=own_norms)
     net.add_task("gold", expert=expert, expert_mix=mix)
-    train_task(net, 3)
+    extending.train(net, 3)
     signal, labels = make_signal(4, 1, 4, 4, 8), [3, 0, 3, 1]
     expected = explicit(net, training=False)(signal, labels)
     torch.testing.assert_close(net(signal, torch.tensor(labels)), expected)
@@ -177,15 +137,17 @@ def test_learning_rates_of_their_own_are_for_gates_and_outer_factors(make_net):
     assert {p.shape[1] for p in kinds["outer"]} == {2}
 
 
-def test_freezing_keeps_outputs_to_the_bit_and_drops_the_gate_layers(make_net):
+def test_freezing_keeps_outputs_to_the_bit_and_drops_the_gate_layers(
+    make_net, extending
+):
     net = make_net()
-    before = snapshot(net, net.task_names)
+    before = extending.snapshot(net, net.task_names)
     net(torch.ones(1, 1, 4, 4, 4).double(), 0).sum().backward()
     assert not net.is_frozen
     net.freeze()
     assert net.is_frozen
     assert all(p.grad is None for p in net.parameters())
-    assert_same(before, snapshot(net, net.task_names))
+    extending.assert_unchanged(net, before)
     assert not any("gate" in name for name, _ in net.named_parameters())
     assert not any(p.requires_grad for p in net.parameters())
 
@@ -209,7 +171,7 @@ def test_only_the_new_expert_and_gate_can_be_trained(make_net):
     assert all("extension_gold" in n or "logits_gold" in n for n in trainable)
 
 
-def test_a_private_norm_is_trained_with_its_own_statistics(make_net):
+def test_a_private_norm_is_trained_with_its_own_statistics(make_net, extending):
     net = make_net()
     net.add_task("gold", private_bn=True)
     before = net.task_state("gold")
@@ -218,7 +180,7 @@ def test_a_private_norm_is_trained_with_its_own_statistics(make_net):
     for name, tensor in before.items():
         if "norm" in name:
             assert torch.equal(tensor, shared[name])
-    train_task(net, 3)
+    extending.train(net, 3)
     after = net.task_state("gold")
     for name in before:
         if "norm" in name:
@@ -243,14 +205,14 @@ def test_a_private_norm_of_a_mixed_training_batch_sees_its_own_task(
 
 @pytest.mark.parametrize("expert", ["conv3", "avg3_conv1", "conv3_rank2"])
 def test_an_expert_that_starts_at_zero_adds_nothing_but_learns(
-    make_net, make_signal, expert
+    make_net, make_signal, expert, extending
 ):
     net, signal = make_net(width=4), make_signal(1, 1, 4, 4, 4)
     label = net.add_task("gold", expert=expert, expert_init="zero")
     added = [block.conv.experts["extension_gold"] for block in net.blocks().values()]
     assert not any(expert.kernel().any() for expert in added)
     assert net(signal, label).any()
-    train_task(net, label)
+    extending.train(net, label)
     assert all(expert.kernel().any() for expert in added)
 
 
@@ -267,16 +229,18 @@ def test_stored_gates_count_as_parameters():
     assert net.num_parameters() == free - bias + own
 
 
-def test_without_freezing_everything_stays_trainable_and_old_tasks_change(make_net):
+def test_without_freezing_everything_stays_trainable_and_old_tasks_change(
+    make_net, extending
+):
     net = make_net()
-    before = snapshot(net, ("red",))
+    before = extending.snapshot(net, ("red",))
     label = net.add_task("gold", freeze=False)
     assert not net.is_frozen
     assert all(p.requires_grad for p in net.parameters())
     assert any("gate.linear" in n for n, _ in net.named_parameters())
-    assert_same(before, snapshot(net, ("red",)))
-    train_task(net, label)
-    assert before["red"][0] != snapshot(net, ("red",))["red"][0]
+    extending.assert_unchanged(net, before)
+    extending.train(net, label)
+    assert before["red"][0] != extending.snapshot(net, ("red",))["red"][0]
 
 
 def test_an_extension_costs_its_experts_gates_and_norms():

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from continual_repmode.errors import UserError
 from continual_repmode.models import (
     deploy,
-    fingerprint,
     load_model,
     reparameterize,
     save_model,
@@ -47,101 +46,56 @@ def build(name, width=2, **options):
     return net.eval()
 
 
-def adamw(parameters):
-    return torch.optim.AdamW(parameters, lr=0.05, weight_decay=0.5)
-
-
-def sgd(parameters):
-    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.5)
-
-
-def train_task(net, label, optimizer=adamw, steps=2):
-    """Train all that can be trained, with weight decay and many calls of train()."""
-    chosen = optimizer(net.parameters())
-    generator = torch.Generator().manual_seed(2)
-    for _ in range(steps):
-        net.train()
-        for module in net.modules():
-            module.train()
-        signal = torch.randn(2, 1, 4, 4, 4, generator=generator, dtype=torch.float64)
-        chosen.zero_grad()
-        (net(signal, label) - 3 * signal).square().mean().backward()
-        chosen.step()
-    net.eval()
-
-
-def snapshot(net, tasks):
-    generator = torch.Generator().manual_seed(3)
-    signal = torch.randn(1, 1, 4, 6, 4, generator=generator, dtype=torch.float64)
-    with torch.no_grad():
-        return {
-            task: (
-                fingerprint(net, task),
-                net(signal, net.task_label(task)),
-                net.task_state(task),
-            )
-            for task in tasks
-        }
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for task in one:
-        assert one[task][0] == other[task][0], task
-        assert torch.equal(one[task][1], other[task][1]), task
-        assert one[task][2].keys() == other[task][2].keys()
-        for name, tensor in one[task][2].items():
-            assert torch.equal(tensor, other[task][2][name]), (task, name)
-
-
 @pytest.fixture(params=NETWORKS)
 def name(request):
     return request.param
 
 
 @pytest.mark.parametrize(
-    ("kind", "optimizer"), [("low_rank2", sgd), *((kind, adamw) for kind in KINDS)]
+    ("kind", "optimizer"), [("low_rank2", "sgd"), *((kind, "adamw") for kind in KINDS)]
 )
 def test_old_tasks_are_bit_identical_after_training_new_ones(
-    name, kind, optimizer, tmp_path
+    name, kind, optimizer, tmp_path, extending
 ):
-    net = build(name)
-    train_task(net, 1, optimizer)  # leaves gradients and momentum behind
-    before = snapshot(net, TASKS)
+    net, optimizer = build(name), getattr(extending, optimizer)
+    extending.train(net, 1, optimizer)  # leaves gradients and momentum behind
+    before = extending.snapshot(net, TASKS)
     net.freeze()
-    assert_same(before, snapshot(net, TASKS))
+    extending.assert_unchanged(net, before)
     first = net.add_task("gold", init="green", adapter=kind)
-    assert_same(before, snapshot(net, TASKS))
-    train_task(net, first, optimizer)
-    assert_same(before, snapshot(net, TASKS))
+    extending.assert_unchanged(net, before)
+    extending.train(net, first, optimizer)
+    extending.assert_unchanged(net, before)
 
     old = (*TASKS, "gold")
-    before = snapshot(net, old)
+    before = extending.snapshot(net, old)
     net.freeze()
     second = net.add_task("pink", init="gold", adapter=kind)
     third = net.add_task("cyan", init="red", adapter=kind)
-    untrained = snapshot(net, ("pink", "cyan"))
-    train_task(net, second, optimizer)
-    train_task(net, third, optimizer)
-    assert_same(before, snapshot(net, old))
-    for task, (_, prediction, _) in snapshot(net, ("pink", "cyan")).items():
+    untrained = extending.snapshot(net, ("pink", "cyan"))
+    extending.train(net, second, optimizer)
+    extending.train(net, third, optimizer)
+    extending.assert_unchanged(net, before)
+    for task, (_, prediction, _) in extending.snapshot(net, ("pink", "cyan")).items():
         assert not torch.equal(prediction, untrained[task][1])
 
     save_model(net, tmp_path / "net.safetensors")
     loaded = load_model(tmp_path / "net.safetensors")
     assert loaded.architecture() == net.architecture()
-    assert_same(snapshot(net, net.task_names), snapshot(loaded, net.task_names))
-    train_task(loaded, second, optimizer)
-    assert_same(before, snapshot(loaded, old))
+    extending.assert_unchanged(loaded, extending.snapshot(net, net.task_names))
+    extending.train(loaded, second, optimizer)
+    extending.assert_unchanged(loaded, before)
 
 
-def test_a_new_task_starts_from_exactly_what_another_predicts(name, make_signal):
+def test_a_new_task_starts_from_exactly_what_another_predicts(
+    name, make_signal, extending
+):
     for kind in KINDS:
         net, signal = build(name), make_signal(2, 1, 4, 5, 4)
         net.freeze()
         gold = net.add_task("gold", init="green", adapter=kind)
         assert torch.equal(net(signal, gold), net(signal, 1)), kind
-        train_task(net, gold, steps=1)
+        extending.train(net, gold, steps=1)
         assert not torch.allclose(net(signal, gold), net(signal, 1)), kind
         net.freeze()
         pink = net.add_task("pink", init="gold", adapter=kind)
@@ -205,12 +159,12 @@ def explicit(net, signal, task, start):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_trained_task_is_the_explicit_formula_in_a_mixed_batch_too(
-    name, kind, make_signal
+    name, kind, make_signal, extending
 ):
     net, signal = build(name, width=8), make_signal(5, 1, 4, 6, 4)
     net.freeze()
-    train_task(net, net.add_task("gold", init="green", adapter=kind))
-    train_task(net, net.add_task("pink", init="red", adapter=kind))
+    extending.train(net, net.add_task("gold", init="green", adapter=kind))
+    extending.train(net, net.add_task("pink", init="red", adapter=kind))
     labels = [2, 1, 0, 3, 2]
     with torch.no_grad():
         mixed = net(signal, torch.tensor(labels))
@@ -257,13 +211,13 @@ def test_what_a_task_costs():
             assert net.num_task_parameters("gold") == norms + head + cost, kind
 
 
-def test_the_state_of_an_adapted_task_is_what_it_uses(name, make_signal):
+def test_the_state_of_an_adapted_task_is_what_it_uses(name, make_signal, extending):
     """If anything else is changed, the task predicts the same; if any of it, not."""
     net, signal = build(name, width=8), make_signal(2, 1, 4, 6, 4)
     net.freeze()
     gold = net.add_task("gold", init="green", adapter="residual")
-    train_task(net, gold, steps=1)
-    train_task(net, net.add_task("pink", init="green", adapter="residual"))
+    extending.train(net, gold, steps=1)
+    extending.train(net, net.add_task("pink", init="green", adapter="residual"))
     expected = net(signal, gold)
     state = net.task_state("gold")
     assert not any("pink" in key or "red" in key for key in state)
@@ -305,15 +259,17 @@ def test_only_the_new_norms_move_while_training_and_no_rows_of_others(
 
 
 @pytest.mark.parametrize("kind", ["none", "low_rank2", "residual"])
-def test_parallel_adapters_fold_into_a_plain_network(name, kind, make_signal):
+def test_parallel_adapters_fold_into_a_plain_network(
+    name, kind, make_signal, extending
+):
     network, method = NETWORKS[name]
     for kernel_size in (1, 5):
         torch.manual_seed(0)
         size = {"width": 2, "depth": 1, "kernel_size": kernel_size}
         net = network(TASKS, **size, **method).double()
-        train_task(net, 0, steps=1)
+        extending.train(net, 0, steps=1)
         net.freeze()
-        train_task(net, net.add_task("gold", init="red", adapter=kind))
+        extending.train(net, net.add_task("gold", init="red", adapter=kind))
         signal = make_signal(2, 1, 3, 6, 5)
         plain = deploy(net, "gold")
         assert type(plain) is UNet3d
@@ -324,10 +280,10 @@ def test_parallel_adapters_fold_into_a_plain_network(name, kind, make_signal):
             )
 
 
-def test_grouped_adapters_do_not_fold_and_run_as_they_are(name, make_signal):
+def test_grouped_adapters_do_not_fold_and_run_as_they_are(name, make_signal, extending):
     net, signal = build(name), make_signal(2, 1, 3, 6, 5)
     net.freeze()
-    train_task(net, net.add_task("gold", init="red", adapter="grouped"))
+    extending.train(net, net.add_task("gold", init="red", adapter="grouped"))
     with pytest.raises(UserError, match=r"'gold': .*'grouped', which equal no"):
         reparameterize(net, "gold")
     assert torch.equal(deploy(net, "gold")(signal), net(signal, 2))
@@ -359,7 +315,9 @@ def test_older_architectures_told_nothing_of_adapters(name):
     assert rebuild(older).architecture() == net.architecture()
 
 
-def test_a_part_can_be_copied_out_of_a_frozen_adapted_network(name, make_signal):
+def test_a_part_can_be_copied_out_of_a_frozen_adapted_network(
+    name, make_signal, extending
+):
     net, signal = build(name), make_signal(2, 1, 4, 4, 4)
     net.freeze()
     net.add_task("gold", init="red", adapter="residual")
@@ -369,7 +327,7 @@ def test_a_part_can_be_copied_out_of_a_frozen_adapted_network(name, make_signal)
     assert not any("gold" in key for key in own)
     before = {key: net.state_dict()[key].clone() for key in own}
     red = net.task_state("red")
-    train_task(net, pink)
+    extending.train(net, pink)
     after = net.state_dict()
     assert not any(torch.equal(after[key], before[key]) for key in own)
     assert all(torch.equal(after[key], tensor) for key, tensor in red.items())

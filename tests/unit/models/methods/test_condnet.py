@@ -94,15 +94,6 @@ def test_training_batch_of_one_task_does_not_see_its_interior_bias():
     assert not torch.allclose(mixed[0], mixed[1])
 
 
-def test_new_task_can_start_from_the_head_of_a_known_one():
-    net = CondNet(TASKS, kernel_size=3, head="per_task", width=2, depth=1)
-    net.add_task("pink", init="green")
-    heads = dict(net.unet.output.named_parameters())
-    assert torch.equal(heads["head_pink.weight"], heads["head_green.weight"])
-    rebuilt = CondNet.from_architecture(net.architecture())
-    assert rebuilt.architecture() == net.architecture()
-
-
 def test_unknown_option_is_refused():
     for name, message in (
         ("where", "where 'last': use 'all' or 'first'"),

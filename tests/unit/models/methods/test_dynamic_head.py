@@ -41,19 +41,6 @@ def test_head_equals_one_grouped_convolution_over_the_batch(layout):
         torch.testing.assert_close(mine, published)
 
 
-def test_gradient_reaches_the_columns_of_the_tasks_present_only():
-    torch.manual_seed(0)
-    head = DynamicHead(5, TASKS, out_channels=1)
-    groups = TaskGroups([0, 2], TASKS)
-    head(
-        torch.randn(2, 8, 2, 2, 2), torch.randn(2, 5, 1, 1, 1), groups
-    ).sum().backward()
-    columns = [head.controller.get_parameter(f"column_{task}") for task in TASKS]
-    assert columns[1].grad is None
-    assert columns[0].grad.any()
-    assert columns[2].grad.any()
-
-
 def test_no_output_channel_is_refused():
     with pytest.raises(UserError, match="out_channels 0: use a positive number"):
         DynamicHead(5, TASKS, out_channels=0)
