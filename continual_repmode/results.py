@@ -17,10 +17,14 @@
 
 import json
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import sha256_of
@@ -103,6 +107,38 @@ class RunFolder:
         self.figures = self.path / "figures"
         self.tensorboard = self.path / "tensorboard"
         self.state = self.path / "state"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from working in the folder; it is made.
+
+        A lock ends with the process that took it, however that ends.
+
+        Raises
+        ------
+        UserError
+            If another process works in it, or it cannot be written.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"{self.path}: in use by another process; wait for it to end, or "
+                "choose another folder"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: {error.strerror or error}; choose a folder that can be "
+                "written"
+            ) from error
+        try:
+            yield
+        finally:
+            if sys.platform != "win32":  # there, an open file cannot be removed
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     def checkpoint(self, experience: int) -> Path:
         """Return the path of the model after ``experience``."""

@@ -92,7 +92,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     Raises
     ------
     UserError
-        If the folder holds a run already, or the run cannot be built.
+        If the folder holds a run already or is in use, or the run cannot be built.
     """
     from continual_repmode.build import build_run
     from continual_repmode.config.run import dump_run_config
@@ -100,17 +100,18 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     from continual_repmode.runtime import write_text_atomically
 
     folder = RunFolder(path)
-    if folder.config.exists():
-        raise UserError(
-            f"{path} holds a run already: go on with it by resume={path}, or choose "
-            "another folder with hydra.run.dir=FOLDER"
-        )
-    reference = _read_reference(config)
-    run = build_run(config, folder)
-    command = shlex.join(["continual-repmode", "run", *overrides])
-    write_json(folder.header, {"command": command, **describe(config, run)})
-    write_text_atomically(folder.config, dump_run_config(config))
-    _carry_out(folder, run, reference)
+    with folder.held():
+        if folder.config.exists():
+            raise UserError(
+                f"{path} holds a run already: go on with it by resume={path}, or "
+                "choose another folder with hydra.run.dir=FOLDER"
+            )
+        reference = _read_reference(config)
+        run = build_run(config, folder)
+        command = shlex.join(["continual-repmode", "run", *overrides])
+        write_json(folder.header, {"command": command, **describe(config, run)})
+        write_text_atomically(folder.config, dump_run_config(config))
+        _carry_out(folder, run, reference)
 
 
 def resume(path: Path) -> int:
@@ -119,7 +120,7 @@ def resume(path: Path) -> int:
     Raises
     ------
     UserError
-        If the folder is not that of a run.
+        If the folder is not that of a run, or is in use.
     """
     from continual_repmode.build import build_run
     from continual_repmode.config.run import load_run_config
@@ -131,8 +132,9 @@ def resume(path: Path) -> int:
             f"resume={path}: no config.yaml there; name the folder of a run, for "
             "example runs/incremental/2026-01-31_12-00-00"
         )
-    config = load_run_config(folder.config.read_text(encoding="utf-8"))
-    _carry_out(folder, build_run(config, folder), _read_reference(config))
+    with folder.held():
+        config = load_run_config(folder.config.read_text(encoding="utf-8"))
+        _carry_out(folder, build_run(config, folder), _read_reference(config))
     return 0
 
 

@@ -128,49 +128,54 @@ def extend_model(
     volumes = open_lab_volumes(manifest, task, base, settings)
     num_train = len(volumes.collection.pairs(task, "train"))
     sizes = curve_sizes(settings.image_curve, num_train)
-    provenance = claim_folder(target, provenance_of(task, base, volumes, settings))
-    settings = replace(settings, reference=provenance["reference"])
-    command = _command(model, manifest, task, target.path, settings)
-    variance = _target_variance(volumes, task)
+    with target.held():
+        provenance = claim_folder(target, provenance_of(task, base, volumes, settings))
+        settings = replace(settings, reference=provenance["reference"])
+        command = _command(model, manifest, task, target.path, settings)
+        variance = _target_variance(volumes, task)
 
-    def learn_all(learner: Learner, folder: RunFolder, how: str) -> ExperienceRecord:
-        header = _header(command, learner.card, volumes, str(device))
-        write_json(folder.header, header)
-        _say(f"{target.path}: learning {task} {how} all {num_train} images")
-        record = learn(learner, volumes, provenance, folder, device=str(device))
-        _publish(folder, volumes)
-        return record
+        def learn_all(
+            learner: Learner, folder: RunFolder, how: str
+        ) -> ExperienceRecord:
+            header = _header(command, learner.card, volumes, str(device))
+            write_json(folder.header, header)
+            _say(f"{target.path}: learning {task} {how} all {num_train} images")
+            record = learn(learner, volumes, provenance, folder, device=str(device))
+            _publish(folder, volumes)
+            return record
 
-    record = learn_all(extension(base, volumes, provenance), target, "from")
-    comparison = None
-    if provenance["reference"]:
-        scratch = from_scratch(base, volumes, provenance)
-        how = "with a network from scratch, from"
-        other = learn_all(scratch, _reference(target), how)
-        comparison = Comparison(
-            extension=Side.of(record, variance), scratch=Side.of(other, variance)
+        record = learn_all(extension(base, volumes, provenance), target, "from")
+        comparison = None
+        if provenance["reference"]:
+            scratch = from_scratch(base, volumes, provenance)
+            how = "with a network from scratch, from"
+            other = learn_all(scratch, _reference(target), how)
+            comparison = Comparison(
+                extension=Side.of(record, variance), scratch=Side.of(other, variance)
+            )
+            write_json(target.path / "reference.json", comparison.as_json())
+        points = []
+        for size in sizes:
+            _say(f"{target.path}: learning {task} from {size} of {num_train} images")
+            fewer, anew = _fewer(target, size), extension(base, volumes, provenance)
+            found = learn(
+                anew, volumes, provenance, fewer, device=str(device), num_images=size
+            )
+            fewer.checkpoint(0).unlink(missing_ok=True)  # its record is what counts
+            points.append(CurvePoint(size, found.best_valid_mse, variance))
+        points.append(CurvePoint(num_train, record.best_valid_mse, variance))
+        return Extension(
+            folder=target.path,
+            model=_model(target),
+            task=task,
+            num_images={
+                split: len(names) for split, names in provenance["images"].items()
+            },
+            record=record,
+            points=tuple(points),
+            verdict=_publish_curve(target, task, points),
+            comparison=comparison,
         )
-        write_json(target.path / "reference.json", comparison.as_json())
-    points = []
-    for size in sizes:
-        _say(f"{target.path}: learning {task} from {size} of {num_train} images")
-        fewer, anew = _fewer(target, size), extension(base, volumes, provenance)
-        found = learn(
-            anew, volumes, provenance, fewer, device=str(device), num_images=size
-        )
-        fewer.checkpoint(0).unlink(missing_ok=True)  # its record is what counts
-        points.append(CurvePoint(size, found.best_valid_mse, variance))
-    points.append(CurvePoint(num_train, record.best_valid_mse, variance))
-    return Extension(
-        folder=target.path,
-        model=_model(target),
-        task=task,
-        num_images={split: len(names) for split, names in provenance["images"].items()},
-        record=record,
-        points=tuple(points),
-        verdict=_publish_curve(target, task, points),
-        comparison=comparison,
-    )
 
 
 def default_folder(model: Path, task: str) -> Path:

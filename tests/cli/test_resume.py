@@ -75,6 +75,22 @@ def test_killed_at_three_random_moments_it_ends_with_the_same_results(
     assert not folder.state.exists()
 
 
+def test_one_folder_is_worked_in_by_one_process(spawn_tiny, command, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    process = spawn_tiny(tmp_path, "hydra.run.dir=run", "train.epochs=200")
+    while not folder.config.is_file():
+        time.sleep(0.05)
+    for words in (["resume=run"], ["hydra.run.dir=run", "strategy=naive"]):
+        done = command("run", *words, cwd=tmp_path)
+        assert done.returncode == 2, words
+        assert "run: in use by another process" in done.stderr, words
+    process.kill()
+    process.communicate()
+    with folder.held():  # a lock ends with its process
+        assert not folder.results.exists()
+    assert not (folder.path / ".lock").exists()
+
+
 def test_resuming_a_finished_run_changes_nothing(command, undisturbed):
     before = undisturbed.read_results()
     done = command("run", f"resume={undisturbed.path}", cwd=undisturbed.path.parent)
