@@ -189,6 +189,9 @@ def test_architectures_that_fit_no_network_are_refused(case):
     ):
         with pytest.raises(UserError):
             rebuild(architecture | change)
+    foreign = architecture | {"network": "UNet3d"}
+    with pytest.raises(UserError, match=r"network 'UNet3d', not \w+"):
+        NETWORKS[architecture["network"]].from_architecture(foreign)
 
 
 def test_a_file_brings_the_network_back_to_the_bit(case, make_signal, tmp_path):

@@ -154,8 +154,13 @@ def test_architecture_is_json_and_rebuilds_the_structure(make_net):
     assert torch.equal(other.eval()(signal, 4), net(signal, 4))
 
 
-def test_incomplete_architectures_are_refused(make_net):
+def test_foreign_and_incomplete_architectures_are_refused(make_net):
     architecture = make_net().architecture()
-    del architecture["num_frozen_tasks"]
-    with pytest.raises(UserError, match=r"architecture.*num_frozen_tasks"):
-        RepModeUNet.from_architecture(architecture)
+    incomplete = {k: v for k, v in architecture.items() if k != "num_frozen_tasks"}
+    for changed, message in (
+        (architecture | {"network": "UNet3d"}, "'UNet3d', not RepModeUNet"),
+        (architecture | {"extensions": [{"name": "x"}]}, "option of an extension"),
+        (incomplete, "num_frozen_tasks"),
+    ):
+        with pytest.raises(UserError, match=f"architecture: .*{message}"):
+            RepModeUNet.from_architecture(changed)

@@ -328,6 +328,7 @@ def test_wrong_options_are_refused():
         ({"gate_input": "both"}, "gate_input 'both'"),
         ({**FEATURES, "gate_hidden": 6}, "gate_hidden 6: these belong to"),
         ({**FEATURES, "task_embedding": "gaussian"}, "these belong to"),
+        ({**FEATURES, "private_bn": True}, "private_bn with gate_input 'features'"),
     ):
         with pytest.raises(UserError, match=message):
             RepModeUNet(["red"], 1, 1, **options)

@@ -293,6 +293,7 @@ def test_the_architecture_tells_what_is_frozen(name):
     net = build(name)
     assert "num_frozen_tasks" not in net.architecture()
     net.freeze()
+    assert not any(p.requires_grad for p in rebuild(net.architecture()).parameters())
     net.add_task("gold", init="red", adapter="none")
     net.add_task("pink", init="gold", adapter="residual")
     other = rebuild(json.loads(json.dumps(net.architecture())))
