@@ -163,14 +163,17 @@ class TrainedModel:
             If the card has another one.
         """
         known = self.card.voxel_size_um
-        if voxel_size_um is None or voxel_size_um == known:
+        if voxel_size_um is None:
             return self
-        if known is not None:
+        z, y, x = voxel_size_um
+        if known is None:
+            return replace(self, card=replace(self.card, voxel_size_um=(z, y, x)))
+        if known != (z, y, x):
             raise UserError(
                 f"{option} {format_um(voxel_size_um)}: {self.name} was trained at "
                 f"{format_um(known)} um and fits no other size; leave the option out"
             )
-        return replace(self, card=replace(self.card, voxel_size_um=voxel_size_um))
+        return self
 
     def preparation(self) -> Preparation:
         """Return how a signal comes onto the model grid, as in training.

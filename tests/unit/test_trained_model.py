@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from continual_repmode.config.train import TrainConfig
 from continual_repmode.errors import UserError
-from continual_repmode.inference.windows import FAST_OVERLAP
+from continual_repmode.inference.windows import DEFAULT_OVERLAP, FAST_OVERLAP
 from continual_repmode.models import ModelCard, RepModeUNet, TaskCard, deploy
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.model_file import save_model
@@ -72,6 +73,10 @@ def test_window_and_overlap_are_those_of_the_test_or_of_old_times(model):
 
     assert (model.window, model.overlap) == ((4, 8, 8), (0.5, 0.25, 0.25))
     assert (old.window, old.overlap) == ((32, 128, 128), FAST_OVERLAP)
+
+
+def test_a_run_tests_with_the_default_overlap_unless_told_otherwise():
+    assert TrainConfig().overlap == DEFAULT_OVERLAP
 
 
 def test_tasks_are_names_or_all(model):
