@@ -2,50 +2,20 @@
 
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from continual_repmode.combinations import check_combination
 from continual_repmode.config.data import DataConfig, ManifestConfig, SyntheticConfig
-from continual_repmode.config.model import (
-    CondNetConfig,
-    DoDNetConfig,
-    ModelConfig,
-    MultiHeadConfig,
-    MultiNetConfig,
-    PipoFanConfig,
-    RepModeModelConfig,
-    TGNetConfig,
-    TSNConfig,
-)
 from continual_repmode.config.run import RunConfig, strategy_name
-from continual_repmode.config.strategy import AdapterConfig, RepModeConfig
 from continual_repmode.data.collection import Collection
 from continual_repmode.errors import UserError
 from continual_repmode.manifests.check import sound_collection
-from continual_repmode.models import (
-    ModelCard,
-    RepModeUNet,
-    TaskNetwork,
-    load_model,
-    read_card,
-)
-from continual_repmode.models.methods.condnet import CondNet
-from continual_repmode.models.methods.dodnet import DoDNet
-from continual_repmode.models.methods.multihead import MultiHeadUNet
-from continual_repmode.models.methods.multinet import MultiNet
-from continual_repmode.models.methods.pipofan import PipoFan
-from continual_repmode.models.methods.tgnet import TGNet
-from continual_repmode.models.methods.tsn import TaskSwitchingUNet
+from continual_repmode.models import ModelCard, TaskNetwork, load_model, read_card
 from continual_repmode.results import RunFolder, read_json
 from continual_repmode.runtime import resolve_device, seed_everything, versions
-from continual_repmode.strategies import (
-    check_combination,
-    check_growth,
-    make_strategy,
-)
 from continual_repmode.synthetic import SyntheticCells
 from continual_repmode.training.avalanche_api import (
     CLScenario,
@@ -97,11 +67,10 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
     device = resolve_device(config.device)
     net = build_network(config, folder)
     _check_patch(config, net)
-    check_growth(config, net)
     base = _base_model(config, folder)
     card = _model_card(config, base)
     if base and not folder.records():
-        net = load_base(base["path"], net, may_be_frozen=_may_be_frozen(config))
+        net = load_base(base["path"], net, may_be_frozen=config.strategy.freezes)
         card = replace(card, tasks=read_card(base["path"]).tasks)
     collection = build_collection(config, config.stream().task_names)
     benchmark = build_benchmark(
@@ -166,8 +135,7 @@ def build_network(config: RunConfig, folder: RunFolder) -> TaskNetwork:
     if done:
         return load_model(folder.sound_checkpoint(done[-1]))
     seed_everything(config.seed)
-    arguments = asdict(config.model)  # the settings are the network's arguments
-    return _network_class(config.model)(config.stream().base_tasks, **arguments)
+    return config.model.build(config.stream().base_tasks)
 
 
 def build_strategy(
@@ -183,10 +151,10 @@ def build_strategy(
     if train.schedule == "one_cycle":
         plugins.append(OneCyclePlugin())
     plugins += [state, SamplesPlugin(folder.samples), ProgressPlugin()]
-    return make_strategy(
-        config.strategy,
-        net,
-        plugins,
+    return DenseStrategy(
+        model=net,
+        method=config.strategy,
+        plugins=plugins,
         optimizer=torch.optim.Adam(
             net.parameters(), lr=train.learning_rate, fused=True
         ),
@@ -206,27 +174,6 @@ def build_strategy(
         precision=train.precision,
         num_workers=train.num_workers,
     )
-
-
-def _network_class(model: ModelConfig) -> Callable[..., TaskNetwork]:
-    match model:
-        case RepModeModelConfig():
-            return RepModeUNet
-        case MultiNetConfig():
-            return MultiNet
-        case MultiHeadConfig():
-            return MultiHeadUNet
-        case CondNetConfig():
-            return CondNet
-        case TSNConfig():
-            return TaskSwitchingUNet
-        case PipoFanConfig():
-            return PipoFan
-        case DoDNetConfig():
-            return DoDNet
-        case TGNetConfig():
-            return TGNet
-    raise TypeError(f"no network for {type(model).__name__}")
 
 
 def _base_model(config: RunConfig, folder: RunFolder) -> dict[str, str] | None:
@@ -257,11 +204,6 @@ def _model_card(config: RunConfig, base: dict[str, str] | None) -> ModelCard:
             **({"base_model": base} if base else {}),
         },
     )
-
-
-def _may_be_frozen(config: RunConfig) -> bool:
-    """Whether the strategy trains nothing that a base model has."""
-    return isinstance(config.strategy, RepModeConfig | AdapterConfig)
 
 
 def _check_patch(config: RunConfig, net: TaskNetwork) -> None:

@@ -24,9 +24,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from continual_repmode.config.run import (
     RunConfig,
+    offered,
     one_line,
     register_configs,
     register_scenario,
+    schema_of,
     setting_options,
     to_run_config,
 )
@@ -294,14 +296,16 @@ def _explain(error: HydraException) -> str:
     if found := re.match(r"In '.*': Could not find '(hydra/\w+|\w+)/(.*)'", text):
         options = re.search(r"Available options.*?:\n((?:\t.*\n)*)", text)
         names = options[1].split() if options else []
-        offered = [name for name in names if not name.endswith("_schema")]
-        if not offered:  # options in folders of their own
+        if found[2] in offered(found[1]):
+            schema_of(found[1], found[2])  # says why it cannot be used
+        shown = [name for name in names if not name.endswith("_schema")]
+        if not shown:  # options in folders of their own
             return (
                 f"{found[1]}={found[2]}: there is no such file; "
                 "`continual-repmode run --help` lists the choices"
             )
         more = _FURTHER_OPTIONS.get(found[1], "")
-        return f"{found[1]}={found[2]}: choose one of {', '.join(offered)}{more}"
+        return f"{found[1]}={found[2]}: choose one of {', '.join(shown)}{more}"
     if isinstance(cause, OmegaConfBaseException):
         return one_line(cause)
     if "missing EQUAL" in text:

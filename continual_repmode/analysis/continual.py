@@ -15,6 +15,7 @@ from continual_repmode.metrics.continual import (
     learned_values,
     overall,
 )
+from continual_repmode.metrics.further import known_metrics
 from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models import RepModeUNet, load_model
 from continual_repmode.results import (
@@ -67,7 +68,7 @@ def summarize(
     return {
         "tasks": [task for record in records for task in record.tasks],
         "experiences": [record.tasks for record in records],
-        "metrics": {metric: _metric(records, metric, reference) for metric in METRICS},
+        "metrics": {m: _metric(records, m, reference) for m in known_metrics()},
         "validation": {t: s for r in records for t, s in r.validation.items()},
         "old_tasks_unchanged": all(proof["unchanged"] for proof in proofs),
         "proofs": [record.proofs for record in records],
@@ -112,7 +113,9 @@ def write_image_metrics(records: Sequence[ExperienceRecord], folder: RunFolder) 
     """Write ``image_metrics.csv``: one line per experience and test image."""
     text = io.StringIO()
     names = ["experience", "task", "image", *METRICS, "num_voxels"]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    found = dict.fromkeys(name for r in records for row in r.rows for name in row)
+    further = [name for name in found if name not in names]
+    writer = csv.DictWriter(text, [*names, *further], lineterminator="\n")
     writer.writeheader()
     for record in records:
         for row in record.rows:
@@ -125,7 +128,7 @@ def _metric(
 ) -> dict[str, Any]:
     matrix = result_matrix(records, metric)
     tasks = [task for record in records for task in record.tasks]
-    better = METRICS[metric].higher_is_better
+    better = known_metrics()[metric].higher_is_better
     defined = _defined_at_the_end(matrix)
     lost = forgetting(defined, higher_is_better=better)
     back = backward_transfer(defined, higher_is_better=better)
@@ -143,7 +146,7 @@ def _metric(
         "backward_transfer": {"per_task": dict(back.per_task), "mean": back.mean},
         "forward_transfer": None,
     }
-    if reference is not None:
+    if reference is not None and metric in reference["metrics"]:
         learned = learned_values(matrix)
         known = reference_values(reference, metric)
         shared = {task: known[task] for task in learned if task in known}
@@ -200,7 +203,7 @@ def check_reference(results: dict[str, Any]) -> dict[str, Any]:
 def _mean_by_task(record: ExperienceRecord, metric: str) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for row in record.rows:
-        value = row[metric]
+        value = row.get(metric)  # None where its package was not there yet
         values.setdefault(row["task"], []).append(
             float("nan") if value is None else value
         )

@@ -5,6 +5,8 @@ from typing import Any
 from continual_repmode.metrics.learned import not_learned
 from continual_repmode.tasks import display_name
 
+_LABELS = {"mse": "MSE", "mae": "MAE", "r2": "R2", "pearson_r": "Pearson r"}
+
 
 def format_table(results: dict[str, Any]) -> str:
     """Return the scores of every task as text.
@@ -21,8 +23,10 @@ def format_table(results: dict[str, Any]) -> str:
         whether the old tasks are unchanged, and a line per task that was not learned.
     """
     metrics, tasks = results["metrics"], results["tasks"]
-    header = ("task", "learned in", "MSE", "MAE", "R2", "Pearson r", "forgetting (R2)")
-    last = {name: metrics[name]["result_matrix"][-1] for name in metrics}
+    shown = [*_LABELS, *(name for name in metrics if name not in _LABELS)]
+    labels = (_LABELS.get(name, name) for name in shown)
+    header = ("task", "learned in", *labels, "forgetting (R2)")
+    last = {name: metrics[name]["result_matrix"][-1] for name in shown}
     lost = metrics["r2"]["forgetting"]["per_task"]
     arrived = {
         task: str(number + 1)
@@ -33,7 +37,7 @@ def format_table(results: dict[str, Any]) -> str:
         (
             display_name(task),
             arrived[task],
-            *(_number(last[name][index]) for name in ("mse", "mae", "r2", "pearson_r")),
+            *(_number(last[name][index]) for name in shown),
             _number(lost.get(task)),
         )
         for index, task in enumerate(tasks)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from continual_repmode.errors import UserError
+from continual_repmode.offers import offers
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import scenario_names
 
@@ -213,8 +214,10 @@ def _choices(group: str, default: str | None) -> str:
     """Return the options of a group as a wrapped list that starts in column 14."""
     folder = config_folder() / group
     files = (path.relative_to(folder) for path in folder.rglob("*.yaml"))
-    names = sorted(path.with_suffix("").as_posix() for path in files)
-    found = scenario_names() if group == "scenario" else names
+    names = {path.with_suffix("").as_posix() for path in files}
+    if what := {"model": "networks", "strategy": "strategies"}.get(group):
+        names |= offers(what).keys()
+    found = scenario_names() if group == "scenario" else sorted(names)
     text = ", ".join("*" * (name == default) + name for name in found)
     lines = textwrap.wrap(text, 88 - 14, break_on_hyphens=False)
     return ("\n" + " " * 14).join(lines)

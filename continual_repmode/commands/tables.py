@@ -239,8 +239,5 @@ def _seeds(text: str) -> list[int]:
 
 def _help() -> str:
     width = max(map(len, TABLES))
-    lines = [
-        f"  {name:<{width}}  {table.title} ({len(table.rows)} rows)"
-        for name, table in TABLES.items()
-    ]
+    lines = [f"  {name:<{width}}  {table.title}" for name, table in TABLES.items()]
     return _HELP.format(tables="\n".join(lines))

@@ -5,7 +5,7 @@ from typing import get_args
 
 from omegaconf import MISSING
 
-from continual_repmode.config.checks import require, require_choice, require_sides
+from continual_repmode.checks import require, require_choice, require_sides
 from continual_repmode.data.dataset import Sampling
 from continual_repmode.data.variation import Variation
 from continual_repmode.volumes.preparation import Order, Storage

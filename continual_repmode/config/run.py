@@ -1,7 +1,8 @@
 """All settings of a run together: registered with Hydra, read, checked, written."""
 
 import re
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from typing import Any
 
 import yaml
@@ -10,39 +11,15 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from continual_repmode.config.checks import require
-from continual_repmode.config.data import ManifestConfig, SyntheticConfig
-from continual_repmode.config.model import (
-    CondNetConfig,
-    DoDNetConfig,
-    FNetConfig,
-    MultiHeadConfig,
-    MultiHeadOutputConfig,
-    MultiNetConfig,
-    PipoFanConfig,
-    RepModeModelConfig,
-    TGNetConfig,
-    TSNConfig,
-)
-from continual_repmode.config.strategy import (
-    AdapterConfig,
-    AGEMConfig,
-    CumulativeConfig,
-    DERConfig,
-    EWCConfig,
-    GEMConfig,
-    IndividualConfig,
-    JointConfig,
-    LwFConfig,
-    MASConfig,
-    NaiveConfig,
-    ReplayConfig,
-    RepModeConfig,
-    SIConfig,
-)
+from continual_repmode.checks import require
+from continual_repmode.config.data import DataConfig, ManifestConfig, SyntheticConfig
 from continual_repmode.config.train import TrainConfig
 from continual_repmode.errors import UserError
+from continual_repmode.models.model_config import ModelConfig
+from continual_repmode.offers import Offer, offers
+from continual_repmode.resources import config_folder
 from continual_repmode.scenario import Scenario
+from continual_repmode.training.strategies.strategy_config import StrategyConfig
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,9 +37,9 @@ class RunConfig:
     """Everything a run depends on."""
 
     scenario: ScenarioConfig = MISSING
-    data: Any = MISSING
-    model: Any = MISSING
-    strategy: Any = MISSING
+    data: DataConfig = MISSING
+    model: ModelConfig = MISSING
+    strategy: StrategyConfig = MISSING
     train: TrainConfig = MISSING
     #: Seed of the network, the batches and the patches.
     seed: int = 0
@@ -80,7 +57,7 @@ class RunConfig:
         require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def stream(self) -> Scenario:
-        """Return the checked scenario; joint learning has one experience."""
+        """Return the checked scenario as the strategy learns it."""
         chosen = self.scenario
         scenario = Scenario(
             name=chosen.name,
@@ -88,46 +65,48 @@ class RunConfig:
             experiences=chosen.experiences,
             new_task=chosen.new_task,
         )
-        if not isinstance(self.strategy, JointConfig):
-            return scenario
-        everything = [list(scenario.task_names)]
-        return replace(scenario, experiences=everything, new_task=None)
+        return self.strategy.stream(scenario)
 
 
-_OPTIONS: dict[str, dict[str, type]] = {
-    "data": {
-        "synthetic": SyntheticConfig,
-        "manifest": ManifestConfig,
-    },
-    "model": {
-        "repmode": RepModeModelConfig,
-        "multinet": MultiNetConfig,
-        "fnet": FNetConfig,
-        "multihead_dec": MultiHeadConfig,
-        "multihead_las": MultiHeadOutputConfig,
-        "condnet": CondNetConfig,
-        "tsn": TSNConfig,
-        "pipofan": PipoFanConfig,
-        "dodnet": DoDNetConfig,
-        "tgnet": TGNetConfig,
-    },
-    "strategy": {
-        "repmode": RepModeConfig,
-        "adapter": AdapterConfig,
-        "naive": NaiveConfig,
-        "individual": IndividualConfig,
-        "cumulative": CumulativeConfig,
-        "joint": JointConfig,
-        "replay": ReplayConfig,
-        "der": DERConfig,
-        "lwf": LwFConfig,
-        "ewc": EWCConfig,
-        "si": SIConfig,
-        "mas": MASConfig,
-        "gem": GEMConfig,
-        "agem": AGEMConfig,
-    },
+GROUPS = ("data", "model", "strategy")
+"""Groups whose options have settings of their own."""
+
+_DATA: dict[str, type[DataConfig]] = {
+    "synthetic": SyntheticConfig,
+    "manifest": ManifestConfig,
 }
+
+
+def offered(group: str) -> dict[str, Offer]:
+    """Return what a group can be, where other packages may add to it."""
+    what = {"model": "networks", "strategy": "strategies"}.get(group)
+    return offers(what) if what else {}
+
+
+def schema_of(group: str, option: str) -> type:
+    """Return the class of the settings of an option.
+
+    Raises
+    ------
+    LookupError
+        If there is no such option.
+    UserError
+        If a package of others offers it, and cannot be used.
+    """
+    if group == "data":
+        return _DATA[option]
+    kind = ModelConfig if group == "model" else StrategyConfig
+    found: type = offered(group)[option].load(kind)
+    return found
+
+
+def _schemas(group: str) -> dict[str, type]:
+    """Return the options of a group, without what fails to load unless it is chosen."""
+    found = {}
+    for option in _DATA if group == "data" else offered(group):
+        with suppress(UserError):
+            found[option] = schema_of(group, option)
+    return found
 
 
 def setting_options() -> dict[str, list[str]]:
@@ -141,20 +120,25 @@ def setting_options() -> dict[str, list[str]]:
         for group, schema in always.items()
         for item in fields(schema)
     }
-    for group, options in _OPTIONS.items():
-        for option, schema in options.items():
+    for group in GROUPS:
+        for option, schema in _schemas(group).items():
             for item in fields(schema):
                 found.setdefault(f"{group}.{item.name}", []).append(option)
     return found
 
 
 def register_configs() -> None:
-    """Tell Hydra the types of all settings."""
+    """Tell Hydra the types of all settings.
+
+    An option without a YAML file has the values of its class.
+    """
     store = ConfigStore.instance()
     store.store(name="run_schema", node=RunConfig)
-    for group, options in _OPTIONS.items():
-        for name, schema in options.items():
+    for group in GROUPS:
+        for name, schema in _schemas(group).items():
             store.store(group=group, name=f"{name}_schema", node=schema)
+            if not (config_folder() / group / f"{name}.yaml").is_file():
+                store.store(group=group, name=name, node=schema)
 
 
 def register_scenario(name: str, scenario: Scenario) -> None:
@@ -209,19 +193,13 @@ def one_line(error: OmegaConfBaseException) -> str:
 
 def option_name(group: str, chosen: object) -> str:
     """Return the option of ``group`` that settings belong to, such as ``ewc``."""
-    schemas = _OPTIONS[group].items()
+    schemas = _schemas(group).items()
     return next(name for name, schema in schemas if schema is type(chosen))
 
 
-def strategy_name(strategy: object) -> str:
-    """Return the preset of ``strategy`` that settings belong to.
-
-    ``repmode`` and ``repmode_paper`` are presets of the same option; they differ in how
-    a new expert is mixed with the others.
-    """
-    name = option_name("strategy", strategy)
-    paper = isinstance(strategy, RepModeConfig) and strategy.expert_mix == "softmax"
-    return "repmode_paper" if paper else name
+def strategy_name(strategy: StrategyConfig) -> str:
+    """Return the preset of ``strategy`` that settings belong to."""
+    return strategy.preset(option_name("strategy", strategy))
 
 
 def load_run_config(text: str) -> RunConfig:
@@ -241,8 +219,9 @@ def load_run_config(text: str) -> RunConfig:
         loaded = yaml.safe_load(text)
         loaded["train"].pop("memory", None)  # an option of version 0.1
         schema = OmegaConf.structured(RunConfig)
-        for group, options in _OPTIONS.items():
-            schema[group] = OmegaConf.structured(options[loaded[group].pop("option")])
+        for group in GROUPS:
+            option = loaded[group].pop("option")
+            schema[group] = OmegaConf.structured(schema_of(group, option))
         merged = OmegaConf.merge(schema, loaded)
     except (
         OmegaConfBaseException,
@@ -269,7 +248,7 @@ def plain_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings as plain values; the chosen options are in ``option``."""
     plain = OmegaConf.to_container(OmegaConf.structured(config))
     assert isinstance(plain, dict)
-    for group in _OPTIONS:
+    for group in GROUPS:
         option = option_name(group, getattr(config, group))
         plain[group] = {"option": option, **plain[group]}
     return {str(name): value for name, value in plain.items()}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from continual_repmode.config.checks import require, require_choice
+from continual_repmode.checks import require, require_choice
 from continual_repmode.training.losses import LOSSES
 from continual_repmode.training.sampling import SAMPLERS
 

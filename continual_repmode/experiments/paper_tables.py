@@ -12,7 +12,7 @@ from continual_repmode.experiments.methods import (
     OWN_NORMALIZATION,
     RECIPE,
 )
-from continual_repmode.experiments.table import Row, Table, stream_row
+from continual_repmode.experiments.table import Row, RowsLater, Table, stream_row
 
 ABLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -53,9 +53,6 @@ RECIPES = (
     ),
 )
 """Rows beside those of Table 2: name, label and settings."""
-
-ALONE = frozenset({"si"})
-"""Strategies that measure while they learn, so they learn the base tasks themselves."""
 
 _CHOSEN = (
     "Strength and normalization of the strategies on the RepMode network are those "
@@ -139,6 +136,7 @@ def table2() -> Table:
 def _strategies() -> tuple[Row, ...]:
     """Return strategies on the RepMode network, then bounds of what is possible."""
     on_repmode = partial(stream_row, model="repmode", group="RepMode network")
+    alone = {name for name in strengths.names() if strengths.learns_first(name)}
     tried = [
         on_repmode(name, label, strategy=name, settings=strengths.chosen_settings(name))
         for name, label in strengths.names().items()
@@ -151,7 +149,7 @@ def _strategies() -> tuple[Row, ...]:
             strategy="repmode_paper",
             settings=("strategy.private_bn=true",),
         ),
-        *(replace(row, base=None) if row.name in ALONE else row for row in tried),
+        *(replace(row, base=None) if row.name in alone else row for row in tried),
         on_repmode(
             "cumulative", "cumulative (sees all earlier data)", strategy="cumulative"
         ),
@@ -177,7 +175,9 @@ def _strategies_with_recipe() -> Iterator[Row]:
                 f"strategy={name}",
                 *strengths.chosen_settings(name),
             ),
-            base=None if name in ALONE else ("scenario=base_tasks", *known),
+            base=None
+            if strengths.learns_first(name)
+            else ("scenario=base_tasks", *known),
             group="RepMode network, recipe",
         )
 
@@ -211,7 +211,15 @@ def table3() -> Table:
         f"Under “Each at its best”: {choices.AT_BEST} Individual networks learn one "
         "earlier task there instead of ten, so their column “all tasks” is the mean of "
         "three tasks.",
-        rows=(*rows, copied, *_strategies(), *_at_best(), *_strategies_with_recipe()),
+        rows=RowsLater(
+            lambda: (
+                *rows,
+                copied,
+                *_strategies(),
+                *_at_best(),
+                *_strategies_with_recipe(),
+            )
+        ),
         reference="repmode",
         layout="stream",
         picture="forgetting",
@@ -243,7 +251,7 @@ def strategies_table() -> Table:
         title="Continual-learning strategies on the RepMode network",
         about="Ten tasks are known; nucleolus, then cell membrane arrive. All but SI "
         f"and joint start from the same network. {_CHOSEN}",
-        rows=(frozen, *_strategies()),
+        rows=RowsLater(lambda: (frozen, *_strategies())),
         reference="repmode",
         layout="stream",
         picture="forgetting",

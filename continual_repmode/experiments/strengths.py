@@ -5,48 +5,18 @@ chosen for the images it is judged by.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
-from continual_repmode.experiments.table import Row, Table
+from continual_repmode.errors import UserError
+from continual_repmode.experiments.table import Row, RowsLater, Table
+from continual_repmode.offers import offers
 from continual_repmode.tasks import TASKS, display_name
 
-STRENGTHS = {
-    "lwf": ("LwF", ("strength",), (0.1, 1.0, 10.0)),
-    "der": ("DER", ("alpha", "beta"), (0.05, 0.5, 5.0)),
-    "ewc": ("EWC", ("strength",), (100.0, 1000.0, 10_000.0)),
-    "si": ("SI", ("strength",), (1.0, 10.0, 100.0)),
-    "mas": ("MAS", ("strength",), (1.0, 10.0, 100.0, 1000.0)),
-}
-"""Strategy -> its name, the settings that say how strongly it holds, what is tried.
-
-Three values around a first guess; where the best of them was at an end, one beyond it.
-"""
-
-WITHOUT_STRENGTH = {
-    "repmode": "RepMode, experts frozen",
-    "naive": "all fine-tuned",
-    "replay": "Replay",
-    "gem": "GEM",
-    "agem": "A-GEM",
-}
-"""Strategy -> its name; only the normalization is tried."""
-
-CHOSEN = {
-    "repmode": "repmode_own",
-    "naive": "naive",
-    "replay": "replay_own",
-    "gem": "gem_own",
-    "agem": "agem_own",
-    "lwf": "lwf_2_own",
-    "der": "der_2_own",
-    "ewc": "ewc_2_own",
-    "si": "si_2_own",
-    "mas": "mas_3_own",
-}
-"""Strategy -> the row with the lowest sum of the new task's MSE and forgetting.
-
-Of a strategy that is not measured yet, its first row is a first guess.
-"""
+if TYPE_CHECKING:
+    from continual_repmode.training.strategies.strategy_config import StrategyConfig
 
 NEW_TASK = "nucleolus"
 OTHER_CELLS = "data.seed=100"
@@ -54,6 +24,22 @@ OTHER_CELLS = "data.seed=100"
 _KNOWN = [task for task in TASKS if task not in {NEW_TASK, "cell_membrane"}]
 _STREAM = f"[[{','.join(_KNOWN)}],[{NEW_TASK}]]"
 _BASE = ("scenario=base_tasks", "model=repmode", "strategy=naive", OTHER_CELLS)
+
+
+@cache
+def tuned() -> "dict[str, type[StrategyConfig]]":
+    """Return the strategies that are tried, those without a strength first.
+
+    Importing them imports PyTorch.
+    """
+    from continual_repmode.training.strategies.strategy_config import StrategyConfig
+
+    found = {}
+    for name, offer in offers("strategies").items():
+        with suppress(UserError):  # a package of others that cannot be used
+            found[name] = offer.load(StrategyConfig)
+    tried = {name: kind for name, kind in found.items() if kind.tuning}
+    return dict(sorted(tried.items(), key=lambda each: bool(each[1].tuning.values)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,24 +80,33 @@ def _candidates() -> Iterator[_Candidate]:
 
 def _strengths() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """Give name, label, strategy and settings of every strength that is tried."""
-    for strategy, label in WITHOUT_STRENGTH.items():
-        yield strategy, label, strategy, ()
-    for strategy, (label, strengths, values) in STRENGTHS.items():
-        for number, value in enumerate(values, start=1):
-            told = ", ".join(f"{strength} {value:g}" for strength in strengths)
-            settings = tuple(f"strategy.{strength}={value:g}" for strength in strengths)
-            yield f"{strategy}_{number}", f"{label}, {told}", strategy, settings
+    for strategy, kind in tuned().items():
+        tuning = kind.tuning
+        assert tuning is not None
+        if not tuning.values:
+            yield strategy, kind.label, strategy, ()
+        for number, value in enumerate(tuning.values, start=1):
+            told = ", ".join(f"{name} {value:g}" for name in tuning.settings)
+            settings = tuple(f"strategy.{name}={value:g}" for name in tuning.settings)
+            yield f"{strategy}_{number}", f"{kind.label}, {told}", strategy, settings
 
 
 def names() -> dict[str, str]:
     """Return the name of every strategy that is tried, for people."""
-    return WITHOUT_STRENGTH | {key: label for key, (label, _, _) in STRENGTHS.items()}
+    return {strategy: kind.label for strategy, kind in tuned().items()}
+
+
+def learns_first(strategy: str) -> bool:
+    """Whether a strategy learns the base tasks itself: it measures while it learns."""
+    return tuned()[strategy].learns_first
 
 
 def chosen_settings(strategy: str) -> tuple[str, ...]:
-    """Return the settings that turned out best for a strategy."""
+    """Return the settings that turned out best for a strategy, or a first guess."""
     tried = {c.name: c.settings for c in _candidates() if c.strategy == strategy}
-    return tried[CHOSEN[strategy]] if strategy in CHOSEN else next(iter(tried.values()))
+    tuning = tuned()[strategy].tuning
+    chosen = tuning.chosen if tuning else None
+    return tried[chosen] if chosen else next(iter(tried.values()))
 
 
 def strengths_table() -> Table:
@@ -126,7 +121,7 @@ def strengths_table() -> Table:
         about=f"Ten tasks are known; {display_name(NEW_TASK)} arrives, with the batch "
         "normalization that all share or with its own. The cells are not those of the "
         "other tables.",
-        rows=tuple(_row(candidate) for candidate in _candidates()),
+        rows=RowsLater(lambda: map(_row, _candidates())),
         reference="naive",
         layout="stream",
         picture="losses",
@@ -135,7 +130,8 @@ def strengths_table() -> Table:
 
 def option(strategy: str) -> str:
     """Return the option of ``strategy`` that is tried: of RepMode the paper's."""
-    return "repmode_paper" if strategy == "repmode" else strategy
+    tuning = tuned()[strategy].tuning
+    return (tuning and tuning.preset) or strategy
 
 
 def _row(candidate: _Candidate) -> Row:
@@ -152,6 +148,5 @@ def _row(candidate: _Candidate) -> Row:
             *candidate.settings,
             OTHER_CELLS,
         ),
-        # SI measures while it learns, so it learns the base tasks itself
-        base=None if candidate.strategy == "si" else _BASE,
+        base=None if learns_first(candidate.strategy) else _BASE,
     )

@@ -1,8 +1,9 @@
 """What a table of results consists of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, overload
 
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.paper import PaperRow
@@ -55,6 +56,35 @@ class Row:
     paper: PaperRow | None = None
 
 
+class RowsLater(Sequence[Row]):
+    """Rows that are made when they are first asked for.
+
+    Parameters
+    ----------
+    make : callable
+        Imports what would make the list of tables slow.
+    """
+
+    def __init__(self, make: Callable[[], Iterable[Row]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _rows(self) -> tuple[Row, ...]:
+        return tuple(self._make())
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
     """Rows that are shown together.
@@ -66,7 +96,7 @@ class Table:
     title : str
     about : str
         One or two sentences above the table.
-    rows : tuple of Row
+    rows : sequence of Row
     reference : str
         Name of the row that the others are compared with.
     layout : {"joint", "stream", "transfer", "choices", "growth"}
@@ -80,7 +110,7 @@ class Table:
     name: str
     title: str
     about: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     reference: str
     layout: Layout
     picture: Picture

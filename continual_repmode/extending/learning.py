@@ -70,10 +70,8 @@ def extension(
         expert_mix=provenance["expert_mix"],
         expert_init="zero" if provenance["expert_mix"] == "additive" else "random",
         gate_init=provenance["gate_init"],
-        rate_factors={
-            "gates": provenance["gate_rate"],
-            "outer": provenance["outer_rate"],
-        },
+        gate_rate=provenance["gate_rate"],
+        outer_rate=provenance["outer_rate"],
         private_bn=provenance["private_bn"],
         use_extensions=provenance["use_extensions"],
     )

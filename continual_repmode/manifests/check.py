@@ -14,6 +14,7 @@ from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.manifests.pairs import ManifestPair
 from continual_repmode.manifests.preparing import measure_pairs
 from continual_repmode.volumes.source_channels import SourceChannel
+from continual_repmode.volumes.volume import VolumeReader
 
 _FORMATS = {
     "TiffVolume": "TIFF",
@@ -21,6 +22,11 @@ _FORMATS = {
     "ZarrVolume": "OME-Zarr",
     "NpyVolume": "NumPy",
 }
+
+
+def _format_of(volume: VolumeReader) -> str:
+    """Return how people call a format; that of another package by its suffix."""
+    return _FORMATS.get(type(volume).__name__, volume.path.suffix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +162,7 @@ def _checked(pair: ManifestPair, split: Split, facts: PairFacts | None) -> Check
         target_path=str(pair.target.volume.path),
         signal_channel=_channel(pair.signal),
         target_channel=_channel(pair.target),
-        format=_FORMATS[type(pair.signal.volume).__name__],
+        format=_format_of(pair.signal.volume),
         shape=pair.signal.shape,
         grid_shape=pair.grid_shape,
         voxel_size_um=pair.source_voxel_size_um,

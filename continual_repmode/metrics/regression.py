@@ -6,7 +6,7 @@ computed per image and then averaged.
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -34,12 +34,16 @@ class Metric:
         Worst and best value that colors tell apart, so that they mean the same in all
         tables and figures; None where there is no best value: colors then span the
         values that there are.
+    measure : callable or None
+        Of a metric of another package: called with prediction and target of an image,
+        float arrays (Z, Y, X), z-scored; returns a number.
     """
 
     name: str
     label: str
     higher_is_better: bool
     limits: tuple[float, float] | None = None
+    measure: Callable[[NDArray[Any], NDArray[Any]], float] | None = None
 
     def color_limits(self, values: Iterable[float]) -> tuple[float, float]:
         """Return the ends of the color scale for some values."""

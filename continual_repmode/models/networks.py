@@ -1,31 +1,33 @@
-"""Which task-conditioned networks there are, by the name a model file gives them."""
+"""Which networks there are, by the name a model file gives them."""
 
 from typing import Any
 
 from continual_repmode.errors import UserError
-from continual_repmode.models.methods.condnet import CondNet
-from continual_repmode.models.methods.dodnet import DoDNet
-from continual_repmode.models.methods.multihead import MultiHeadUNet
-from continual_repmode.models.methods.multinet import MultiNet
-from continual_repmode.models.methods.pipofan import PipoFan
-from continual_repmode.models.methods.tgnet import TGNet
-from continual_repmode.models.methods.tsn import TaskSwitchingUNet
-from continual_repmode.models.repmode import RepModeUNet
+from continual_repmode.models.model_config import ModelConfig
 from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.offers import offers
 
-NETWORKS: dict[str, type[TaskNetwork]] = {
-    network.__name__: network
-    for network in (
-        RepModeUNet,
-        MultiNet,
-        MultiHeadUNet,
-        CondNet,
-        TaskSwitchingUNet,
-        PipoFan,
-        DoDNet,
-        TGNet,
+
+def network_class(name: str) -> type[TaskNetwork]:
+    """Return the class that model files call by this name.
+
+    Packages of others are looked at only for a name that is not ours.
+
+    Raises
+    ------
+    UserError
+        If there is none, or a package that may have it cannot be used.
+    """
+    known: list[str] = []
+    for offer in offers("networks").values():
+        network: type[TaskNetwork] = offer.load(ModelConfig).network
+        if network.__name__ == name:
+            return network
+        known.append(network.__name__)
+    raise UserError(
+        f"architecture: network {name!r} is unknown to this version; it knows "
+        f"{', '.join(dict.fromkeys(known))}"
     )
-}
 
 
 def rebuild(architecture: dict[str, Any]) -> TaskNetwork:
@@ -36,10 +38,5 @@ def rebuild(architecture: dict[str, Any]) -> TaskNetwork:
     UserError
         If the kind of network is unknown or the description incomplete.
     """
-    name = architecture.get("network")
-    if name not in NETWORKS:
-        raise UserError(
-            f"architecture: network {name!r} is unknown to this version; it knows "
-            f"{', '.join(NETWORKS)}"
-        )
-    return NETWORKS[name].from_architecture(architecture)
+    network = network_class(str(architecture.get("network")))
+    return network.from_architecture(architecture)

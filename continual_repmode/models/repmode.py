@@ -71,6 +71,15 @@ class RepModeUNet(TaskNetwork):
 
     owned = ("extension", "private")
     reserved_names = GATE_INITS
+    task_options = (
+        "expert",
+        "private_bn",
+        "use_extensions",
+        "gate_init",
+        "expert_init",
+        "expert_mix",
+        "freeze",
+    )
 
     def __init__(
         self,
@@ -109,11 +118,6 @@ class RepModeUNet(TaskNetwork):
         self.gate_input: GateInput = gate_input
         self.private_bn = private_bn
         self.unet = self.build_unet(mode_units(self._task_names, experts, **gating))
-
-    @property
-    def extended_tasks(self) -> tuple[str, ...]:
-        """Names of the added tasks that have an expert of their own."""
-        return tuple(e["name"] for e in self._extensions if e["expert"] is not None)
 
     def add_task(  # type: ignore[override]  # names its options
         self,
@@ -176,7 +180,8 @@ class RepModeUNet(TaskNetwork):
         if self.gate_input == "features":
             raise UserError(
                 f"task {name!r}: a network with gate_input 'features' knows no tasks "
-                "and cannot take a new one; use gate_input 'task'"
+                "and cannot take a new one; use gate_input 'task', or learn all tasks "
+                "at once (strategy=joint)"
             )
         if expert is not None:
             check_expert(expert)

@@ -66,6 +66,8 @@ class TaskNetwork(nn.Module, ABC):
 
     Attributes
     ----------
+    task_options : tuple of str
+        Options that :meth:`add_task` takes.
     side_predictions : tuple of Tensor, each of shape (B, C_out, Z, Y, X)
         Further predictions of the last batch in training mode, for deep supervision;
         empty for most methods.
@@ -74,6 +76,7 @@ class TaskNetwork(nn.Module, ABC):
     """
 
     owned: ClassVar[tuple[str, ...]] = ()
+    task_options: ClassVar[tuple[str, ...]] = ()
     reserved_names: ClassVar[tuple[str, ...]] = ()
 
     side_predictions: tuple[Tensor, ...] = ()
@@ -118,9 +121,21 @@ class TaskNetwork(nn.Module, ABC):
         return self._task_names
 
     @property
+    def extended_tasks(self) -> tuple[str, ...]:
+        """Names of the added tasks that have an expert of their own."""
+        having = (e for e in self._extensions if e.get("expert") is not None)
+        return tuple(e["name"] for e in having)
+
+    @property
     def is_frozen(self) -> bool:
         """Whether :meth:`freeze` has fixed what the tasks share."""
         return self._num_frozen_tasks > 0
+
+    @property
+    def shares_parameters(self) -> bool:
+        """Whether there are parameters that no single task has to itself."""
+        own = sum(self.num_task_parameters(task) for task in self._task_names)
+        return own != self.num_parameters()
 
     @property
     def divisor(self) -> Size3:

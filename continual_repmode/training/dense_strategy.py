@@ -40,13 +40,14 @@ from continual_repmode.training.avalanche_api import (
     SupervisedPlugin,
     SupervisedTemplate,
 )
+from continual_repmode.training.context import context_of, task_names_of
 from continual_repmode.training.metric_plugins import silent_evaluator
 from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
 from continual_repmode.training.plugins.validation import ValidationPlugin
 from continual_repmode.training.sampling import SAMPLERS, RecordingSampler
-from continual_repmode.training.streams import context_of, task_names_of
-from continual_repmode.training.task_module import Grow, TaskModule
+from continual_repmode.training.strategies.strategy_config import StrategyConfig
+from continual_repmode.training.task_module import TaskModule
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +63,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     ----------
     model : TaskNetwork
         Made with ``task_names=benchmark.base_tasks``.
-    grow : Grow
-        Adds tasks to the network when they arrive.
+    method : StrategyConfig
+        What happens when tasks arrive, such as
+        :class:`~continual_repmode.training.strategies.naive.NaiveConfig`.
     optimizer : Optimizer, optional
         Adam with the paper's learning rate 1e-4 unless given.
     criterion : callable, optional
@@ -79,7 +81,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Where to compute.
     plugins : sequence of SupervisedPlugin, optional
         Further plugins; they run after the strategy's own, so after an experience
-        they see its best weights.
+        they see its best weights, and before those of the method.
     evaluator : EvaluationPlugin, optional
         One with :class:`RegressionMetrics` and no loggers unless given.
     validate_every : int or None
@@ -104,10 +106,11 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     num_workers : int
         Processes that load training patches. Each draws random places of its own, so
         a run repeats with equally many.
-    rate_factors : mapping of str to float, optional
-        Kind of parameter (see :meth:`TaskNetwork.rate_kinds`) -> factor of its learning
-        rate. Each kind has a group of its own in the optimizer, also while it is empty,
-        so that the groups stay the same when the network grows.
+
+    Raises
+    ------
+    UserError
+        If the method does not go with the network.
 
     Attributes
     ----------
@@ -121,13 +124,11 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Its pairs, in the same order.
     """
 
-    proof: UnchangedTasksPlugin
-
     def __init__(
         self,
         *,
         model: TaskNetwork,
-        grow: Grow,
+        method: StrategyConfig,
         optimizer: Optimizer | None = None,
         criterion: Any = None,
         train_mb_size: int = 8,
@@ -143,8 +144,10 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         overlap: Overlap = DEFAULT_OVERLAP,
         precision: str = "float32",
         num_workers: int = 0,
-        rate_factors: Mapping[str, float] | None = None,
     ) -> None:
+        method.check(model, len(model.task_names))
+        self.method = method
+        self.proof = UnchangedTasksPlugin(required=method.freezes)
         self.validation = ValidationPlugin(every=validate_every, ema=ema)
         self.window = window
         self.overlap = overlap
@@ -161,18 +164,24 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self._deployed: dict[int, Any] = {}
         model.to(device)
         super().__init__(
-            model=TaskModule(model, grow, precision=precision),
+            model=TaskModule(model, method, precision=precision),
             optimizer=optimizer or Adam(model.parameters(), lr=1e-4, fused=True),
             criterion=criterion or nn.MSELoss(),
             train_mb_size=train_mb_size,
             train_epochs=train_epochs,
             eval_mb_size=1,
             device=device,
-            plugins=[FiniteGuardPlugin(), self.validation, *plugins],
+            plugins=[
+                FiniteGuardPlugin(),
+                self.validation,
+                self.proof,
+                *plugins,
+                *method.plugins(),
+            ],
             evaluator=evaluator or silent_evaluator(),
             eval_every=-1,
         )
-        self._rate_groups = _add_rate_groups(self.optimizer, rate_factors or {})
+        self._rate_groups = _add_rate_groups(self.optimizer, method.rate_factors())
         # Not None, or Avalanche would set the optimizer up before the network grows.
         self.optimized_param_id: dict[str, Any] = {}
 
@@ -402,7 +411,7 @@ def _add_rate_groups(
     Raises
     ------
     UserError
-        If there is no such kind, or a factor is not above 0.
+        If there is no such kind.
     """
     groups, places = optimizer.param_groups, {}
     for kind, factor in factors.items():
@@ -410,8 +419,6 @@ def _add_rate_groups(
             raise UserError(
                 f"rate_factors: there is no kind {kind!r}; use {', '.join(RATE_KINDS)}"
             )
-        if not factor > 0:
-            raise UserError(f"rate_factors: {kind} {factor}: use a factor above 0")
         if factor != 1:
             places[kind] = len(groups)
             rate = groups[0]["lr"] * factor

@@ -14,12 +14,12 @@ from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models import ModelCard, TaskCard, read_card, save_model
 from continual_repmode.results import ExperienceRecord, RunFolder, finite
 from continual_repmode.training.avalanche_api import CLExperience, CLScenario
+from continual_repmode.training.context import task_names_of
 from continual_repmode.training.data_hash import hash_of_pairs
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.metric_plugins import ImageRow, regression_metrics
 from continual_repmode.training.plugins.finite_guard import NonFiniteError
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
-from continual_repmode.training.streams import task_names_of
 
 
 def run_stream(
@@ -206,7 +206,7 @@ def _mean_metrics(rows: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def _flat(row: ImageRow) -> dict[str, Any]:
-    return {"task": row.task, "image": row.image, **asdict(row.metrics)}
+    return {"task": row.task, "image": row.image, **row.values()}
 
 
 def _last_checkpoint(folder: RunFolder) -> Path | str:

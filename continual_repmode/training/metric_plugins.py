@@ -1,18 +1,19 @@
 """Feeds the dense-regression metrics from Avalanche's evaluation loop."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from continual_repmode.metrics.continual import overall
-from continual_repmode.metrics.regression import METRICS, ImageMetrics, RegressionSums
+from continual_repmode.metrics.further import known_metrics, measure_further
+from continual_repmode.metrics.regression import ImageMetrics, RegressionSums
 from continual_repmode.training.avalanche_api import (
     EvaluationPlugin,
     MetricValue,
     PluginMetric,
 )
-from continual_repmode.training.streams import context_of
+from continual_repmode.training.context import context_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,18 @@ class ImageRow:
         Name of the image within its collection.
     metrics : ImageMetrics
         MSE, MAE, R2 and Pearson's r over the whole volume.
+    further : mapping of str to float
+        Metrics of other packages.
     """
 
     task: str
     image: str
     metrics: ImageMetrics
+    further: Mapping[str, float]
+
+    def values(self) -> dict[str, float]:
+        """Return all metrics, and the number of voxels, by name."""
+        return {**asdict(self.metrics), **self.further}
 
 
 class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is untyped
@@ -44,6 +52,7 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
 
     def __init__(self) -> None:
         super().__init__()
+        known_metrics()  # a metric that cannot be used is told before the start
         self.rows: list[ImageRow] = []
         self._position = 0
 
@@ -54,10 +63,10 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
     def result(self) -> dict[str, dict[str, list[float]]]:
         """Return the values of every image: metric -> task -> values."""
         values: dict[str, dict[str, list[float]]] = {}
-        for metric in METRICS:
+        for metric in known_metrics():
             by_task = values.setdefault(metric, {})
             for row in self.rows:
-                by_task.setdefault(row.task, []).append(getattr(row.metrics, metric))
+                by_task.setdefault(row.task, []).append(row.values()[metric])
         return values
 
     def before_eval(self, strategy: Any) -> None:
@@ -74,7 +83,12 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
         self._position += 1
         sums = RegressionSums()
         sums.update(strategy.mb_output, strategy.mb_y)
-        self.rows.append(ImageRow(pair.task, pair.name, sums.result()))
+        predicted, true = (
+            volume[0, 0].detach().float().cpu().numpy()
+            for volume in (strategy.mb_output, strategy.mb_y)
+        )
+        further = measure_further(predicted, true)
+        self.rows.append(ImageRow(pair.task, pair.name, sums.result(), further))
 
     def after_eval(self, strategy: Any) -> Sequence[MetricValue]:
         """Emit the values of the stream."""

@@ -1,7 +1,6 @@
 """Turns a scenario and a collection of volumes into an Avalanche benchmark."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +15,6 @@ from continual_repmode.errors import UserError
 from continual_repmode.scenario import Scenario, load_scenario
 from continual_repmode.training.avalanche_api import (
     AvalancheDataset,
-    CLExperience,
     CLScenario,
     ConstantSequence,
     TaskLabels,
@@ -24,6 +22,7 @@ from continual_repmode.training.avalanche_api import (
     benchmark_from_datasets,
     with_task_labels,
 )
+from continual_repmode.training.context import ExperienceContext
 
 
 class TaskDataset(AvalancheDataset):  # type: ignore[misc] # Avalanche is untyped
@@ -141,57 +140,6 @@ def build_benchmark(
     benchmark.task_names = task_names
     benchmark.pairs = pairs
     return benchmark
-
-
-@dataclass(frozen=True, slots=True)
-class ExperienceContext:
-    """What a strategy needs to know of an experience besides its dataset.
-
-    Attributes
-    ----------
-    stream_tasks : tuple of str
-        Names of all tasks, those learned elsewhere first; the position is the label.
-    num_experiences : int
-        How many experiences the stream has.
-    pairs : list of Pair
-        The pairs of this experience, in the order of its dataset.
-    patch_size : tuple of int
-        Training patch (Z, Y, X) in voxels.
-    validation : TaskDataset
-        The validation volumes of this experience's tasks.
-    validation_pairs : list of Pair
-        Its pairs, in the same order.
-    """
-
-    stream_tasks: tuple[str, ...]
-    num_experiences: int
-    pairs: list[Pair]
-    patch_size: tuple[int, int, int]
-    validation: TaskDataset
-    validation_pairs: list[Pair]
-
-
-def context_of(experience: CLExperience) -> ExperienceContext:
-    """Return the context that :func:`build_benchmark` gave to ``experience``.
-
-    Raises
-    ------
-    UserError
-        If the experience comes from elsewhere and its tasks have no names.
-    """
-    context = getattr(experience, "context", None)
-    if not isinstance(context, ExperienceContext):
-        raise UserError(
-            "this experience does not come from continual_repmode.build_benchmark, "
-            "so its tasks have no names: build the benchmark with it"
-        )
-    return context
-
-
-def task_names_of(experience: CLExperience) -> tuple[str, ...]:
-    """Return the names of the tasks of ``experience``."""
-    names = context_of(experience).stream_tasks
-    return tuple(names[label] for label in sorted(experience.task_labels))
 
 
 def _check_tasks(

@@ -1,6 +1,6 @@
 """Wraps a plain task-conditioned network for Avalanche, and lets it grow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,10 +8,11 @@ from torch import Tensor
 from continual_repmode.errors import UserError
 from continual_repmode.models import TaskNetwork
 from continual_repmode.training.avalanche_api import CLExperience, MultiTaskModule
-from continual_repmode.training.streams import context_of, task_names_of
-
-Grow = Callable[[Sequence[str], CLExperience], None]
-"""Adds tasks, by name, to the network, which is about to learn the experience."""
+from continual_repmode.training.context import context_of, task_names_of
+from continual_repmode.training.strategies.strategy_config import (
+    CLOSEST,
+    StrategyConfig,
+)
 
 
 class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
@@ -24,20 +25,19 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
     Parameters
     ----------
     net : TaskNetwork
-    grow : Grow
-        Called once for a training experience with tasks that the network does not
-        know, with all of these.
+    method : StrategyConfig
+        What the network is given when it meets tasks that it does not know.
     precision : {"float32", "bfloat16"}
         Of the network's arithmetic. Applied here and not in the strategy because some
         of Avalanche's plugins call the model themselves.
     """
 
     def __init__(
-        self, net: TaskNetwork, grow: Grow, *, precision: str = "float32"
+        self, net: TaskNetwork, method: StrategyConfig, *, precision: str = "float32"
     ) -> None:
         super().__init__()
         self.net = net
-        self._grow = grow
+        self._method = method
         self._precision = precision
 
     def autocast(self, device: torch.device) -> torch.autocast:
@@ -77,10 +77,23 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
         names = task_names_of(experience)
         new = [name for name in names if name not in self.net.task_names]
         if new:
-            self._grow(new, experience)
+            self._add_tasks(new, experience)
         for name in names:
             _check_label(self.net.task_names.index(name), name, stream_names)
         self.known_train_tasks_labels.update(experience.task_labels)
+
+    def _add_tasks(self, names: Sequence[str], experience: CLExperience) -> None:
+        known = self.net.task_names
+        self._method.before_growth(self.net)
+        options = self._method.task_options(self.net)
+        for name in names:
+            found = {
+                option: closest_task(self.net, known, name, experience)
+                if value == CLOSEST
+                else value
+                for option, value in options.items()
+            }
+            self.net.add_task(name, **found)
 
 
 def _check_label(label: int, name: str, stream_names: tuple[str, ...]) -> None:

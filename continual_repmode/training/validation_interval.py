@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 from continual_repmode.inference.windows import WindowGrid
-from continual_repmode.training.streams import context_of
+from continual_repmode.training.context import context_of
 
 LARGEST_SHARE = 0.25
 """Work of all validations of an experience, at most, in that of its training."""

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from continual_repmode.errors import UserError
+from continual_repmode.offers import offers
 from continual_repmode.volumes import formats
 from continual_repmode.volumes.formats import (
     FOLDER_READER,
@@ -19,6 +20,19 @@ from continual_repmode.volumes.volume import (
     VolumeReader,
     check_fetched,
 )
+
+
+@runtime_checkable
+class VolumeFormat(Protocol):
+    """What another package offers to read: a class of readers.
+
+    The name of its entry point in ``continual_repmode.readers`` is the suffix of the
+    files, without the dot.
+    """
+
+    def open(self, path: Path, choices: Choices) -> VolumeReader:
+        """Open a file; a class method."""
+        ...
 
 
 def open_volume(
@@ -60,12 +74,22 @@ def open_volume(
         return _open_with(FOLDER_READER, path, choices, voxel_size_um)
     suffix = path.suffix.lower()
     if suffix not in READERS:
+        if volume := _open_by_another_package(path, choices):
+            return volume
         raise UserError(
             f"{path}: cannot read {suffix or 'files without a suffix'}; readable are "
             f"TIFF, CZI and NumPy ({', '.join(READABLE)}), and OME-Zarr (a folder, "
             f"usually {FOLDER_SUFFIX})"
         )
     return _open_with(READERS[suffix], path, choices)
+
+
+def _open_by_another_package(path: Path, choices: Choices) -> VolumeReader | None:
+    offer = offers("readers").get(path.suffix.lower().removeprefix("."))
+    if offer is None:
+        return None
+    reader: VolumeFormat = offer.load(VolumeFormat)
+    return reader.open(path, choices)
 
 
 def _open_with(reader: str, *arguments: Any) -> VolumeReader:

@@ -9,18 +9,6 @@ from hydra.core.global_hydra import GlobalHydra
 
 from continual_repmode.compose import compose_runs
 from continual_repmode.config.data import ManifestConfig, SyntheticConfig
-from continual_repmode.config.model import (
-    CondNetConfig,
-    DoDNetConfig,
-    FNetConfig,
-    MultiHeadConfig,
-    MultiHeadOutputConfig,
-    MultiNetConfig,
-    PipoFanConfig,
-    RepModeModelConfig,
-    TGNetConfig,
-    TSNConfig,
-)
 from continual_repmode.config.run import (
     RunConfig,
     dump_run_config,
@@ -29,11 +17,24 @@ from continual_repmode.config.run import (
     register_scenario,
     to_run_config,
 )
-from continual_repmode.config.strategy import NaiveConfig, RepModeConfig
 from continual_repmode.config.train import TrainConfig
 from continual_repmode.errors import UserError
+from continual_repmode.models.methods.condnet import CondNetConfig
+from continual_repmode.models.methods.dodnet import DoDNetConfig
+from continual_repmode.models.methods.multihead import (
+    MultiHeadConfig,
+    MultiHeadOutputConfig,
+)
+from continual_repmode.models.methods.multinet import FNetConfig, MultiNetConfig
+from continual_repmode.models.methods.pipofan import PipoFanConfig
+from continual_repmode.models.methods.tgnet import TGNetConfig
+from continual_repmode.models.methods.tsn import TSNConfig
+from continual_repmode.models.repmode_config import RepModeModelConfig
+from continual_repmode.offers import offers
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
+from continual_repmode.training.strategies.naive import NaiveConfig
+from continual_repmode.training.strategies.repmode import RepModeConfig
 
 
 def composed(*overrides: str) -> RunConfig:
@@ -46,7 +47,10 @@ def composed(*overrides: str) -> RunConfig:
 
 
 def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+    """Files of a group, and what needs none."""
+    offered = offers({"model": "networks", "strategy": "strategies"}.get(group, ""))
+    files = {path.stem for path in (config_folder() / group).glob("*.yaml")}
+    return sorted({*files, *offered})
 
 
 ABLATIONS = sorted(

@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from continual_repmode import build
+from continual_repmode.combinations import check_combination
 from continual_repmode.config.run import (
     register_configs,
     register_scenario,
@@ -13,16 +14,15 @@ from continual_repmode.config.run import (
 )
 from continual_repmode.errors import UserError
 from continual_repmode.models import RepModeUNet, load_model, save_model
+from continual_repmode.offers import offers
 from continual_repmode.resources import config_folder
 from continual_repmode.results import RunFolder
 from continual_repmode.scenario import Scenario
-from continual_repmode.strategies import check_combination
 from continual_repmode.training.loop import run_stream
-from continual_repmode.training.plugins.replay import ReplayPlugin
+from continual_repmode.training.strategies.replay import ReplayPlugin
 
-PRESET = "repmode_small"  # of model=repmode
-MODELS = sorted({p.stem for p in (config_folder() / "model").glob("*.yaml")} - {PRESET})
-STRATEGIES = sorted(p.stem for p in (config_folder() / "strategy").glob("*.yaml"))
+MODELS = sorted(offers("networks"))
+STRATEGIES = sorted({*offers("strategies"), "repmode_paper"})  # a preset of repmode
 SEPARATE = ("multinet", "fnet")
 ADAPTABLE = ("multihead_las", "multihead_dec", *SEPARATE)
 SMALL = {"replay": 6, "der": 6, "agem": 6, "gem": 4}  # patches in memory
@@ -130,11 +130,11 @@ def test_every_pair_runs_or_says_why_not(carry_out, model, strategy):
     [
         (
             ["strategy=repmode_paper", "model.gate_input=features"],
-            "gates know no tasks, so none can be added",
+            "knows no tasks and cannot take a new one; use gate_input 'task'",
         ),
         (
             ["strategy=naive", "model.gate_input=features"],
-            "gates know no tasks, so none can be added",
+            "knows no tasks and cannot take a new one; use gate_input 'task'",
         ),
         (
             ["model=tsn", "strategy=replay", "strategy.expert=null"],

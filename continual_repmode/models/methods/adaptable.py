@@ -25,6 +25,7 @@ class AdaptableNetwork(PartedNetwork):
     """
 
     owned: ClassVar[tuple[str, ...]] = ("adapter", "head", "private")
+    task_options = ("init", "adapter")
 
     def add_task(  # type: ignore[override]  # names its options
         self, name: str, *, init: str = FRESH, adapter: str | None = None

@@ -11,19 +11,21 @@ that bias in a batch of a single task, so batches should mix tasks.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Unpack
+from dataclasses import dataclass, replace
+from typing import ClassVar, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from continual_repmode.checks import require, require_choice
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitSpec, plain_unit
 from continual_repmode.models.methods.output_head import build_output, grow_output
 from continual_repmode.models.methods.task_parts import PartedNetwork
+from continual_repmode.models.model_config import HeadConfig
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.tasks import TASKS
 
 
@@ -137,3 +139,22 @@ class CondNet(PartedNetwork):
         if level.startswith("decoder") and place in self._places:
             return ConditionedUnit(spec, self._kernel_size, self.numbers)
         return plain_unit(spec, self._kernel_size)
+
+
+@dataclass(kw_only=True, slots=True)
+class CondNetConfig(HeadConfig):
+    """A constant channel in the decoder tells the task."""
+
+    network: ClassVar[type[TaskNetwork]] = CondNet
+
+    #: Which convolutions of a decoder level see it: all, or the first.
+    where: str = "all"
+    #: Factor of the channel: -1 for the first base task to 1 for the last, and on in
+    #: equal steps for tasks that arrive later.
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        HeadConfig.__post_init__(self)
+        require_choice("model.where", self.where, ("all", "first"))
+        require(self.scale > 0, "model.scale", self.scale, "above 0")

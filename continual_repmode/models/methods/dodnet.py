@@ -11,7 +11,8 @@ The kernels depend on the patch, so in a large volume each window has its own he
 """
 
 from collections.abc import Sequence
-from typing import Unpack
+from dataclasses import dataclass
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from continual_repmode.models.methods.dynamic_head import (
     DynamicHead,
     hidden_output,
 )
+from continual_repmode.models.model_config import KernelConfig
 from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
 from continual_repmode.models.task_network import Shape, TaskNetwork
@@ -73,3 +75,10 @@ class DoDNet(TaskNetwork):
         if spec.role == "output":
             return hidden_output(spec)
         return plain_unit(spec, self._kernel_size)
+
+
+@dataclass(kw_only=True, slots=True)
+class DoDNetConfig(KernelConfig):
+    """The image and the task together generate the head."""
+
+    network: ClassVar[type[TaskNetwork]] = DoDNet

@@ -1,20 +1,23 @@
 """Multi-Head networks: shared layers first, then layers of each task's own."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from continual_repmode.checks import require_choice
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import ConvUnit, UnitSpec, plain_unit
 from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.methods.heads import TaskHeads
 from continual_repmode.models.methods.task_parts import FRESH, TaskParts
+from continual_repmode.models.model_config import KernelConfig
 from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.models.unet3d import UNet3d, plain_units
 from continual_repmode.tasks import TASKS
 
@@ -150,3 +153,27 @@ def _unit_where(
     if spec.name.startswith(places):
         return plain_unit(spec, kernel_size, own_norms=own_norms)
     return nn.Identity()
+
+
+@dataclass(kw_only=True, slots=True)
+class MultiHeadConfig(KernelConfig):
+    """One network with a part for each task."""
+
+    network: ClassVar[type[TaskNetwork]] = MultiHeadUNet
+
+    #: What each task has of its own: decoder, or output (the last convolution).
+    part: str = "decoder"
+    #: Give every task batch normalization of its own in what is shared.
+    private_bn: bool = False
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        KernelConfig.__post_init__(self)
+        require_choice("model.part", self.part, ("decoder", "output"))
+
+
+@dataclass(kw_only=True, slots=True)
+class MultiHeadOutputConfig(MultiHeadConfig):
+    """One network with an output convolution for each task."""
+
+    part: str = "output"

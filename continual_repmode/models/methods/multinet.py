@@ -1,16 +1,18 @@
 """Multi-Net: an independent plain U-Net per task; with two options, the fnet."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 
 from continual_repmode.models.conv_units import ConvUnit, plain_unit
 from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.methods.task_parts import TaskParts
+from continual_repmode.models.model_config import KernelConfig
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.models.unet3d import UNet3d, plain_units
 from continual_repmode.tasks import TASKS
 
@@ -84,3 +86,21 @@ class MultiNet(AdaptableNetwork):
 
     def _used_parts(self, task: str) -> set[str]:
         return {*super()._used_parts(task), self.nets.name_of(task)}
+
+
+@dataclass(kw_only=True, slots=True)
+class MultiNetConfig(KernelConfig):
+    """One plain network per task."""
+
+    network: ClassVar[type[TaskNetwork]] = MultiNet
+
+    #: Give convolutions a bias before batch normalization.
+    bias: bool = False
+
+
+@dataclass(kw_only=True, slots=True)
+class FNetConfig(MultiNetConfig):
+    """The same as the published label-free predictor has it."""
+
+    kernel_size: int = 3
+    bias: bool = True

@@ -5,14 +5,15 @@ multi-scale feature abstraction", IEEE TMI 2020.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from continual_repmode.checks import require
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import ConvUnit, UnitSpec, plain_unit
 from continual_repmode.models.methods.pyramid_blocks import (
@@ -21,9 +22,10 @@ from continual_repmode.models.methods.pyramid_blocks import (
     residual_chain,
 )
 from continual_repmode.models.methods.task_parts import PartedNetwork
+from continual_repmode.models.model_config import KernelConfig
 from continual_repmode.models.spatial import crop_like, per_axis
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.tasks import TASKS
 
 
@@ -180,3 +182,19 @@ def _run_on_scales(unit: ConvUnit, maps: list[Tensor]) -> list[Tensor]:
     return [
         part.reshape(features.shape) for part, features in zip(parts, maps, strict=True)
     ]
+
+
+@dataclass(kw_only=True, slots=True)
+class PipoFanConfig(KernelConfig):
+    """Pyramids of inputs and outputs, fused adaptively."""
+
+    network: ClassVar[type[TaskNetwork]] = PipoFan
+
+    #: Weight of the loss of the single scales beside that of their fusion; 0: none.
+    deep_supervision: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        KernelConfig.__post_init__(self)
+        weight = self.deep_supervision
+        require(weight >= 0, "model.deep_supervision", weight, "at least 0")

@@ -1,7 +1,7 @@
 """Modules of which every task has one of its own, and networks that have such."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +114,7 @@ class PartedNetwork(TaskNetwork):
     """A network that gives a new task a part which is fresh or a copy of another's."""
 
     reserved_names = (FRESH,)
+    task_options: ClassVar[tuple[str, ...]] = ("init",)
 
     def add_task(self, name: str, *, init: str = FRESH, **options: Any) -> int:
         """Add the part of a new task and return the task's label.

@@ -8,7 +8,8 @@ abstract and the paper (Sec. 4.2) say, on DoDNet's head.
 """
 
 from collections.abc import Sequence
-from typing import Unpack
+from dataclasses import dataclass
+from typing import ClassVar, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from continual_repmode.models.methods.dynamic_head import (
     hidden_output,
 )
 from continual_repmode.models.methods.task_linear import TaskLinear
+from continual_repmode.models.model_config import KernelConfig
 from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
 from continual_repmode.models.task_network import Shape, TaskNetwork
@@ -191,3 +193,10 @@ class TGNet(TaskNetwork):
                 guided = GuidedEncoderLevel(block, level.down)
             self.unet.add_module(name, guided)
             below = channels
+
+
+@dataclass(kw_only=True, slots=True)
+class TGNetConfig(KernelConfig):
+    """The same, with task-guided attention in the encoder and the skips."""
+
+    network: ClassVar[type[TaskNetwork]] = TGNet

@@ -11,11 +11,13 @@ Instance normalization discards the intensity scale of a patch.
 """
 
 from collections.abc import Sequence
-from typing import Unpack
+from dataclasses import dataclass
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from continual_repmode.checks import require, require_choice
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitSpec, plain_unit
 from continual_repmode.models.methods.output_head import build_output, grow_output
@@ -25,9 +27,10 @@ from continual_repmode.models.methods.switched_conv import (
     TaskEmbedding,
 )
 from continual_repmode.models.methods.task_parts import PartedNetwork
+from continual_repmode.models.model_config import HeadConfig
 from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape
+from continual_repmode.models.task_network import Shape, TaskNetwork
 from continual_repmode.tasks import TASKS
 
 
@@ -139,3 +142,28 @@ class TaskSwitchingUNet(PartedNetwork):
 
     def _switched(self, spec: UnitSpec, kernel_size: int) -> SwitchedConv:
         return SwitchedConv(spec, kernel_size, self.embedding.size, self._film_init)
+
+
+@dataclass(kw_only=True, slots=True)
+class TSNConfig(HeadConfig):
+    """A task code scales and shifts normalized features in the decoder."""
+
+    network: ClassVar[type[TaskNetwork]] = TaskSwitchingUNet
+
+    #: Task codes: orthogonal, or gaussian (random, fixed).
+    codes: str = "orthogonal"
+    #: Numbers in a code per task; a code has entries_per_task * max_tasks.
+    entries_per_task: int = 20
+    #: Tasks that there are codes for.
+    max_tasks: int = 12
+    #: Start of scale and shift: published (random), or identity.
+    film_init: str = "published"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        HeadConfig.__post_init__(self)
+        require_choice("model.codes", self.codes, ("orthogonal", "gaussian"))
+        require_choice("model.film_init", self.film_init, ("published", "identity"))
+        for name in ("entries_per_task", "max_tasks"):
+            value = getattr(self, name)
+            require(value >= 1, f"model.{name}", value, "at least 1")

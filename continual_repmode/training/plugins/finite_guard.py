@@ -6,7 +6,7 @@ import torch
 
 from continual_repmode.errors import UserError
 from continual_repmode.training.avalanche_api import SupervisedPlugin
-from continual_repmode.training.streams import context_of, task_names_of
+from continual_repmode.training.context import context_of, task_names_of
 
 
 class NonFiniteError(UserError):

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from continual_repmode.tasks import display_name
 from continual_repmode.training.avalanche_api import SupervisedPlugin
-from continual_repmode.training.streams import context_of, task_names_of
+from continual_repmode.training.context import context_of, task_names_of
 
 _LINES = 5  # per experience, where there is no terminal
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from continual_repmode.files import replacing
 from continual_repmode.training.avalanche_api import SupervisedPlugin
-from continual_repmode.training.streams import context_of
+from continual_repmode.training.context import context_of
 
 _LARGEST = (64, 256, 256)
 

@@ -12,7 +12,7 @@ from typing import Any
 from continual_repmode.errors import UserError
 from continual_repmode.models import TaskFingerprint, TaskNetwork, fingerprint
 from continual_repmode.training.avalanche_api import SupervisedPlugin
-from continual_repmode.training.streams import task_names_of
+from continual_repmode.training.context import task_names_of
 
 
 class ForgettingError(UserError):

@@ -1,7 +1,10 @@
 """What is tried for each method, and how what was best gets into the tables."""
 
+from dataclasses import replace
+
 from continual_repmode.experiments import choices, strengths
 from continual_repmode.experiments.choices import EXTENDING, JOINT
+from continual_repmode.training.strategies.mas import MASConfig
 
 
 def test_every_method_is_tried_with_the_same_kernels_and_rates():
@@ -22,7 +25,8 @@ def test_without_measurements_the_first_try_is_a_first_guess(monkeypatch):
     monkeypatch.setattr(choices, "CHOSEN", {})
     assert "train.learning_rate=0.005" in choices.joint_settings("tgnet")
     assert "model.kernel_size=3" in choices.joint_settings("tgnet")
-    monkeypatch.setattr(strengths, "CHOSEN", {})
+    tuning = replace(MASConfig.tuning, chosen=None)
+    monkeypatch.setattr(MASConfig, "tuning", tuning)
     assert strengths.chosen_settings("mas") == ("strategy.strength=1",)
 
 

@@ -69,13 +69,13 @@ def test_the_chosen_strength_loses_and_misses_least(measured):
         new, lost = found.task("mse", strengths.NEW_TASK), found.forgetting("mse")
         return new.mean + lost.mean
 
-    for strategy, chosen in strengths.CHOSEN.items():
+    for strategy, kind in strengths.tuned().items():
         tried = [
             found
             for found in measured[Path("strengths.md")].rows
             if f"strategy={strengths.option(strategy)}" in found.row.settings
         ]
-        assert min(tried, key=loss).row.name == chosen, strategy
+        assert min(tried, key=loss).row.name == kind.tuning.chosen, strategy
 
 
 def test_the_chosen_tries_have_the_lowest_validation_error(measured):

@@ -2,11 +2,11 @@
 
 import pytest
 
+from continual_repmode.combinations import check_combination
 from continual_repmode.compose import compose_runs
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.identity import resolved_settings
 from continual_repmode.experiments.tables import TABLES
-from continual_repmode.strategies import check_combination
 
 
 @pytest.fixture(scope="module")

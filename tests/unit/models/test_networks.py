@@ -9,13 +9,16 @@ import torch
 
 from continual_repmode.errors import UserError
 from continual_repmode.models import deploy, fingerprint, load_model, save_model
-from continual_repmode.models.networks import NETWORKS, rebuild
+from continual_repmode.models.model_config import ModelConfig
+from continual_repmode.models.networks import network_class, rebuild
+from continual_repmode.offers import offers
 
 TASKS = ("red", "green", "blue")
 
 SMALL = {"width": 4, "depth": 2}
 
-CASES = {name: (name, {}) for name in NETWORKS} | {
+NAMES = [o.load(ModelConfig).network.__name__ for o in offers("networks").values()]
+CASES = {name: (name, {}) for name in dict.fromkeys(NAMES)} | {
     "fnet": ("MultiNet", {"kernel_size": 3, "bias": True}),
     "MultiHeadUNet-output": ("MultiHeadUNet", {"part": "output"}),
     "MultiHeadUNet-private_bn": ("MultiHeadUNet", {"private_bn": True}),
@@ -40,7 +43,7 @@ def build(case, **arguments):
 def _build_once(case, *arguments):
     name, options = CASES[case]
     torch.manual_seed(0)
-    net = NETWORKS[name](TASKS, **SMALL | options | dict(arguments)).double()
+    net = network_class(name)(TASKS, **SMALL | options | dict(arguments)).double()
     generator = torch.Generator().manual_seed(7)
     shape = (6, net.in_channels, *SHAPES[net.axes])
     signal = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -191,7 +194,7 @@ def test_architectures_that_fit_no_network_are_refused(case):
             rebuild(architecture | change)
     foreign = architecture | {"network": "UNet3d"}
     with pytest.raises(UserError, match=r"network 'UNet3d', not \w+"):
-        NETWORKS[architecture["network"]].from_architecture(foreign)
+        network_class(architecture["network"]).from_architecture(foreign)
 
 
 def test_a_file_brings_the_network_back_to_the_bit(case, make_signal, tmp_path):
@@ -295,7 +298,7 @@ def test_wrong_arguments_are_refused(case):
         ({"axes": "XY"}, "axes 'XY'"),
     ):
         with pytest.raises(UserError, match=message):
-            NETWORKS[kind](**{"task_names": TASKS} | SMALL | options | arguments)
+            network_class(kind)(**{"task_names": TASKS} | SMALL | options | arguments)
 
 
 def test_unknown_kinds_are_refused():

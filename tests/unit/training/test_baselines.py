@@ -8,16 +8,16 @@ from continual_repmode.models.methods.multihead import MultiHeadUNet
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.scenario import Scenario
 from continual_repmode.training.metric_plugins import regression_metrics
-from continual_repmode.training.plugins.agem import AGEMPlugin
-from continual_repmode.training.plugins.cumulative import CumulativePlugin
-from continual_repmode.training.plugins.der import DERPlugin
-from continual_repmode.training.plugins.ewc import EWCPlugin
-from continual_repmode.training.plugins.gem import GEMPlugin
-from continual_repmode.training.plugins.lwf import LwFPlugin
-from continual_repmode.training.plugins.mas import MASPlugin
-from continual_repmode.training.plugins.replay import ReplayPlugin
 from continual_repmode.training.plugins.seeding import SeedingPlugin
-from continual_repmode.training.plugins.si import SIPlugin
+from continual_repmode.training.strategies.agem import AGEMPlugin
+from continual_repmode.training.strategies.cumulative import CumulativePlugin
+from continual_repmode.training.strategies.der import DERPlugin
+from continual_repmode.training.strategies.ewc import EWCPlugin
+from continual_repmode.training.strategies.gem import GEMPlugin
+from continual_repmode.training.strategies.lwf import LwFPlugin
+from continual_repmode.training.strategies.mas import MASPlugin
+from continual_repmode.training.strategies.replay import ReplayPlugin
+from continual_repmode.training.strategies.si import SIPlugin
 from continual_repmode.training.strategy import Individual, Naive, RepMode
 from continual_repmode.training.streams import build_benchmark
 

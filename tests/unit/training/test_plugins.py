@@ -15,10 +15,10 @@ from continual_repmode.training.plugins.learning_rate import OneCyclePlugin, one
 from continual_repmode.training.plugins.progress import ProgressPlugin
 from continual_repmode.training.plugins.samples import SamplesPlugin
 from continual_repmode.training.plugins.seeding import SeedingPlugin
-from continual_repmode.training.plugins.stored_gates import StoredGatesPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
 from continual_repmode.training.plugins.validation import ValidationPlugin
+from continual_repmode.training.strategies.repmode import StoredGatesPlugin
 from continual_repmode.training.strategy import RepMode
 
 PLUGINS = [

@@ -13,7 +13,7 @@ from continual_repmode.models.methods.multihead import MultiHeadUNet
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.methods.pipofan import PipoFan
 from continual_repmode.scenario import Scenario
-from continual_repmode.training import strategy as strategies
+from continual_repmode.training import task_module
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.metric_plugins import regression_metrics
 from continual_repmode.training.plugins.unchanged_tasks import ForgettingError
@@ -89,7 +89,7 @@ def test_adapters_keep_every_old_metric_exactly(benchmark, network, adapter, opt
         model=net,
         adapter=adapter,
         optimizer=optimizer(net.parameters(), lr=0.01),
-        rate_factors={"outer": 10.0},
+        outer_rate=10.0,
         train_mb_size=4,
         window=(8, 16, 16),
     )
@@ -117,7 +117,7 @@ def test_adapters_keep_every_old_metric_exactly(benchmark, network, adapter, opt
 def test_adapters_start_from_a_task_by_name_or_the_closest(
     benchmark, monkeypatch, init, start
 ):
-    monkeypatch.setattr(strategies, "closest_task", lambda *_: "nuclear_envelope")
+    monkeypatch.setattr(task_module, "closest_task", lambda *_: "nuclear_envelope")
     net = MultiNet(benchmark.base_tasks, width=2, depth=1, kernel_size=3)
     strategy = Adapter(model=net, init=init)
     strategy.model.adaptation(benchmark.train_stream[1])
@@ -373,7 +373,7 @@ def test_the_closest_task_is_found_on_the_new_tasks_own_images(
 def test_fine_tuning_starts_a_head_fresh_or_as_a_copy(
     benchmark, monkeypatch, init, copied
 ):
-    monkeypatch.setattr(strategies, "closest_task", lambda *_: "dna")
+    monkeypatch.setattr(task_module, "closest_task", lambda *_: "dna")
     net = MultiHeadUNet(benchmark.base_tasks, width=2, depth=1, kernel_size=3)
     strategy = Naive(model=net, init=init, train_epochs=1, window=(8, 16, 16))
     strategy.model.adaptation(benchmark.train_stream[1])

@@ -10,10 +10,10 @@ import torch
 from continual_repmode.inference.windows import window_starts
 from continual_repmode.results import RunFolder
 from continual_repmode.training.avalanche_api import SupervisedPlugin
-from continual_repmode.training.plugins.cumulative import CumulativePlugin
 from continual_repmode.training.plugins.progress import ProgressPlugin, TimeLeft
 from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
+from continual_repmode.training.strategies.cumulative import CumulativePlugin
 from continual_repmode.training.strategy import Naive, RepMode
 from continual_repmode.training.validation_interval import (
     LARGEST_SHARE,

@@ -120,7 +120,7 @@ def test_training_itself_is_the_same_with_and_without(make_strategy, benchmark):
     assert losses[0] == losses[1]
 
 
-ADDITIVE = {"expert_mix": "additive", "private_bn": True, "rate_factors": {"gates": 9}}
+ADDITIVE = {"expert_mix": "additive", "private_bn": True, "gate_rate": 9}
 
 
 @pytest.mark.parametrize("options", [{}, ADDITIVE], ids=["paper", "additive"])

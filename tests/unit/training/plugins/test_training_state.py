@@ -15,18 +15,18 @@ from continual_repmode.results import RunFolder
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.loop import run_stream
 from continual_repmode.training.losses import mae_ssim
-from continual_repmode.training.plugins.agem import AGEMPlugin
-from continual_repmode.training.plugins.cumulative import CumulativePlugin
-from continual_repmode.training.plugins.der import DERPlugin
-from continual_repmode.training.plugins.ewc import EWCPlugin
-from continual_repmode.training.plugins.gem import GEMPlugin
 from continual_repmode.training.plugins.learning_rate import OneCyclePlugin
-from continual_repmode.training.plugins.lwf import LwFPlugin
-from continual_repmode.training.plugins.mas import MASPlugin
-from continual_repmode.training.plugins.replay import ReplayPlugin
 from continual_repmode.training.plugins.seeding import SeedingPlugin
-from continual_repmode.training.plugins.si import SIPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
+from continual_repmode.training.strategies.agem import AGEMPlugin
+from continual_repmode.training.strategies.cumulative import CumulativePlugin
+from continual_repmode.training.strategies.der import DERPlugin
+from continual_repmode.training.strategies.ewc import EWCPlugin
+from continual_repmode.training.strategies.gem import GEMPlugin
+from continual_repmode.training.strategies.lwf import LwFPlugin
+from continual_repmode.training.strategies.mas import MASPlugin
+from continual_repmode.training.strategies.replay import ReplayPlugin
+from continual_repmode.training.strategies.si import SIPlugin
 from continual_repmode.training.strategy import Adapter, Naive
 
 METHODS = {
@@ -146,7 +146,7 @@ def test_averaged_weights_and_balanced_batches_go_on_to_the_bit(go):
 
 @pytest.mark.parametrize("adapter", ["low_rank2", "grouped"])
 def test_adapters_go_on_to_the_bit(go, adapter):
-    loop = {"rate_factors": {"outer": 10.0}, "ema": 0.9}
+    loop = {"outer_rate": 10.0, "ema": 0.9}
     options = {"kind": partial(Adapter, adapter=adapter), "loop": loop}
     undisturbed = go(None, "undisturbed", **options)
     for kill in (Kill(1, 1), Kill(1), Kill(2, 1)):

@@ -1,0 +1,65 @@
+"""Whether ``model`` and ``strategy`` go together: asked of a network without values."""
+
+import torch
+
+from continual_repmode.config.run import RunConfig, option_name, strategy_name
+from continual_repmode.errors import UserError
+from continual_repmode.models import TaskNetwork
+from continual_repmode.training.strategies.strategy_config import (
+    CLOSEST,
+    StrategyConfig,
+)
+
+
+def check_combination(config: RunConfig) -> None:
+    """Refuse settings of ``model`` and ``strategy`` that do not go together.
+
+    Raises
+    ------
+    UserError
+        With the reason and a remedy; before any data are opened.
+    """
+    model, strategy, stream = config.model, config.strategy, config.stream()
+    name = strategy_name(strategy)
+    with torch.device("meta"):
+        trial = model.build(stream.base_tasks)
+    try:
+        strategy.check(trial, len(stream.task_names))
+    except UserError as error:
+        pair = f"model={option_name('model', model)} with strategy={name}"
+        raise UserError(f"{pair}: {error}") from None
+    try:
+        _grow(trial, strategy, stream.stream[1:])
+    except UserError as error:
+        starts = str(error).startswith(("gate_init ", "init "))
+        more = f"; or {CLOSEST!r}, which finds one" if starts else ""
+        raise UserError(f"strategy={name}: {error}{more}") from None
+    _check_base_model(config)
+
+
+def _grow(net: TaskNetwork, strategy: StrategyConfig, later: list[list[str]]) -> None:
+    """Let a network take all later tasks; any known one stands for the closest."""
+    for tasks in later:
+        known = net.task_names[0]
+        options = strategy.task_options(net)
+        for name in (task for task in tasks if task not in net.task_names):
+            net.add_task(
+                name, **{k: known if v == CLOSEST else v for k, v in options.items()}
+            )
+
+
+def _check_base_model(config: RunConfig) -> None:
+    if config.base_model is None:
+        return
+    given = f"base_model={config.base_model}"
+    if len(config.stream().stream) == 1:
+        raise UserError(
+            f"{given}: this run has one experience, so nothing would remain to be "
+            "learned; leave base_model out, or choose another scenario or strategy"
+        )
+    if config.strategy.learns_first:
+        raise UserError(
+            f"{given} with strategy={strategy_name(config.strategy)}: it measures "
+            "while the network learns, so it must learn the first experience itself; "
+            "leave base_model out"
+        )
