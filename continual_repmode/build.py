@@ -12,6 +12,7 @@ from continual_repmode.config.data import DataConfig, ManifestConfig, SyntheticC
 from continual_repmode.config.run import RunConfig, strategy_name
 from continual_repmode.data.collection import Collection
 from continual_repmode.errors import UserError
+from continual_repmode.files import sha256_of
 from continual_repmode.manifests.check import sound_collection
 from continual_repmode.models import ModelCard, TaskNetwork, load_model, read_card
 from continual_repmode.results import RunFolder, read_json
@@ -23,7 +24,7 @@ from continual_repmode.training.avalanche_api import (
     SupervisedPlugin,
     TensorboardLogger,
 )
-from continual_repmode.training.base_model import load_base, sha256_of
+from continual_repmode.training.base_model import load_base
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.losses import LOSSES
 from continual_repmode.training.metric_plugins import RegressionMetrics

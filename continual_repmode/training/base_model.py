@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import UserError
-from continual_repmode.files import sha256_of as sha256_of
 from continual_repmode.models import TaskNetwork, load_model
 
 
