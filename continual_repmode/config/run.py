@@ -23,20 +23,10 @@ from continual_repmode.training.strategies.strategy_config import StrategyConfig
 
 
 @dataclass(kw_only=True, slots=True)
-class ScenarioConfig:
-    """The fields of a scenario file, as Hydra checks them."""
-
-    name: str = MISSING
-    description: str = ""
-    experiences: list[list[str]] = MISSING
-    new_task: str | None = None
-
-
-@dataclass(kw_only=True, slots=True)
 class RunConfig:
     """Everything a run depends on."""
 
-    scenario: ScenarioConfig = MISSING
+    scenario: Scenario = MISSING
     data: DataConfig = MISSING
     model: ModelConfig = MISSING
     strategy: StrategyConfig = MISSING
@@ -57,15 +47,8 @@ class RunConfig:
         require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def stream(self) -> Scenario:
-        """Return the checked scenario as the strategy learns it."""
-        chosen = self.scenario
-        scenario = Scenario(
-            name=chosen.name,
-            description=chosen.description,
-            experiences=chosen.experiences,
-            new_task=chosen.new_task,
-        )
-        return self.strategy.stream(scenario)
+        """Return the scenario as the strategy learns it."""
+        return self.strategy.stream(self.scenario)
 
 
 GROUPS = ("data", "model", "strategy")
@@ -114,7 +97,7 @@ def setting_options() -> dict[str, list[str]]:
 
     Settings that are always there, such as ``seed`` and ``train.epochs``, have none.
     """
-    always = {"": RunConfig, "scenario.": ScenarioConfig, "train.": TrainConfig}
+    always = {"": RunConfig, "scenario.": Scenario, "train.": TrainConfig}
     found: dict[str, list[str]] = {
         f"{group}{item.name}": []
         for group, schema in always.items()
@@ -143,14 +126,7 @@ def register_configs() -> None:
 
 def register_scenario(name: str, scenario: Scenario) -> None:
     """Make ``scenario=name`` choose this scenario."""
-    store = ConfigStore.instance()
-    node = ScenarioConfig(
-        name=scenario.name,
-        description=scenario.description,
-        experiences=scenario.experiences,
-        new_task=scenario.new_task,
-    )
-    store.store(group="scenario", name=name, node=node)
+    ConfigStore.instance().store(group="scenario", name=name, node=scenario)
 
 
 def to_run_config(composed: DictConfig) -> RunConfig:
