@@ -148,11 +148,14 @@ def test_volumes_of_different_shape_are_refused():
         measure(np.zeros(2), np.zeros(3))
 
 
-def test_an_empty_image_has_no_metrics():
+def test_an_empty_image_has_no_metrics_and_a_single_voxel_an_error():
     sums = RegressionSums()
     sums.update(np.zeros((0, 4)), np.zeros((0, 4)))
     with pytest.raises(UserError, match="no voxels"):
         sums.result()
+    found = measure(np.array([3.0]), np.array([1.0]))
+    assert (found.mse, found.mae, found.num_voxels) == (4.0, 2.0, 1)
+    assert math.isnan(found.r2)
 
 
 def test_the_table_names_the_fields_and_which_way_is_up():
