@@ -16,7 +16,7 @@ from continual_repmode.allen.download import Part, Patience, receive
 from continual_repmode.allen.web import remote_size
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.disk import format_bytes
-from continual_repmode.volumes.formats import READABLE
+from continual_repmode.volumes.formats import readable
 
 UNPACKED_RATIO = 2.0
 """Unpacked bytes per packed one, roughly: Poisson noise of 400 counts packs so well."""
@@ -61,7 +61,7 @@ class AllenFolder:
         return sorted(
             path.relative_to(folder).as_posix()
             for path in folder.rglob("*")
-            if path.suffix.lower() in READABLE
+            if path.suffix.lower() in readable()
             and not path.name.startswith(".")
             and path.is_file()
         )

@@ -26,7 +26,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 from continual_repmode.manifests.rows import VOXEL_SIZE
 from continual_repmode.tasks import TASKS
-from continual_repmode.volumes.formats import READABLE
+from continual_repmode.volumes.formats import readable
 from continual_repmode.volumes.volume import VoxelSize
 
 PAPER_CODE_UM = (0.29, 0.108, 0.108)
@@ -133,7 +133,7 @@ def _ordered(
     images = folder.images(dataset)
     if not images:
         raise UserError(
-            f"{folder.path / dataset.name}: no images ({', '.join(READABLE)}) in it"
+            f"{folder.path / dataset.name}: no images ({', '.join(readable())}) in it"
         )
     if published_lists is not None:
         by_name = {Path(image).name: image for image in images}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from continual_repmode.errors import UserError
-from continual_repmode.volumes.formats import FOLDER_SUFFIX, READABLE, plain_stem
+from continual_repmode.volumes.formats import FOLDER_SUFFIX, plain_stem, readable
 
 _ZARR_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
@@ -87,7 +87,8 @@ def _images_below(folder: Path, leave_out: Path) -> list[Found]:
         found.append(Found(path, (parent / plain_stem(path)).as_posix()))
     if not found:
         raise UserError(
-            f"{folder}: holds no images; looked for OME-Zarr and {', '.join(READABLE)}"
+            f"{folder}: holds no images; looked for OME-Zarr and "
+            f"{', '.join(readable())}"
         )
     return found
 
@@ -105,5 +106,5 @@ def _walk(folder: Path, leave_out: Path) -> Iterator[Path]:
             if path not in zarrs and path.resolve() != hidden_from
         ]
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(READABLE):
+            if not name.startswith(".") and name.lower().endswith(readable()):
                 yield here / name

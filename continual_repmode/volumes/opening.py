@@ -11,8 +11,8 @@ from continual_repmode.volumes import formats
 from continual_repmode.volumes.formats import (
     FOLDER_READER,
     FOLDER_SUFFIX,
-    READABLE,
     READERS,
+    readable,
 )
 from continual_repmode.volumes.volume import (
     CHOICES,
@@ -78,7 +78,7 @@ def open_volume(
             return volume
         raise UserError(
             f"{path}: cannot read {suffix or 'files without a suffix'}; readable are "
-            f"TIFF, CZI and NumPy ({', '.join(READABLE)}), and OME-Zarr (a folder, "
+            f"TIFF, CZI and NumPy ({', '.join(readable())}), and OME-Zarr (a folder, "
             f"usually {FOLDER_SUFFIX})"
         )
     return _open_with(READERS[suffix], path, choices)

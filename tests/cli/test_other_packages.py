@@ -69,6 +69,12 @@ def test_a_strategy_a_network_a_reader_and_a_metric_serve_a_run(
     assert ",bias\n" in folder.image_metrics.read_text()
     told = command("info", str(folder.checkpoint(1)), cwd=work)
     assert "TheirNet" in told.stdout
+    (work / "fields").mkdir()
+    shutil.copy(work / "dna.theirs", work / "fields")
+    words = ("fields", "--tasks", "dna", "--out", "out")
+    predicted = command("predict", str(folder.checkpoint(1)), *words, cwd=work)
+    assert predicted.returncode == 0, predicted.stderr
+    assert (work / "out" / "dna.ome.zarr").is_dir()
     resumed = command("run", "resume=run", cwd=work)
     assert resumed.returncode == 0, resumed.stderr
 

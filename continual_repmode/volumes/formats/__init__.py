@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from continual_repmode.offers import offers
+
 READERS: Mapping[str, str] = {
     **dict.fromkeys((".tif", ".tiff", ".tf2", ".tf8", ".btf"), "tiff.TiffVolume"),
     ".ome": "tiff.TiffVolume",  # the .companion.ome of an OME-TIFF
@@ -15,17 +17,15 @@ READERS: Mapping[str, str] = {
 FOLDER_READER, FOLDER_SUFFIX = "ome_zarr.ZarrVolume", ".zarr"
 """What reads a folder, and the usual suffix of one; any suffix will do."""
 
-READABLE = tuple(READERS)
-
 OME_TIFF = (".ome.tif", ".ome.tiff")
 OME_ZARR = (".ome.zarr", ".zarr")
 IMAGEJ_TIFF = (".tif", ".tiff")
 NUMPY = (".npy",)
 
-_ENDING = re.compile(
-    rf"(\.companion)?(\.ome)?({'|'.join(map(re.escape, (*READABLE, FOLDER_SUFFIX)))})$",
-    re.IGNORECASE,
-)
+
+def readable() -> tuple[str, ...]:
+    """Return the suffixes of files that can be read, with those of other packages."""
+    return (*READERS, *(f".{suffix}" for suffix in offers("readers")))
 
 
 def plain_stem(path: Path) -> str:
@@ -34,4 +34,6 @@ def plain_stem(path: Path) -> str:
     >>> plain_stem(Path("plate.ome.zarr"))
     'plate'
     """
-    return _ENDING.sub("", path.name) or path.name
+    suffixes = "|".join(map(re.escape, (*readable(), FOLDER_SUFFIX)))
+    ending = rf"(\.companion)?(\.ome)?({suffixes})$"
+    return re.sub(ending, "", path.name, flags=re.IGNORECASE) or path.name

@@ -4,7 +4,7 @@ import pytest
 
 from continual_repmode.errors import UserError
 from continual_repmode.prediction.finding import find_files
-from continual_repmode.volumes.formats import READABLE, plain_stem
+from continual_repmode.volumes.formats import plain_stem, readable
 from continual_repmode.volumes.opening import open_volume
 
 
@@ -33,7 +33,7 @@ def test_a_stem_lacks_what_tells_the_format(name, stem):
     assert plain_stem(Path(name)) == stem
 
 
-@pytest.mark.parametrize("suffix", READABLE)
+@pytest.mark.parametrize("suffix", readable())
 def test_every_suffix_looked_for_has_a_reader(tmp_path, suffix):
     (tmp_path / f"a{suffix}").write_bytes(b"not an image")
 
