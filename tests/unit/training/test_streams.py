@@ -4,11 +4,8 @@ import torch
 from continual_repmode.errors import UserError
 from continual_repmode.scenario import Scenario, load_scenario, scenario_names
 from continual_repmode.tasks import TASKS
-from continual_repmode.training.streams import (
-    build_benchmark,
-    context_of,
-    task_names_of,
-)
+from continual_repmode.training.context import context_of, task_names_of
+from continual_repmode.training.streams import build_benchmark
 
 STREAM = Scenario(
     name="tiny",
