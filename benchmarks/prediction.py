@@ -133,7 +133,7 @@ def _compare(
 def _note(way: str, settings: Settings) -> str:
     if way == PAPER:
         tf32 = "" if settings.on_cpu else " (TF32 where PyTorch allows it)"
-        return f"float32{tf32}, overlap 0.5, kernels merged anew for every window"
+        return f"float32{tf32}, overlap 0.5, kernels merged again for every window"
     window = "x".join(map(str, DEFAULT_WINDOW))
     precision = "float32" if settings.on_cpu else "bf16"
     return f"{precision}, window {window}, overlap {FAST_OVERLAP}"

@@ -93,7 +93,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     Raises
     ------
     UserError
-        If the folder holds a run already or is in use, or the run cannot be built.
+        If the folder already holds a run or is in use, or the run cannot be built.
     """
     from continual_repmode.build import build_run
     from continual_repmode.config.run import dump_run_config
@@ -104,7 +104,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     with folder.held():
         if folder.config.exists():
             raise UserError(
-                f"{path} holds a run already: go on with it by resume={path}, or "
+                f"{path} already holds a run: resume it with resume={path}, or "
                 "choose another folder with hydra.run.dir=FOLDER"
             )
         reference = _read_reference(config)

@@ -78,7 +78,7 @@ def check_model(model: TrainedModel) -> None:
     net = model.net
     if model.card.voxel_size_um is None:
         raise UserError(
-            f"{model.name}: does not tell its voxel size, which --format bioimageio "
+            f"{model.name}: has no voxel size in its card, which --format bioimageio "
             "needs; give --voxel-size Z Y X"
         )
     if (net.in_channels, net.out_channels) != (1, 1):

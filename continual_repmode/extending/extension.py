@@ -157,11 +157,16 @@ def extend_model(
         points = []
         for size in sizes:
             _say(f"{target.path}: learning {task} from {size} of {num_train} images")
-            fewer, anew = _fewer(target, size), extension(base, volumes, provenance)
+            part = _fewer(target, size)
             found = learn(
-                anew, volumes, provenance, fewer, device=str(device), num_images=size
+                extension(base, volumes, provenance),
+                volumes,
+                provenance,
+                part,
+                device=str(device),
+                num_images=size,
             )
-            fewer.checkpoint(0).unlink(missing_ok=True)  # its record is what counts
+            part.checkpoint(0).unlink(missing_ok=True)  # its record is what counts
             points.append(CurvePoint(size, found.best_valid_mse, variance))
         points.append(CurvePoint(num_train, record.best_valid_mse, variance))
         return Extension(

@@ -138,7 +138,7 @@ def test_a_folder_that_holds_a_run_is_not_written_to(finished, run_tiny):
     before = folder.results.read_bytes()
     again = run_tiny(folder.path.parent, "hydra.run.dir=my run")
     assert again.returncode == 2
-    assert "holds a run already" in again.stderr
+    assert "already holds a run" in again.stderr
     assert folder.results.read_bytes() == before
 
 

@@ -21,6 +21,29 @@ def record(experience):
     )
 
 
+def test_a_folder_is_held_once_and_left_as_it_was(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with (
+        folder.held(),
+        pytest.raises(UserError, match="run: in use by another process"),
+        RunFolder(folder.path).held(),
+    ):
+        pass
+    with RunFolder(folder.path).held():
+        pass
+    assert list(folder.path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    folder = RunFolder(tmp_path / "file" / "run")
+    with (
+        pytest.raises(UserError, match="choose a folder that can be written"),
+        folder.held(),
+    ):
+        pass
+
+
 def test_records_come_back_exactly_and_in_order(tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert folder.records() == []

@@ -142,6 +142,20 @@ def test_called_again_it_learns_nothing_anew(first, lab, settings):
     assert first.model.read_bytes() == before
 
 
+def test_a_folder_that_another_process_works_in_is_refused(first, lab, settings):
+    with (
+        RunFolder(first.folder).held(),
+        pytest.raises(UserError, match="in use by another process"),
+    ):
+        extend_model(
+            lab.model,
+            lab.manifest,
+            "lysosome",
+            folder=first.folder,
+            settings=settings(epochs=60, learning_rate=0.02, image_curve=None),
+        )
+
+
 def test_another_recipe_in_the_same_folder_is_refused(first, lab, settings):
     with pytest.raises(UserError, match=r"with epochs 60, not 6; choose another"):
         extend_model(
