@@ -1,7 +1,9 @@
 """What the strategies promise, on a stream small enough for seconds."""
 
 import copy
+import inspect
 import logging
+from dataclasses import fields
 from functools import partial
 
 import pytest
@@ -17,6 +19,9 @@ from continual_repmode.training import task_module
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.metric_plugins import regression_metrics
 from continual_repmode.training.plugins.unchanged_tasks import ForgettingError
+from continual_repmode.training.strategies.adapter import AdapterConfig
+from continual_repmode.training.strategies.naive import NaiveConfig
+from continual_repmode.training.strategies.repmode import RepModeConfig
 from continual_repmode.training.strategy import Adapter, Individual, Naive, RepMode
 from continual_repmode.training.streams import build_benchmark
 from continual_repmode.training.task_module import closest_task
@@ -496,3 +501,11 @@ def test_a_network_learned_elsewhere_gains_a_task_without_the_old_data(
         assert all(torch.equal(new[name], value) for name, value in state.items())
     rows = strategy.eval(extension.test_stream)
     assert "r2/test_stream/nucleolus" in rows
+
+
+def test_a_strategy_in_python_has_the_options_and_defaults_of_its_settings():
+    kinds = {RepMode: RepModeConfig, Adapter: AdapterConfig, Naive: NaiveConfig}
+    for kind, settings in kinds.items():
+        accepted = inspect.signature(kind).parameters
+        for option in fields(settings):
+            assert accepted[option.name].default == option.default, option.name
