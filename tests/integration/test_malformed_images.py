@@ -526,7 +526,7 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
             META,
             put(*DATASET, "coordinateTransformations", 0, "scale", value=["a", 1]),
         ),
-        "not one number for each",
+        "no list of numbers",
     ),
     "zarr-scale-nan": (
         lambda b: b.zarr(

@@ -1,5 +1,6 @@
 """NGFF metadata (OME-Zarr 0.4 and 0.5): images in a Zarr folder, and their levels."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from continual_repmode.volumes.formats.damage import read_json
 from continual_repmode.volumes.formats.units import length_um
 from continual_repmode.volumes.volume import VoxelSize
 
+_log = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
 _LETTERS = {"time": "T", "channel": "C"}
 _FORMATS = "; readable is OME-Zarr 0.4 or 0.5"
@@ -122,10 +124,10 @@ class NgffImage:
             raise UserError(f"{where}: 'datasets' is empty")
         letters = "".join(_letter(axis) for axis in axes)
         units = [str(axis.get("unit", "")) for axis in axes]
-        common = _scale(where, image, len(axes)) or [1.0] * len(axes)
+        common = _scale(where, image, len(axes), absent=1.0)
         sizes = []
         for dataset in datasets:
-            scale = _scale(where, dataset, len(axes)) or [0.0] * len(axes)
+            scale = _scale(where, dataset, len(axes), absent=0.0)
             lengths = {
                 letter: length_um(own * shared, unit)
                 for letter, own, shared, unit in zip(
@@ -195,26 +197,34 @@ def _letter(axis: Mapping[str, Any]) -> str:
 
 
 def _scale(
-    where: Path, container: Mapping[str, Any], num_axes: int
-) -> list[float] | None:
-    """Return the ``scale`` of the ``coordinateTransformations``, None if not there."""
+    where: Path, container: Mapping[str, Any], num_axes: int, absent: float
+) -> list[float]:
+    """Return the ``scale`` of the ``coordinateTransformations``.
+
+    Where there is none, it is ``absent`` along all axes. One that has not a number for
+    each axis says nothing about any: it is 0, so that the voxel size is unknown.
+    """
     transforms = container.get("coordinateTransformations") or []
     if not isinstance(transforms, list):
         raise UserError(f"{where}: 'coordinateTransformations' is no list")
     for transform in transforms:
         if isinstance(transform, dict) and transform.get("type") == "scale":
             scale = transform.get("scale")
-            if (
-                not isinstance(scale, list)
-                or len(scale) != num_axes
-                or not all(isinstance(number, int | float) for number in scale)
+            if not isinstance(scale, list) or not all(
+                isinstance(number, int | float) for number in scale
             ):
                 raise UserError(
-                    f"{where}: 'scale' is {scale!r:.50}, not one number for each of "
-                    f"{num_axes} axes"
+                    f"{where}: 'scale' is {scale!r:.50}, no list of numbers"
                 )
-            return [float(number) for number in scale]
-    return None
+            if len(scale) == num_axes:
+                return [float(number) for number in scale]
+            _log.warning(
+                "%s: 'scale' is %.50r, not one number for each of %d axes: the voxel "
+                "size is taken as unknown",
+                *(where, scale, num_axes),
+            )
+            return [0.0] * num_axes
+    return [absent] * num_axes
 
 
 def _channel_names(node: ZarrNode) -> tuple[str, ...]:

@@ -192,6 +192,22 @@ def test_scales_of_level_and_image_multiply(tmp_path: Path) -> None:
     assert open_volume(path).voxel_size_um == (0.5, 0.25, 0.25)
 
 
+def test_a_scale_of_another_length_leaves_the_voxel_size_unknown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = stack(2, 4, 12, 10)
+    for own, common in (((1, 2, 2, 2), [1, 1, 1]), ((1, 1, 1), [1, 1, 1, 1])):
+        path = write_image(
+            tmp_path / f"{len(own)}.zarr", pixels, scales={"0": own},
+            coordinateTransformations=[{"type": "scale", "scale": common}],
+        )  # fmt: skip
+        volume = open_volume(path)
+        assert volume.voxel_size_um == (None, None, None)
+        assert np.array_equal(volume.read_channel(1), pixels[1])
+        assert "not one number for each of 4 axes" in caplog.text
+        caplog.clear()
+
+
 @pytest.mark.parametrize("unit", [None, "pixel", "second"])
 def test_a_scale_without_a_unit_of_length_is_unknown(
     tmp_path: Path, unit: str | None
@@ -434,9 +450,6 @@ IMAGE_FAULTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a level that is gone": lambda c: multiscale_of(c)["datasets"][0].update(path="1"),
     "a level that is the image": lambda c: multiscale_of(c)["datasets"][0].update(
         path="."
-    ),
-    "a scale of two": lambda c: multiscale_of(c).update(
-        coordinateTransformations=[{"type": "scale", "scale": [1, 1]}]
     ),
     "a scale of words": lambda c: multiscale_of(c).update(
         coordinateTransformations=[{"type": "scale", "scale": ["1"] * 4}]
