@@ -49,7 +49,8 @@ def manifest_parser(verb: str, description: str, example: str) -> Parser:
         type=float,
         nargs=3,
         metavar=("Z", "Y", "X"),
-        help="voxel size in um of files that do not tell theirs",
+        help="voxel size of the files in um, whatever their metadata say (columns of "
+        "the manifest come before it)",
     )
     add(
         "--seed",

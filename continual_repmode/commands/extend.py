@@ -177,7 +177,11 @@ def _add_volumes(parser: Parser) -> None:
     )
     for name, about in (
         ("--voxel-size", "of the model grid in um, for a model that does not tell it"),
-        ("--source-voxel-size", "voxel size in um of files that do not tell theirs"),
+        (
+            "--source-voxel-size",
+            "voxel size of the files in um, whatever their metadata say (columns of "
+            "the manifest come before it)",
+        ),
     ):
         add(name, type=float, nargs=3, metavar=("Z", "Y", "X"), help=about)
     add(

@@ -62,6 +62,8 @@ def main(arguments: Sequence[str]) -> int:
         storage=chosen.storage,
         **manifest_settings(chosen),
     )
+    for note in collection.notes():
+        print(f"{chosen.manifest}: {note}")
     pairs = [pair for pair, _ in collection.all_pairs()]
     print(f"{len(pairs)} pairs, at most {format_bytes(missing_bytes(pairs))} to write")
     collection.prepare(num_processes=chosen.processes)

@@ -108,7 +108,7 @@ class ManifestConfig(DataConfig):
     root: str | None = None
     #: Voxel size [z, y, x] of the model grid in um.
     voxel_size_um: list[float] = field(default_factory=lambda: [0.29, 0.29, 0.29])
-    #: Voxel size [z, y, x] in um of files that do not tell theirs; null: refuse them.
+    #: Voxel size [z, y, x] in um of the files, whatever they say; null: what they say.
     source_voxel_size_um: list[float] | None = None
     #: Seed of the split into training, validation and test images.
     seed: int = 0

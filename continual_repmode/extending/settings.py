@@ -81,7 +81,8 @@ class ExtensionSettings:
     voxel_size_um : tuple of float or None
         Model grid (z, y, x) in micrometres, for a model that does not tell its own.
     source_voxel_size_um : tuple of float or None
-        Voxel size (z, y, x) in micrometres of files that do not tell theirs.
+        Voxel size (z, y, x) in micrometres of all files, whatever their metadata say;
+        only columns of the manifest come before it.
     root : str, Path or None
         What relative paths in the manifest are relative to; None: its folder.
     cache_dir : str, Path or None

@@ -75,50 +75,71 @@ def _box(row: ManifestRow, shape: tuple[int, int, int]) -> Box:
     return z, y, x
 
 
+SOURCE_VOXEL_SIZE = (
+    "set data.source_voxel_size_um=[z,y,x] in micrometres (--source-voxel-size Z Y X)"
+)
+"""How to tell the voxel size of all files: in a run, and as an option."""
+
+
 def row_voxel_size_um(
     row: ManifestRow,
     signal: VolumeReader,
     target: VolumeReader,
-    fallback_um: VoxelSizeUm | None,
+    given_um: VoxelSizeUm | None,
+    remedy: str = SOURCE_VOXEL_SIZE,
 ) -> VoxelSizeUm:
-    """Return the voxel size: of the row, else of the files, else of the fallback.
+    """Return the voxel size: of the row, else as given for all, else of the files.
+
+    Parameters
+    ----------
+    row : ManifestRow
+    signal, target : VolumeReader
+        Its files.
+    given_um : tuple of float or None
+        Voxel size (z, y, x) in micrometres that the user gave for all files.
+    remedy : str
+        How to give it, for messages.
 
     Raises
     ------
     UserError
         If the files contradict each other, or nothing tells the size, or what they
-        tell is no size of a voxel.
+        tell is no size of a voxel; unless row or user say it.
     """
     signal_um, target_um = signal.voxel_size_um, target.voxel_size_um
+    remedy = f"fill the columns {', '.join(VOXEL_SIZE)} with the right one, or {remedy}"
     found: list[float] = []
-    for axis, column in enumerate(VOXEL_SIZE):
-        given, one, other = row.voxel_size_um[axis], signal_um[axis], target_um[axis]
-        if (
-            given is None
-            and one
-            and other
-            and not math.isclose(one, other, rel_tol=0.01)
-        ):
+    for axis, along in enumerate("zyx"):
+        said = row.voxel_size_um[axis] or (given_um[axis] if given_um else None)
+        one, other = signal_um[axis], target_um[axis]
+        if not said and one and other and not _agree(one, other):
             raise UserError(
                 f"{row.where}: {row.signal_path.name} says {one:g} µm and "
-                f"{row.target_path.name} {other:g} µm along {'zyx'[axis]}; "
-                f"fill the column {column!r} with the right one"
+                f"{row.target_path.name} {other:g} µm along {along}; {remedy}"
             )
-        fallback = fallback_um[axis] if fallback_um else None
-        size_um = given or one or other or fallback
-        if size_um is None:
+        size_um = said or one or other
+        if not size_um:
             raise UserError(
-                f"{row.where}: {row.signal_path.name} does not tell its voxel size "
-                f"along {'zyx'[axis]}; set data.source_voxel_size_um=[z,y,x] in "
-                "micrometres (--source-voxel-size), or fill the columns "
-                f"{', '.join(VOXEL_SIZE)}"
+                f"{row.where}: {row.signal_path.name} has no voxel size along {along} "
+                f"in its metadata; {remedy}"
             )
         if not is_voxel_length(size_um):
             path = row.signal_path if size_um == one else row.target_path
             raise UserError(
-                f"{row.where}: {path.name} says {size_um:g} µm along {'zyx'[axis]}; "
-                f"fill the column {column!r} with the right one"
+                f"{row.where}: {path.name} says {size_um:g} µm along {along}; {remedy}"
             )
         found.append(size_um)
     z, y, x = found
     return z, y, x
+
+
+def overruled_size(volume: VolumeReader, used_um: VoxelSizeUm) -> str | None:
+    """Return what the metadata say, if it is not the voxel size that is used."""
+    told = volume.voxel_size_um
+    if all(not um or _agree(um, used) for um, used in zip(told, used_um, strict=True)):
+        return None
+    return f"{' x '.join(f'{um:g}' if um else '?' for um in told)} µm in its metadata"
+
+
+def _agree(one_um: float, other_um: float) -> bool:
+    return math.isclose(one_um, other_um, rel_tol=0.01)

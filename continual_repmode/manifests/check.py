@@ -101,6 +101,10 @@ def check_manifest(
             for (pair, split), measured in zip(listed, facts, strict=True)
         ]
         findings = [finding_from_error(str(path), error) for error in faults.found]
+        findings += [
+            Finding("note", "voxel-size", str(path), "", note, "")
+            for note in collection.notes()
+        ]
         findings += judge(
             pairs,
             patch_size=patch_size,

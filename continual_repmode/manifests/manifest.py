@@ -10,10 +10,19 @@ from tqdm import tqdm
 from continual_repmode.data.collection import Split
 from continual_repmode.data.splits import split_sources
 from continual_repmode.errors import Faults, UserError
-from continual_repmode.manifests.channels import row_voxel_size_um, source_channels
+from continual_repmode.manifests.channels import (
+    overruled_size,
+    row_voxel_size_um,
+    source_channels,
+)
 from continual_repmode.manifests.pairs import ManifestPair, check_grid
 from continual_repmode.manifests.preparing import prepare_pairs
-from continual_repmode.manifests.rows import CROP, ManifestRow, read_rows
+from continual_repmode.manifests.rows import (
+    CROP,
+    VOXEL_SIZE,
+    ManifestRow,
+    read_rows,
+)
 from continual_repmode.resources import cache_folder
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import (
@@ -62,7 +71,8 @@ class ManifestCollection:
     voxel_size_um : sequence of float
         Voxel size (z, y, x) of the model grid in micrometres.
     source_voxel_size_um : sequence of float, optional
-        Voxel size (z, y, x) of files that do not tell theirs, in micrometres.
+        Voxel size (z, y, x) of all files in micrometres, whatever their metadata say;
+        only the columns of a row come before it.
     seed : int
         For the random split of a manifest without the column ``split``.
     resize, order, storage : str
@@ -98,7 +108,7 @@ class ManifestCollection:
         faults = Faults(collect=False) if faults is None else faults
         if seed < 0:
             raise UserError(f"data.seed={seed}: use 0 or more")
-        fallback_um = (
+        self._source_um = (
             None
             if source_voxel_size_um is None
             else _voxel_size("data.source_voxel_size_um", source_voxel_size_um)
@@ -110,7 +120,7 @@ class ManifestCollection:
         rows = read_rows(path, None if root is None else Path(root), tasks, faults)
         #: The tasks of all rows, also of those that are left alone or left out.
         self.listed_tasks = tuple(dict.fromkeys(row.task for row in rows))
-        pairs = self._open(rows, tasks, fallback_um, faults)
+        pairs = self._open(rows, tasks, faults)
         splits: list[Split] = ["train"] * len(rows)
         with faults:
             splits = _assign_splits(path, rows, seed)
@@ -121,7 +131,6 @@ class ManifestCollection:
         self,
         rows: Sequence[ManifestRow],
         tasks: Sequence[str] | None,
-        fallback_um: VoxelSizeUm | None,
         faults: Faults,
     ) -> dict[int, ManifestPair]:
         """Return the pairs of the needed rows by their position."""
@@ -134,12 +143,13 @@ class ManifestCollection:
             if tasks is not None and row.task not in tasks:
                 continue
             with faults:
-                signal, target = readers.open(row, self.voxel_size_um)
+                full = self._source_um is not None
+                signal, target = readers.open(row, None if full else self.voxel_size_um)
                 pair = ManifestPair(
                     row,
                     name,
                     source_channels(row, signal, target),
-                    row_voxel_size_um(row, signal, target, fallback_um),
+                    row_voxel_size_um(row, signal, target, self._source_um),
                     self._preparation,
                     self._store,
                 )
@@ -171,6 +181,33 @@ class ManifestCollection:
         """Return every pair with its split, in the order of the manifest."""
         return list(self._pairs)
 
+    def notes(self) -> list[str]:
+        """Return, a line each, where the user's voxel size and others differ."""
+        found = []
+        overruled = [
+            (pair, told)
+            for pair, _ in self._pairs
+            if (told := overruled_size(pair.signal.volume, pair.source_voxel_size_um))
+        ]
+        if overruled:
+            pair, told = overruled[0]
+            found.append(
+                f"{_rows(overruled)}: the voxel size is {_times(pair)} as given, not "
+                f"{told} ({pair.row.where}, {pair.row.signal_path.name})"
+            )
+        unused = [
+            pair
+            for pair, _ in self._pairs
+            if self._source_um not in (None, pair.source_voxel_size_um)
+        ]
+        if unused:
+            found.append(
+                f"{_rows(unused)}: the columns {', '.join(VOXEL_SIZE)} come before "
+                f"data.source_voxel_size_um (--source-voxel-size): {_times(unused[0])} "
+                f"({unused[0].row.where})"
+            )
+        return found
+
     def prepare(self, progress: bool = True, num_processes: int = 1) -> None:
         """Prepare every pair that is not in the store yet.
 
@@ -192,6 +229,14 @@ class ManifestCollection:
         prepare_pairs(pairs, progress=progress, num_processes=num_processes)
 
 
+def _rows(found: Sequence[object]) -> str:
+    return "1 row" if len(found) == 1 else f"{len(found)} rows"
+
+
+def _times(pair: ManifestPair) -> str:
+    return f"{' x '.join(f'{um:g}' for um in pair.source_voxel_size_um)} µm"
+
+
 def _voxel_size(option: str, voxel_size_um: Sequence[float]) -> VoxelSizeUm:
     """Check a voxel size (z, y, x) in micrometres."""
     if len(voxel_size_um) != 3 or not all(map(is_voxel_length, voxel_size_um)):
@@ -211,12 +256,12 @@ class _Readers:
         self._opened: dict[object, VolumeReader | UserError] = {}
 
     def open(
-        self, row: ManifestRow, grid_um: VoxelSizeUm
+        self, row: ManifestRow, grid_um: VoxelSizeUm | None
     ) -> tuple[VolumeReader, VolumeReader]:
         """Return the readers of signal and target.
 
         A row that tells a voxel size or a crop speaks of the full resolution, so no
-        coarser level is taken then.
+        coarser level is taken then; nor where ``grid_um`` is None.
         """
         full = any(value is not None for value in (*row.voxel_size_um, *row.crop))
         wanted_um = None if full else grid_um

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import Size3
+from continual_repmode.manifests.channels import overruled_size
 from continual_repmode.volumes.channel_names import channel_role
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
@@ -16,6 +17,11 @@ from continual_repmode.volumes.volume import (
     channel_index,
     index_from,
     volume_shape,
+)
+
+VOXEL_SIZE_REMEDY = (
+    "give the right one in micrometres with --voxel-size Z Y X (in Python: "
+    "voxel_size_um=)"
 )
 
 
@@ -37,6 +43,8 @@ class Image:
         Task -> its fluorescence, of the shape of the signal, where known.
     splits : mapping of str to str
         Task -> train, valid or test, where a manifest says so.
+    note : str
+        Where the voxel size differs from what the file, or the user elsewhere, says.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Image:
     voxel_size_um: VoxelSizeUm
     targets: Mapping[str, SourceChannel] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 def open_image(
@@ -70,7 +79,8 @@ def open_image(
         Scene, time point and so on; see
         :func:`continual_repmode.volumes.opening.open_volume`.
     source_um : tuple of float or None
-        Voxel size (z, y, x) where the file does not tell it.
+        Voxel size (z, y, x) that the user gives; None: what the file says. Of an
+        OME-Zarr it is that of the full resolution, which is read then.
     model_um : tuple of float
         Voxel size (z, y, x) of the model grid.
 
@@ -79,24 +89,40 @@ def open_image(
     UserError
         If the file is damaged, does not tell its voxel size, or its channel is open.
     """
-    volume = open_volume(path, choices, model_um)
-    finest = finest_level(volume, choices)
+    volume = open_volume(path, choices, None if source_um else model_um)
+    finest = volume if source_um else finest_level(volume, choices)
+    told = source_um and overruled_size(volume, source_um)
     return Image(
         name=name,
         signal=SourceChannel(volume, light_channel(volume, channel), whole(volume)),
         signal_um=_voxel_size_um(volume, source_um),
         shape=volume_shape(finest),
         voxel_size_um=_voxel_size_um(finest, source_um),
+        note=f"as given, not {told}" if told else "",
     )
 
 
-def with_target(image: Image, task: str, target: int | str | VolumeReader) -> Image:
+def with_target(
+    image: Image,
+    task: str,
+    target: int | str | VolumeReader,
+    *,
+    size_given: bool = False,
+) -> Image:
     """Return the image with a target: one of its channels, or another file.
+
+    Parameters
+    ----------
+    image : Image
+    task : str
+    target : int, str or VolumeReader
+    size_given : bool
+        Whether the user gave the voxel size, so that those of the files do not matter.
 
     Raises
     ------
     UserError
-        If there is no such channel, or the file has another shape.
+        If there is no such channel, or the file has another shape or voxel size.
     """
     volume, signal = image.signal.volume, image.signal
     if isinstance(target, int | str):
@@ -112,6 +138,13 @@ def with_target(image: Image, task: str, target: int | str | VolumeReader) -> Im
         raise UserError(
             f"{found.label}: shape (z, y, x) {found.shape} for a signal of "
             f"{signal.shape}; give the target of the same field"
+        )
+    told = overruled_size(found.volume, image.signal_um)
+    if told and not size_given:
+        used = " x ".join(f"{um:g}" for um in image.signal_um)
+        raise UserError(
+            f"{found.volume.path}: has voxels of {told}, {volume.path} of {used} µm; "
+            f"{VOXEL_SIZE_REMEDY}"
         )
     if (found.volume.path, found.channel) == (volume.path, signal.channel):
         raise UserError(f"{found.label}: is the signal; give another channel as target")
@@ -166,25 +199,21 @@ def whole(volume: VolumeReader) -> Box:
 
 
 def _voxel_size_um(volume: VolumeReader, source_um: VoxelSizeUm | None) -> VoxelSizeUm:
-    """Return the voxel size of a file, or along axes it does not tell, the other."""
+    """Return the voxel size that the user gives, or else that of the file."""
+    if source_um is not None:
+        return source_um
     sizes = []
-    for axis, told in enumerate(volume.voxel_size_um):
-        size_um = told or (source_um[axis] if source_um else None)
-        if size_um is None:
-            raise missing_voxel_size(str(volume.path), axis)
+    for along, size_um in zip("zyx", volume.voxel_size_um, strict=True):
+        if not size_um:
+            raise UserError(
+                f"{volume.path}: has no voxel size along {along} in its metadata; "
+                f"{VOXEL_SIZE_REMEDY}"
+            )
         if not is_voxel_length(size_um):
             raise UserError(
-                f"{volume.path}: says {size_um:g} um along {'zyx'[axis]}, which is no "
-                "voxel; save it with the right voxel size"
+                f"{volume.path}: says {size_um:g} um along {along}, which is no voxel; "
+                f"{VOXEL_SIZE_REMEDY}"
             )
         sizes.append(size_um)
     z, y, x = sizes
     return z, y, x
-
-
-def missing_voxel_size(where: str, axis: int) -> UserError:
-    """Return the error for a voxel size that nothing tells."""
-    return UserError(
-        f"{where}: does not tell its voxel size along {'zyx'[axis]}; give it in "
-        "micrometres with --voxel-size Z Y X"
-    )

@@ -81,7 +81,8 @@ class Job:
         shape = " x ".join(map(str, image.shape))
         on_grid = " x ".join(map(str, self.grid_shape))
         return (
-            f"{shape} voxels of {format_um(image.voxel_size_um)} um, predicted as "
+            f"{shape} voxels of {format_um(image.voxel_size_um)} um"
+            f"{f' ({image.note})' if image.note else ''}, predicted as "
             f"{on_grid} of {format_um(grid.voxel_size_um)} um"
         )
 

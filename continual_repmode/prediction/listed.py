@@ -1,13 +1,20 @@
 """The images of a manifest, each once, with the targets that its rows name."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from continual_repmode.errors import Faults, UserError
-from continual_repmode.manifests.channels import row_voxel_size_um, source_channels
+from continual_repmode.manifests.channels import (
+    overruled_size,
+    row_voxel_size_um,
+    source_channels,
+)
 from continual_repmode.manifests.rows import ManifestRow, read_rows
-from continual_repmode.prediction.images import Image, finest_level, missing_voxel_size
+from continual_repmode.prediction.images import (
+    VOXEL_SIZE_REMEDY,
+    Image,
+    finest_level,
+)
 from continual_repmode.volumes.formats import plain_stem
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm
@@ -30,7 +37,8 @@ def listed_images(
     manifest : Path
         See :class:`continual_repmode.manifests.manifest.ManifestCollection`.
     source_um : tuple of float or None
-        Voxel size (z, y, x) where neither the row nor its files tell it.
+        Voxel size (z, y, x) that the user gives for all; only columns of a row come
+        before it.
     model_um : tuple of float
         Voxel size (z, y, x) of the model grid.
     faults : Faults
@@ -62,8 +70,9 @@ def listed_images(
 def _row_image(
     row: ManifestRow, source_um: VoxelSizeUm | None, model_um: VoxelSizeUm
 ) -> Image:
-    """Open the files of a row; a crop or voxel size of it is of the finest level."""
+    """Open the files of a row; a crop or given voxel size is of the finest level."""
     full = any(value is not None for value in (*row.voxel_size_um, *row.crop))
+    full = full or source_um is not None
     choices, wanted_um = dict(row.choices), None if full else model_um
     try:
         light = open_volume(row.signal_path, choices, wanted_um)
@@ -77,7 +86,12 @@ def _row_image(
     if not full and finest is not light:
         shape = volume_shape(finest)
         voxel_size_um = _voxel_size_um(row, finest, finest, source_um)
+    told = full and overruled_size(light, signal_um)
+    note = f"as given, not {told}" if told else ""
+    if source_um not in (None, signal_um):
+        note = f"by the columns of {row.where}, not --voxel-size"
     return Image(
+        note=note,
         name=plain_stem(row.signal_path),
         signal=signal_channel,
         signal_um=signal_um,
@@ -94,17 +108,7 @@ def _voxel_size_um(
     target: VolumeReader,
     source_um: VoxelSizeUm | None,
 ) -> VoxelSizeUm:
-    for axis in range(3):
-        told: Sequence[float | None] = (
-            row.voxel_size_um[axis],
-            light.voxel_size_um[axis],
-            target.voxel_size_um[axis],
-            source_um[axis] if source_um else None,
-        )
-        if not any(told):
-            where = f"{row.where}: {row.signal_path.name}"
-            raise missing_voxel_size(where, axis)
-    return row_voxel_size_um(row, light, target, source_um)
+    return row_voxel_size_um(row, light, target, source_um, VOXEL_SIZE_REMEDY)
 
 
 def _joined(known: Image, image: Image, row: ManifestRow) -> Image:

@@ -67,7 +67,7 @@ class PredictOptions:
     voxel_size_um: "VoxelSizeUm | None" = field(
         default=None,
         metadata=_per_axis(
-            "voxel size in um of files that have none in their metadata", float
+            "voxel size of the images in um, whatever their metadata say", float
         ),
     )
     choices: Mapping[str, str] = field(

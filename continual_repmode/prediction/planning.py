@@ -168,7 +168,8 @@ def find_images(
                 continue  # one of the files of a stack that is spread over several
             seen.add(parts)
             if target is not None:
-                image = with_target(image, setup.tasks[0], target)
+                given = options.voxel_size_um is not None
+                image = with_target(image, setup.tasks[0], target, size_given=given)
             images.append(image)
     for manifest in manifests:
         images += listed_images(
@@ -202,7 +203,8 @@ def _target(
             f"--target {target}: is one file for {num_inputs} images; list images and "
             "targets in a manifest"
         )
-    return open_volume(target, None, setup.preparation.voxel_size_um)
+    full = options.voxel_size_um is not None
+    return open_volume(target, None, None if full else setup.preparation.voxel_size_um)
 
 
 def _named(file: Found, choices: Mapping[str, str]) -> str:

@@ -367,10 +367,10 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
     # voxel sizes of files
     "voxel-size-unknown": (
         lambda b: b.tiff(pixels(), metadata={"axes": "CZYX"}),
-        "does not tell its voxel size along z; set",
+        "has no voxel size along z in its metadata; fill",
     ),
-    "voxel-size-zero": (lambda b: b.ome('Z="0.29"', 'Z="0"'), "does not tell"),
-    "voxel-size-nan": (lambda b: b.ome('Z="0.29"', 'Z="NaN"'), "does not tell"),
+    "voxel-size-zero": (lambda b: b.ome('Z="0.29"', 'Z="0"'), "has no voxel size"),
+    "voxel-size-nan": (lambda b: b.ome('Z="0.29"', 'Z="NaN"'), "has no voxel size"),
     "voxel-size-tiny": (lambda b: b.ome('Z="0.29"', 'Z="1e-30"'), "voxel_size_z_um"),
     "voxel-size-huge": (lambda b: b.ome('Z="0.29"', 'Z="1e30"'), "voxel_size_z_um"),
     "voxel-size-large": (
@@ -537,7 +537,7 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
                 value=[1, float("nan"), 1, 1],
             ),
         ),
-        "does not tell its voxel size",
+        "has no voxel size along z in its metadata",
     ),
     "zarr-no-array": (lambda b: without(b, "0"), "the copy is incomplete"),
     "zarr-no-chunks": (lambda b: without(b, "0/c"), "none of the 2 chunk files"),

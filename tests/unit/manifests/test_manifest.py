@@ -208,7 +208,7 @@ def test_one_field_can_be_cut_into_training_and_test(one_file):
     assert test.load().signal_intensity.mean == pytest.approx(raw.mean())
 
 
-def test_voxel_size_of_the_row_wins_over_the_file_and_the_option_comes_last(tmp_path):
+def test_voxel_size_of_the_row_wins_over_the_option_and_this_over_the_file(tmp_path):
     write_field(tmp_path / "a.tif", PhysicalSizeY=0.1, PhysicalSizeX=0.2)
     path = write_manifest(
         tmp_path, f"{HEADER},split,voxel_size_x_um\ndna,a.tif,0,1,train,0.58\n"
@@ -217,8 +217,14 @@ def test_voxel_size_of_the_row_wins_over_the_file_and_the_option_comes_last(tmp_
     collection = ManifestCollection(path, source_voxel_size_um=[0.87, 7, 7])
 
     (pair,) = collection.pairs("dna", "train")
-    assert pair.source_voxel_size_um == (0.87, 0.1, 0.58)
-    assert pair.load().signal.shape == (12, 4, 20)
+    assert pair.source_voxel_size_um == (0.87, 7, 0.58)
+    assert pair.load().signal.shape == (12, 290, 20)
+    overruled, unused = collection.notes()
+    assert (
+        "1 row: the voxel size is 0.87 x 7 x 0.58 µm as given, not ? x 0.1 x 0.2 µm"
+        in overruled
+    )
+    assert "come before data.source_voxel_size_um (--source-voxel-size)" in unused
 
 
 def test_without_a_split_column_sources_are_divided_at_random(tmp_path):
@@ -309,8 +315,8 @@ WRONG = [
      r"row 2: flat\.tif says 0\.29 µm and coarse\.tif 0\.5 µm along x; .*_x_um"),
     ("task,path_signal,path_target", "dna,flat.tif,flat.tif", r"same channel"),
     (HEADER, "dna,unknown.tif,0,1",
-     r"unknown\.tif does not tell its voxel size along z; "
-     + r"set data\.source_voxel_size_um=\[z,y,x\].*voxel_size_z_um"),
+     r"unknown\.tif has no voxel size along z in its metadata; fill.*voxel_size_z_um"
+     + r".*set data\.source_voxel_size_um=\[z,y,x\].*--source-voxel-size Z Y X"),
     (f"{HEADER},split", "dna,a.ome.tif,0,1,train\ndna,a.ome.tif,0,1,test",
      r"row 3: a\.ome\.tif is in 'test' here and in 'train' in row 2"),
     (f"{HEADER},split", "dna,a.ome.tif,0,1,train\nactin,a.ome.tif,1,0,valid",

@@ -75,10 +75,24 @@ def test_an_unknown_voxel_size_is_refused_unless_it_is_given(tmp_path):
     assert opened(path, source_um=UM).voxel_size_um == UM
 
 
-def test_a_voxel_size_that_the_file_tells_wins(tmp_path):
+def test_a_given_voxel_size_wins_over_the_file_and_this_is_said(tmp_path):
     path = save(tmp_path / "a.ome.tif", "light")
 
-    assert opened(path, source_um=(9.0, 9.0, 9.0)).signal_um == pytest.approx(UM)
+    image = opened(path, source_um=(9.0, 9.0, 9.0))
+
+    assert image.signal_um == image.voxel_size_um == (9.0, 9.0, 9.0)
+    assert image.note == "as given, not 0.3 x 0.1 x 0.1 µm in its metadata"
+    assert opened(path).note == opened(path, source_um=UM).note == ""
+
+
+def test_an_absurd_voxel_size_is_mended_by_the_one_that_is_given(tmp_path):
+    path = save(tmp_path / "a.npy", "light")
+    sidecar = path.with_suffix(".json")
+    sidecar.write_text(sidecar.read_text().replace("0.3", "7366"))
+
+    with pytest.raises(UserError, match=r"7366 um along z.*--voxel-size Z Y X"):
+        opened(path)
+    assert opened(path, source_um=UM).signal_um == UM
 
 
 def test_a_coarser_level_is_read_but_the_finest_is_the_grid(tmp_path):
@@ -95,10 +109,12 @@ def test_a_coarser_level_is_read_but_the_finest_is_the_grid(tmp_path):
 
     image = opened(path)
     chosen = opened(path, choices={"level": "1"})
+    given = opened(path, source_um=(1.0, 1.0, 1.0))
 
     assert (image.signal.shape, image.shape) == ((3, 4, 6), (3, 8, 12))
     assert (image.signal_um, image.voxel_size_um) == ((0.3, 0.2, 0.2), UM)
     assert (chosen.shape, chosen.voxel_size_um) == ((3, 4, 6), (0.3, 0.2, 0.2))
+    assert given.signal.shape == given.shape == (3, 8, 12)  # of the full resolution
 
 
 def test_a_target_is_a_channel_or_a_file_of_the_same_shape(tmp_path):
@@ -110,6 +126,12 @@ def test_a_target_is_a_channel_or_a_file_of_the_same_shape(tmp_path):
     assert with_target(image, "dna", other).targets["dna"].volume is other
     with pytest.raises(UserError, match=r"s\.ome\.tif.*\(3, 8, 8\)"):
         with_target(image, "dna", small)
+    coarse = open_volume(save(tmp_path / "c.ome.tif", "DAPI", um=(0.3, 0.2, 0.2)))
+    with pytest.raises(
+        UserError, match=r"c\.ome\.tif: has voxels of 0\.3 x 0\.2 x 0\.2"
+    ):
+        with_target(image, "dna", coarse)
+    assert with_target(image, "dna", coarse, size_given=True).targets
     with pytest.raises(UserError, match="is the signal"):
         with_target(image, "dna", 0)
     with pytest.raises(UserError, match="a target of 2 channels"):

@@ -89,3 +89,22 @@ def test_an_unknown_voxel_size_names_the_flag(tmp_path):
     with pytest.raises(UserError, match=r"row 2: n\.npy.*--voxel-size Z Y X"):
         listed(path)
     assert listed(path, source_um=UM)[0].signal_um == UM
+
+
+def test_columns_come_before_the_given_voxel_size_and_this_before_the_files(tmp_path):
+    columns = "voxel_size_z_um,voxel_size_y_um,voxel_size_x_um"
+    path = write(
+        tmp_path,
+        "dna,a.ome.tif,0,1,9,8,7",
+        "dna,b.ome.tif,0,1,,,",
+        header=f"task,path,channel_signal,channel_target,{columns}",
+    )
+
+    for source_um, expected, notes in (
+        ((2.0, 2.0, 2.0), (2.0, 2.0, 2.0), ("not --voxel-size", "not 0.3 x 0.1 x 0.1")),
+        (None, UM, ("not 0.3 x 0.1 x 0.1", "")),
+    ):
+        a, b = listed(path, source_um=source_um)
+        assert a.signal_um == a.voxel_size_um == (9, 8, 7)
+        assert b.signal_um == b.voxel_size_um == pytest.approx(expected)
+        assert notes[0] in a.note and notes[1] in b.note  # noqa: PT018
