@@ -1,4 +1,5 @@
 from . import analysis, metrics
+from .assembly import assemble
 from .data.variation import Variation
 from .exporting.export import export_task
 from .extending import ExtensionSettings, extend_model
@@ -54,6 +55,7 @@ __all__ = [
     "UNet3d",
     "Variation",
     "analysis",
+    "assemble",
     "backward_transfer",
     "build_benchmark",
     "check_manifest",

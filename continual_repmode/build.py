@@ -2,11 +2,9 @@
 
 import logging
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
+from continual_repmode.assembly import Run, assemble
 from continual_repmode.combinations import check_combination
 from continual_repmode.config.data import DataConfig, ManifestConfig, SyntheticConfig
 from continual_repmode.config.run import RunConfig, strategy_name
@@ -16,44 +14,13 @@ from continual_repmode.files import sha256_of
 from continual_repmode.manifests.check import sound_collection
 from continual_repmode.models import ModelCard, TaskNetwork, load_model, read_card
 from continual_repmode.results import RunFolder, read_json
-from continual_repmode.runtime import resolve_device, seed_everything, versions
+from continual_repmode.runtime import resolve_device, seed_everything
 from continual_repmode.synthetic import SyntheticCells
-from continual_repmode.training.avalanche_api import (
-    CLScenario,
-    EvaluationPlugin,
-    SupervisedPlugin,
-    TensorboardLogger,
-)
 from continual_repmode.training.base_model import load_base
-from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.losses import LOSSES
-from continual_repmode.training.metric_plugins import RegressionMetrics
-from continual_repmode.training.plugins.learning_rate import OneCyclePlugin
-from continual_repmode.training.plugins.progress import ProgressPlugin
-from continual_repmode.training.plugins.samples import SamplesPlugin
-from continual_repmode.training.plugins.seeding import SeedingPlugin
-from continual_repmode.training.plugins.training_state import TrainingStatePlugin
 from continual_repmode.training.streams import build_benchmark
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
-    """What :func:`continual_repmode.training.loop.run_stream` works with.
-
-    Attributes
-    ----------
-    card : ModelCard
-        Goes into every model file. Its ``run`` has ``scenario``, ``strategy`` (the
-        names of the options), ``seed`` and, where the run starts from one,
-        ``base_model`` (``path`` and ``sha256`` of the file), whose tasks it has too.
-    """
-
-    benchmark: CLScenario
-    strategy: DenseStrategy
-    state: TrainingStatePlugin
-    card: ModelCard
 
 
 def build_run(config: RunConfig, folder: RunFolder) -> Run:
@@ -69,27 +36,52 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
     net = build_network(config, folder)
     _check_patch(config, net)
     base = _base_model(config, folder)
-    card = _model_card(config, base)
+    tasks = {}
     if base and not folder.records():
         net = load_base(base["path"], net, may_be_frozen=config.strategy.freezes)
-        card = replace(card, tasks=read_card(base["path"]).tasks)
+        tasks = read_card(base["path"]).tasks
+    data, train = config.data, config.train
     collection = build_collection(config, config.stream().task_names)
     benchmark = build_benchmark(
         config.stream(),
         data=collection,
-        patch_size=_triple(config.data.patch_size),
-        flip_axes=config.data.flip_axes,
-        pad_small=config.data.pad_small,
-        sampling=config.data.sampling,
-        variation=config.data.variation(),
-        num_new=config.data.num_new,
+        patch_size=_triple(data.patch_size),
+        flip_axes=data.flip_axes,
+        pad_small=data.pad_small,
+        sampling=data.sampling,
+        variation=data.variation(),
+        num_new=data.num_new,
     )
-    state = TrainingStatePlugin(folder.state, every=config.train.save_every)
-    return Run(
-        benchmark=benchmark,
-        strategy=build_strategy(config, net, device, folder, state),
-        state=state,
-        card=replace(card, voxel_size_um=collection.voxel_size_um),
+    return assemble(
+        net,
+        benchmark,
+        folder,
+        method=config.strategy,
+        strategy=strategy_name(config.strategy),
+        card=ModelCard(
+            voxel_size_um=collection.voxel_size_um,
+            resize=data.resize if isinstance(data, ManifestConfig) else None,
+            order=data.order if isinstance(data, ManifestConfig) else None,
+            tasks=tasks,
+            run={"base_model": base} if base else {},
+        ),
+        seed=config.seed,
+        learning_rate=train.learning_rate,
+        schedule=train.schedule,
+        save_every=train.save_every,
+        tensorboard=True,
+        criterion=LOSSES[train.loss],
+        train_mb_size=train.batch_size,
+        train_epochs=train.epochs,
+        extension_epochs=train.extension_epochs,
+        device=device,
+        validate_every=train.validate_every,
+        ema=train.ema,
+        mixing=train.mixing,
+        window=data.window_size(),
+        overlap=train.overlap,
+        precision=train.precision,
+        num_workers=train.num_workers,
     )
 
 
@@ -139,44 +131,6 @@ def build_network(config: RunConfig, folder: RunFolder) -> TaskNetwork:
     return config.model.build(config.stream().base_tasks)
 
 
-def build_strategy(
-    config: RunConfig,
-    net: TaskNetwork,
-    device: torch.device,
-    folder: RunFolder,
-    state: TrainingStatePlugin,
-) -> DenseStrategy:
-    """Make the strategy with the plugins of a run."""
-    train = config.train
-    plugins: list[SupervisedPlugin] = [SeedingPlugin(config.seed)]
-    if train.schedule == "one_cycle":
-        plugins.append(OneCyclePlugin())
-    plugins += [state, SamplesPlugin(folder.samples), ProgressPlugin()]
-    return DenseStrategy(
-        model=net,
-        method=config.strategy,
-        plugins=plugins,
-        optimizer=torch.optim.Adam(
-            net.parameters(), lr=train.learning_rate, fused=True
-        ),
-        criterion=LOSSES[train.loss],
-        train_mb_size=train.batch_size,
-        train_epochs=train.epochs,
-        extension_epochs=train.extension_epochs,
-        device=device,
-        evaluator=EvaluationPlugin(
-            RegressionMetrics(), loggers=[TensorboardLogger(folder.tensorboard)]
-        ),
-        validate_every=train.validate_every,
-        ema=train.ema,
-        mixing=train.mixing,
-        window=config.data.window_size(),
-        overlap=train.overlap,
-        precision=train.precision,
-        num_workers=train.num_workers,
-    )
-
-
 def _base_model(config: RunConfig, folder: RunFolder) -> dict[str, str] | None:
     """Return path and digest of the model file that the run starts from, if any."""
     path = config.base_model
@@ -188,23 +142,6 @@ def _base_model(config: RunConfig, folder: RunFolder) -> dict[str, str] | None:
     if not Path(path).is_file():
         raise UserError(f"base_model={path}: no such file; give that of a saved model")
     return {"path": path, "sha256": sha256_of(path)}
-
-
-def _model_card(config: RunConfig, base: dict[str, str] | None) -> ModelCard:
-    """Return what the settings tell about the network."""
-    volumes = config.data if isinstance(config.data, ManifestConfig) else None
-    return ModelCard(
-        resize=None if volumes is None else volumes.resize,
-        order=None if volumes is None else volumes.order,
-        window=config.data.window_size(),
-        versions=versions(),
-        run={
-            "scenario": config.scenario.name,
-            "strategy": strategy_name(config.strategy),
-            "seed": config.seed,
-            **({"base_model": base} if base else {}),
-        },
-    )
 
 
 def _check_patch(config: RunConfig, net: TaskNetwork) -> None:

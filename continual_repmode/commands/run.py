@@ -9,7 +9,6 @@ The path of a run: :mod:`continual_repmode.compose` reads the settings,
 import shlex
 import sys
 import textwrap
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,8 @@ from continual_repmode.resources import config_folder
 from continual_repmode.scenario import scenario_names
 
 if TYPE_CHECKING:
-    from continual_repmode.build import Run
+    from continual_repmode.assembly import Run
     from continual_repmode.config.run import RunConfig
-    from continual_repmode.results import RunFolder
 
 _HELP = """\
 Learn a stream of tasks, testing after each experience; write a run folder.
@@ -97,7 +95,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     """
     from continual_repmode.build import build_run
     from continual_repmode.config.run import dump_run_config
-    from continual_repmode.results import RunFolder, write_json
+    from continual_repmode.results import RunFolder
     from continual_repmode.runtime import write_text_atomically
 
     folder = RunFolder(path)
@@ -110,9 +108,9 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
         reference = _read_reference(config)
         run = build_run(config, folder)
         command = shlex.join(["continual-repmode", "run", *overrides])
-        write_json(folder.header, {"command": command, **describe(config, run)})
+        run.write_header(command)
         write_text_atomically(folder.config, dump_run_config(config))
-        _carry_out(folder, run, reference)
+        _carry_out(run, reference)
 
 
 def resume(path: Path) -> int:
@@ -135,24 +133,8 @@ def resume(path: Path) -> int:
         )
     with folder.held():
         config = load_run_config(folder.config.read_text(encoding="utf-8"))
-        _carry_out(folder, build_run(config, folder), _read_reference(config))
+        _carry_out(build_run(config, folder), _read_reference(config))
     return 0
-
-
-def describe(config: "RunConfig", run: "Run") -> dict[str, Any]:
-    """Return what ``results.json`` says about the run besides its results."""
-    base = run.card.run.get("base_model")
-    return {
-        "schema": "continual_repmode.results",
-        "schema_version": 1,
-        "scenario": config.scenario.name,
-        "strategy": run.card.run["strategy"],
-        **({"base_model": base} if base else {}),
-        "seed": config.seed,
-        "device": str(run.strategy.device),
-        "voxel_size_um": run.card.voxel_size_um,
-        "versions": run.card.versions,
-    }
 
 
 def _read_reference(config: "RunConfig") -> dict[str, Any] | None:
@@ -164,27 +146,19 @@ def _read_reference(config: "RunConfig") -> dict[str, Any] | None:
     return check_reference(RunFolder(config.reference).read_results())
 
 
-def _carry_out(
-    folder: "RunFolder", run: "Run", reference: dict[str, Any] | None
-) -> None:
+def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
     """Train and test what is left, then write figures and print the table."""
     from continual_repmode.analysis.continual import publish
     from continual_repmode.analysis.plots import save_figures
     from continual_repmode.analysis.table import format_table
-    from continual_repmode.training.loop import run_stream
 
+    folder = run.folder
     print(f"run folder: {folder.path}", file=sys.stderr)
     try:
-        with warnings.catch_warnings():  # Avalanche changes the filters
-            run_stream(
-                run.strategy,
-                run.benchmark,
-                folder,
-                state=run.state,
-                card=run.card,
-                after_experience=lambda: publish(folder, reference),
-                adopt_first="base_model" in run.card.run,
-            )
+        run.learn(
+            lambda: publish(folder, reference),
+            adopt_first="base_model" in run.card.run,
+        )
     except KeyboardInterrupt:
         print(
             f"go on with: continual-repmode run resume={folder.path}", file=sys.stderr

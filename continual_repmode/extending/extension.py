@@ -6,10 +6,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
-from typing import Any
-
-import numpy as np
 
 from continual_repmode.analysis.continual import publish
 from continual_repmode.analysis.plots import (
@@ -17,16 +13,12 @@ from continual_repmode.analysis.plots import (
     plot_samples,
     save_figure,
 )
+from continual_repmode.assembly import Run
 from continual_repmode.extending.base_network import open_base
 from continual_repmode.extending.image_curve import CurvePoint, curve_sizes, verdict
 from continual_repmode.extending.image_figure import plot_images
-from continual_repmode.extending.lab_volumes import LabVolumes, open_lab_volumes
-from continual_repmode.extending.learning import (
-    Learner,
-    extension,
-    from_scratch,
-    learn,
-)
+from continual_repmode.extending.lab_volumes import open_lab_volumes
+from continual_repmode.extending.learning import Lesson
 from continual_repmode.extending.provenance import (
     PROVENANCE_FILE,
     check_folder,
@@ -36,9 +28,8 @@ from continual_repmode.extending.provenance import (
 from continual_repmode.extending.reference import Comparison, Side
 from continual_repmode.extending.settings import ExtensionSettings
 from continual_repmode.files import replacing
-from continual_repmode.models import ModelCard
 from continual_repmode.results import ExperienceRecord, RunFolder, write_json
-from continual_repmode.runtime import resolve_device, versions
+from continual_repmode.runtime import resolve_device
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,41 +123,22 @@ def extend_model(
         provenance = claim_folder(target, provenance_of(task, base, volumes, settings))
         settings = replace(settings, reference=provenance["reference"])
         command = _command(model, manifest, task, target.path, settings)
-        variance = _target_variance(volumes, task)
-
-        def learn_all(
-            learner: Learner, folder: RunFolder, how: str
-        ) -> ExperienceRecord:
-            header = _header(command, learner.card, volumes, str(device))
-            write_json(folder.header, header)
-            _say(f"{target.path}: learning {task} {how} all {num_train} images")
-            record = learn(learner, volumes, provenance, folder, device=str(device))
-            _publish(folder, volumes)
-            return record
-
-        record = learn_all(extension(base, volumes, provenance), target, "from")
+        lesson = Lesson(
+            base=base, volumes=volumes, provenance=provenance, device=device
+        )
+        _say(f"{target.path}: learning {task} from all {num_train} images")
+        record = _learn_and_publish(lesson.extension(target), command)
         comparison = None
-        if provenance["reference"]:
-            scratch = from_scratch(base, volumes, provenance)
-            how = "with a network from scratch, from"
-            other = learn_all(scratch, _reference(target), how)
-            comparison = Comparison(
-                extension=Side.of(record, variance), scratch=Side.of(other, variance)
+        if settings.reference:
+            _say(
+                f"{target.path}: learning {task} with a network from scratch, from "
+                f"all {num_train} images"
             )
-            write_json(target.path / "reference.json", comparison.as_json())
-        points = []
+            comparison = _compare_with_scratch(lesson, target, record, command)
+        variance, points = lesson.target_variance(), []
         for size in sizes:
             _say(f"{target.path}: learning {task} from {size} of {num_train} images")
-            part = _fewer(target, size)
-            found = learn(
-                extension(base, volumes, provenance),
-                volumes,
-                provenance,
-                part,
-                device=str(device),
-                num_images=size,
-            )
-            part.checkpoint(0).unlink(missing_ok=True)  # its record is what counts
+            found = _learn_from_fewer(lesson, target, size)
             points.append(CurvePoint(size, found.best_valid_mse, variance))
         points.append(CurvePoint(num_train, record.best_valid_mse, variance))
         return Extension(
@@ -181,6 +153,20 @@ def extend_model(
             verdict=_publish_curve(target, task, points),
             comparison=comparison,
         )
+
+
+def _compare_with_scratch(
+    lesson: Lesson, target: RunFolder, record: ExperienceRecord, command: str
+) -> Comparison:
+    """Let a network learn from scratch in a folder of its own, and compare."""
+    folder = RunFolder(target.path / "reference")
+    other = _learn_and_publish(lesson.from_scratch(folder), command)
+    variance = lesson.target_variance()
+    comparison = Comparison(
+        extension=Side.of(record, variance), scratch=Side.of(other, variance)
+    )
+    write_json(target.path / "reference.json", comparison.as_json())
+    return comparison
 
 
 def default_folder(model: Path, task: str) -> Path:
@@ -200,46 +186,20 @@ def _command(
     return shlex.join(["continual-repmode", *words, *settings.command_line()])
 
 
-def _header(
-    command: str, card: ModelCard, volumes: LabVolumes, device: str
-) -> dict[str, Any]:
-    """Return what ``results.json`` says besides the results."""
-    return {
-        "command": command,
-        "schema": "continual_repmode.results",
-        "schema_version": 1,
-        **card.run,
-        "device": device,
-        "voxel_size_um": list(volumes.collection.voxel_size_um),
-        "versions": versions(),
-    }
-
-
-def _target_variance(volumes: LabVolumes, task: str) -> float:
-    """Return the error of predicting the mean of each validation image."""
-    targets = (p.load().target for p in volumes.collection.pairs(task, "valid"))
-    return fmean(float(np.var(target, dtype=np.float64)) for target in targets)
-
-
 def _model(folder: RunFolder) -> Path:
     """Return where the network that was learned from all images is."""
     return folder.path / "model.safetensors"
 
 
-def _reference(folder: RunFolder) -> RunFolder:
-    return RunFolder(folder.path / "reference")
-
-
-def _fewer(folder: RunFolder, num_images: int) -> RunFolder:
-    return RunFolder(folder.path / "images" / str(num_images))
-
-
-def _publish(folder: RunFolder, volumes: LabVolumes) -> None:
-    """Write the model, tables and figures of what was learned from all images."""
+def _learn_and_publish(run: Run, command: str) -> ExperienceRecord:
+    """Learn from all images; write the model, tables and figures."""
+    run.write_header(command)
+    run.learn()
+    folder = run.folder
     publish(folder)
     figures = {
         "learning_curves": plot_learning_curves(folder.records()),
-        "samples": plot_samples(folder, volumes.collection.voxel_size_um),
+        "samples": plot_samples(folder, run.card.voxel_size_um),
     }
     for name, figure in figures.items():
         save_figure(figure, folder.figures / f"{name}.png")
@@ -247,6 +207,17 @@ def _publish(folder: RunFolder, volumes: LabVolumes) -> None:
     if not model.is_file():
         with replacing(model) as temporary:
             shutil.copyfile(folder.checkpoint(0), temporary)
+    return folder.records()[0]
+
+
+def _learn_from_fewer(
+    lesson: Lesson, target: RunFolder, num_images: int
+) -> ExperienceRecord:
+    """Learn from the first training images; only the record is kept."""
+    folder = RunFolder(target.path / "images" / str(num_images))
+    lesson.extension(folder, num_images=num_images).learn()
+    folder.checkpoint(0).unlink(missing_ok=True)
+    return folder.records()[0]
 
 
 def _publish_curve(

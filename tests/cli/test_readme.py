@@ -17,6 +17,7 @@ from continual_repmode.config.data import DataConfig
 from continual_repmode.config.train import TrainConfig
 from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models import read_card
+from continual_repmode.results import RunFolder
 from continual_repmode.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -64,13 +65,17 @@ def test_the_python_of_the_page_on_data_runs(tmp_path, write_czi):
 
 def test_the_python_of_the_page_on_python_runs(tmp_path):
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    train, read = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    train, run, read = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     tiny = "data.num_train=1 data.num_valid=1 data.num_test=1 data.shape=[8,16,16] "
     tiny += "data.patch_size=[4,8,8] model.width=2 model.depth=1 train.epochs=1 "
     tiny += "train.extension_epochs=1 device=cpu hydra.run.dir=runs/mine"
     command = ["-m", "continual_repmode", "run", *tiny.split()]
-    for words in (["-c", train], command, ["-c", read]):
+    resumed = run.replace("run.learn", "assert len(done) == 3\nrun.learn")
+    for words in (["-c", train + run], ["-c", train + resumed], command, ["-c", read]):
         printed_by(*words, folder=tmp_path)
+    assembled = RunFolder(tmp_path / "runs" / "assembled").read_results()
+    assert assembled["strategy"] == "repmode"
+    assert assembled["old_tasks_unchanged"] is True
     assert (tmp_path / "matrix.png").is_file()
     assert (tmp_path / "gates.png").is_file()
 

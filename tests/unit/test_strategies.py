@@ -18,7 +18,6 @@ from continual_repmode.offers import offers
 from continual_repmode.resources import config_folder
 from continual_repmode.results import RunFolder
 from continual_repmode.scenario import Scenario
-from continual_repmode.training.loop import run_stream
 from continual_repmode.training.strategies.replay import ReplayPlugin
 
 MODELS = sorted(offers("networks"))
@@ -68,15 +67,7 @@ def carry_out(tiny_collection, tmp_path, monkeypatch):
     def carry_out(config, name="run"):
         folder = RunFolder(tmp_path / name)
         run = build.build_run(config, folder)
-        run_stream(
-            run.strategy,
-            run.benchmark,
-            folder,
-            state=run.state,
-            card=run.card,
-            after_experience=lambda: None,
-            adopt_first="base_model" in run.card.run,
-        )
+        run.learn(adopt_first="base_model" in run.card.run)
         return run, folder
 
     return carry_out

@@ -1,0 +1,180 @@
+"""One way to put a run together: for ``run``, for ``extend``, and in Python."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from continual_repmode.models import ModelCard, TaskNetwork
+from continual_repmode.results import RunFolder, write_json
+from continual_repmode.runtime import versions
+from continual_repmode.training.avalanche_api import (
+    CLScenario,
+    EvaluationPlugin,
+    SupervisedPlugin,
+    TensorboardLogger,
+)
+from continual_repmode.training.dense_strategy import DenseStrategy
+from continual_repmode.training.loop import run_stream
+from continual_repmode.training.metric_plugins import RegressionMetrics
+from continual_repmode.training.plugins.learning_rate import OneCyclePlugin
+from continual_repmode.training.plugins.progress import ProgressPlugin
+from continual_repmode.training.plugins.samples import SamplesPlugin
+from continual_repmode.training.plugins.seeding import SeedingPlugin
+from continual_repmode.training.plugins.training_state import TrainingStatePlugin
+from continual_repmode.training.strategies.strategy_config import StrategyConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A stream of tasks, what learns it, and the folder that receives the results.
+
+    Attributes
+    ----------
+    folder : RunFolder
+    benchmark : CLScenario
+    strategy : DenseStrategy
+    state : TrainingStatePlugin
+        One of the plugins of the strategy.
+    card : ModelCard
+        Goes into every model file. Its ``run`` has ``scenario``, ``strategy``, ``seed``
+        and, where the run starts from one, ``base_model`` (``path`` and ``sha256`` of
+        the file).
+    """
+
+    folder: RunFolder
+    benchmark: CLScenario
+    strategy: DenseStrategy
+    state: TrainingStatePlugin
+    card: ModelCard
+
+    def write_header(self, command: str) -> None:
+        """Write ``run.json``: what ``results.json`` says besides the results.
+
+        Parameters
+        ----------
+        command : str
+            What repeats the run.
+        """
+        header = {
+            "command": command,
+            "schema": "continual_repmode.results",
+            "schema_version": 1,
+            **self.card.run,
+            "device": str(self.strategy.device),
+            "voxel_size_um": self.card.voxel_size_um,
+            "versions": self.card.versions,
+        }
+        write_json(self.folder.header, header)
+
+    def learn(
+        self,
+        after_experience: Callable[[], None] = lambda: None,
+        *,
+        adopt_first: bool = False,
+    ) -> None:
+        """Learn the experiences that have no record yet, testing after each.
+
+        Parameters
+        ----------
+        after_experience : callable
+            Called when an experience has its record.
+        adopt_first : bool
+            The network has learned the tasks of the first experience elsewhere.
+
+        Raises
+        ------
+        NonFiniteError
+            If training diverged; the message names the last good model file.
+        ForgettingError
+            If a strategy that promises unchanged old tasks broke its promise.
+        """
+        with warnings.catch_warnings():  # Avalanche changes the filters
+            run_stream(
+                self.strategy,
+                self.benchmark,
+                self.folder,
+                state=self.state,
+                card=self.card,
+                after_experience=after_experience,
+                adopt_first=adopt_first,
+            )
+
+
+def assemble(
+    net: TaskNetwork,
+    benchmark: CLScenario,
+    folder: RunFolder,
+    *,
+    method: StrategyConfig,
+    strategy: str,
+    card: ModelCard,
+    seed: int = 0,
+    learning_rate: float = 1e-4,
+    schedule: str = "constant",
+    save_every: int = 1,
+    tensorboard: bool = False,
+    **loop: Any,
+) -> Run:
+    """Give a network all it needs to learn a stream, resumable at saved epochs.
+
+    Parameters
+    ----------
+    net : TaskNetwork
+        As the last recorded experience of the folder left it, or a new one made with
+        ``task_names=benchmark.base_tasks``. It is changed by learning.
+    benchmark : CLScenario
+        Made by :func:`continual_repmode.training.streams.build_benchmark`.
+    folder : RunFolder
+        Receives models, records, samples and the state of the training.
+    method : StrategyConfig
+        What happens when tasks arrive, such as
+        :class:`~continual_repmode.training.strategies.repmode.RepModeConfig`.
+    strategy : str
+        What the method is called in files.
+    card : ModelCard
+        What is known about the network; versions and the origin are added.
+    seed : int
+        Of batches, patches and new parts of the network, at least 0.
+    learning_rate : float
+        Of Adam.
+    schedule : {"constant", "one_cycle"}
+        See :func:`continual_repmode.training.plugins.learning_rate.one_cycle`.
+    save_every : int
+        Epochs between savings of the training state.
+    tensorboard : bool
+        Write scalars for TensorBoard into the folder.
+    **loop
+        Further arguments of
+        :class:`~continual_repmode.training.dense_strategy.DenseStrategy`, such as
+        ``train_epochs``.
+
+    Raises
+    ------
+    UserError
+        If the method does not go with the network.
+    """
+    state = TrainingStatePlugin(folder.state, every=save_every)
+    plugins: list[SupervisedPlugin] = [SeedingPlugin(seed)]
+    if schedule == "one_cycle":
+        plugins.append(OneCyclePlugin())
+    plugins += [state, SamplesPlugin(folder.samples), ProgressPlugin()]
+    if tensorboard:
+        loggers = [TensorboardLogger(folder.tensorboard)]
+        loop["evaluator"] = EvaluationPlugin(RegressionMetrics(), loggers=loggers)
+    origin = {"scenario": benchmark.scenario.name, "strategy": strategy, "seed": seed}
+    return Run(
+        folder=folder,
+        benchmark=benchmark,
+        strategy=DenseStrategy(
+            model=net,
+            method=method,
+            plugins=plugins,
+            optimizer=torch.optim.Adam(net.parameters(), lr=learning_rate, fused=True),
+            **loop,
+        ),
+        state=state,
+        card=replace(card, versions=versions(), run={**origin, **card.run}),
+    )
