@@ -23,7 +23,7 @@ from benchmarks.harness import Settings, alternate
 from benchmarks.records import Comparison, Measurement, Spread
 from continual_repmode.data.collection import LoadedPair
 from continual_repmode.data.dataset import PatchDataset
-from continual_repmode.measuring import resident_bytes
+from continual_repmode.measuring import peak_resident_bytes
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.store import PreparedArray, PreparedStore
 
@@ -145,7 +145,7 @@ def loader_memory(pairs: list[StoredPair]) -> int | None:
 def _peak_memory(batch: list[object]) -> int:
     """Stand in for stacking the batch: tell the peak memory of the loader process."""
     del batch
-    return resident_bytes("VmHWM") or 0
+    return peak_resident_bytes() or 0
 
 
 def pairs_per_second(pairs: list[StoredPair], what: str, draws: int) -> float:

@@ -4,11 +4,13 @@ import ctypes
 import gc
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import torch
 
 from continual_repmode.processes import fresh_processes
@@ -85,23 +87,26 @@ def peak_while(work: Callable[[], object], device: torch.device) -> int | None:
         return torch.cuda.max_memory_allocated(device)
     measurable = _reset_peak()
     work()
-    return resident_bytes("VmHWM") if measurable else None
+    return peak_resident_bytes() if measurable else None
 
 
-def resident_bytes(entry: str) -> int | None:
-    """Return an entry of what Linux says of this process, ``VmRSS`` or ``VmHWM``.
+def resident_bytes() -> int:
+    """Return the memory that this process has now."""
+    resident: int = psutil.Process().memory_info().rss
+    return resident
 
-    The latter is the peak; unlike ``ru_maxrss`` it does not include the process that
-    this one was started by.
+
+def peak_resident_bytes() -> int | None:
+    """Return the most memory that this process has had; None where not on Linux.
+
+    Unlike ``ru_maxrss`` it does not include the process that this one was started by.
     """
-    status = Path("/proc/self/status")
-    if not status.exists():
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
         return None
-    for line in status.read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name == entry:
-            return int(value.split()[0]) * 1024
-    return None
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return None if found is None else int(found[1]) * 1024
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:
@@ -110,10 +115,8 @@ def describe_machine(device: torch.device) -> dict[str, str]:
         "processor": _processor(),
         "cores": f"{os.cpu_count()}, {torch.get_num_threads()} threads used",
         "system": f"{platform.system()} {platform.machine()}",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
     }
-    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    if pages:
-        machine["memory"] = f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
         machine["card"] = f"{card.name}, {card.total_memory / 2**30:.0f} GiB"
@@ -153,12 +156,12 @@ def _send_peak(
 ) -> None:
     try:
         _load_libraries()
-        before = resident_bytes("VmRSS")
+        before = resident_bytes()
         run = prepare(*arguments)
         told = _forget_peak()
         run()
-        after = resident_bytes("VmHWM")
-        if before is None or after is None or not told:
+        after = peak_resident_bytes()
+        if after is None or not told:
             sender.send(None)
         else:
             sender.send(after - before)

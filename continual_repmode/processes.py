@@ -1,7 +1,11 @@
-"""Processes that start afresh, whoever started this one."""
+"""Processes that start afresh, whoever started this one, and locks between them."""
 
 import multiprocessing
+from contextlib import suppress
 from multiprocessing.context import SpawnContext
+from pathlib import Path
+
+from filelock import BaseFileLock
 
 
 def fresh_processes() -> SpawnContext:
@@ -15,3 +19,21 @@ def fresh_processes() -> SpawnContext:
     if default is not None and default not in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("spawn", force=True)
     return multiprocessing.get_context("spawn")
+
+
+def let_go(lock: BaseFileLock) -> None:
+    """Release a lock and remove its file.
+
+    The file goes before the release, so that nobody else can hold it then. Where a file
+    that is open cannot be removed (Windows), it goes afterwards, unless another process
+    has opened it.
+    """
+    file = Path(lock.lock_file)
+    try:
+        file.unlink(missing_ok=True)
+    except PermissionError:
+        lock.release()
+        with suppress(PermissionError):
+            file.unlink(missing_ok=True)
+    else:
+        lock.release()

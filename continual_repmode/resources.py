@@ -1,7 +1,8 @@
 """Finds folders: ``configs/`` and ``scenarios/``, and the user's cache."""
 
-import os
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from continual_repmode.errors import UserError
 
@@ -17,15 +18,17 @@ def scenario_folder() -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Return a folder of ours in the user's cache, ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """Return a folder of ours in the user's cache.
+
+    That is in ``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux, ``~/Library/Caches`` on
+    macOS, and the local application data on Windows.
 
     Parameters
     ----------
     name : str
         What is kept there.
     """
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "continual_repmode" / name
+    return user_cache_path("continual_repmode", appauthor=False) / name
 
 
 def _folder(name: str) -> Path:

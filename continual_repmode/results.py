@@ -17,7 +17,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import sha256_of
+from continual_repmode.processes import let_go
 from continual_repmode.runtime import write_text_atomically
 
 
@@ -136,9 +136,7 @@ class RunFolder:
         try:
             yield
         finally:
-            if sys.platform != "win32":  # there, an open file cannot be removed
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
+            let_go(lock)
 
     def checkpoint(self, experience: int) -> Path:
         """Return the path of the model after ``experience``."""

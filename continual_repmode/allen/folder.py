@@ -1,12 +1,13 @@
 """A folder that the collection is downloaded into: what is there, and what is left."""
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.request import OpenerDirector
+
+from filelock import FileLock, Timeout
 
 from continual_repmode.allen.archive import has_record, missing_files, unpack
 from continual_repmode.allen.archive_stream import DamagedArchiveError
@@ -15,6 +16,7 @@ from continual_repmode.allen.checksums import Checksums, sha256_of
 from continual_repmode.allen.download import Part, Patience, receive
 from continual_repmode.allen.web import remote_size
 from continual_repmode.errors import UserError
+from continual_repmode.processes import let_go
 from continual_repmode.volumes.disk import format_bytes
 from continual_repmode.volumes.formats import readable
 
@@ -212,20 +214,21 @@ def locked(folder: Path) -> Iterator[None]:
     UserError
         If one is running.
     """
+    lock = FileLock(folder / ".download.lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".download.lock").open("w")
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{folder}: another download into it is running; wait for it, or stop "
+            "it first"
+        ) from None
     except OSError as error:
         raise UserError(
             f"{folder}: cannot be written to ({error.strerror}); choose another "
             "folder with --to"
         ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another download into it is running; wait for it, or stop "
-                "it first"
-            ) from None
+    try:
         yield
+    finally:
+        let_go(lock)

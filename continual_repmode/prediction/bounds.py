@@ -10,9 +10,6 @@ RESERVE_BYTES = 60_000_000
 """For what comes and goes unseen: compressed chunks, buffers of files, holes."""
 
 _LEAST_BYTES = 20_000_000
-_PROCESS_BYTES = 800_000_000
-"""Taken for what the process has where the system does not tell: mostly PyTorch."""
-
 _RESIZING_BYTES = 512_000_000
 """More does not make resizing faster."""
 
@@ -25,11 +22,6 @@ def default_memory() -> int:
     return memory_bytes() // 2
 
 
-def memory_in_use() -> int:
-    """Return the bytes that this process has now, as far as the system tells."""
-    return resident_bytes("VmRSS") or _PROCESS_BYTES
-
-
 def memory_left(allowed: int) -> int:
     """Return how many bytes this process may take beyond what it has.
 
@@ -38,7 +30,7 @@ def memory_left(allowed: int) -> int:
     UserError
         If it has more already, or next to nothing is left.
     """
-    in_use = memory_in_use()
+    in_use = resident_bytes()
     left = allowed - in_use - RESERVE_BYTES
     if left < _LEAST_BYTES:
         least = in_use + RESERVE_BYTES + _LEAST_BYTES

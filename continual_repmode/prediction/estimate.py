@@ -11,9 +11,9 @@ import numpy as np
 from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import WindowCost, measure_window, seconds_of
 from continual_repmode.inference.windows import Size3, WindowGrid
+from continual_repmode.measuring import resident_bytes
 from continual_repmode.prediction.bounds import (
     RESERVE_BYTES,
-    memory_in_use,
     memory_left,
     resizing_memory,
     statistics_bytes,
@@ -100,7 +100,7 @@ class Estimator:
         )
         num_bytes = cost.peak_bytes or 0
         if self._device.type == "cpu":
-            num_bytes = RESERVE_BYTES + max(num_bytes, memory_in_use() + beside)
+            num_bytes = RESERVE_BYTES + max(num_bytes, resident_bytes() + beside)
         return Estimate(
             window=windows.sides,
             num_windows=windows.num_windows,
@@ -129,7 +129,7 @@ class Estimator:
         """
         z, y, x = (-(-side // 2) for side in sides)
         for _ in range(2):  # the first time, libraries take some memory for good
-            before = memory_in_use()
+            before = resident_bytes()
             peak = measure_window(
                 self._predictor, (z, y, x), 1, self._device
             ).peak_bytes

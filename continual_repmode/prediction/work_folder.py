@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from continual_repmode.errors import UserError
+from continual_repmode.processes import let_go
 from continual_repmode.runtime import write_text_atomically
 
 FOLDER = ".predicting"
@@ -40,7 +41,7 @@ class WorkFolder:
     def num_bytes(self) -> int:
         """The room that it takes on the disk."""
         files = (path.stat() for path in self.path.rglob("*") if path.is_file())
-        return sum(512 * file.st_blocks for file in files)
+        return sum(512 * getattr(s, "st_blocks", s.st_size // 512) for s in files)
 
     @contextmanager
     def held(self, provenance: Mapping[str, Any]) -> Iterator[None]:
@@ -52,18 +53,21 @@ class WorkFolder:
             If another process is at it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / "lock")
+        lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=0)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire()
         except Timeout:
             raise UserError(
                 f"{self.path}: another process is at it; wait for it to end"
             ) from None
-        with lock:
+        try:
             if self.provenance != provenance:
-                self._clear()
+                shutil.rmtree(self.path, ignore_errors=True)
                 self.write_note("recipe", provenance)
             yield
+        finally:
+            let_go(lock)
+            self._remove_empty()
 
     def note(self, name: str) -> dict[str, Any] | None:
         """Return a note, or None if it is missing or damaged."""
@@ -80,15 +84,12 @@ class WorkFolder:
     def remove(self) -> None:
         """Remove the folder, and those above it that hold nothing else."""
         shutil.rmtree(self.path)
+        self._remove_empty()
+
+    def _remove_empty(self) -> None:
+        """Remove the folders above this one as far as they are empty."""
         with suppress(OSError):
             for folder in self.path.parents:
                 folder.rmdir()
                 if folder == self._root:
                     break
-
-    def _clear(self) -> None:
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != "lock":
-                path.unlink()

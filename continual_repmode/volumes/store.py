@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing, sha256_of
+from continual_repmode.processes import let_go
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.volume import VolumeReader
 
@@ -75,11 +76,8 @@ class PreparedArray:
             If the file has gone.
         """
         try:
-            file = os.open(self.path, os.O_RDONLY)
-            try:
-                mapped = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
-            finally:
-                os.close(file)
+            with self.path.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             voxels = np.frombuffer(
                 mapped, self.dtype, count=math.prod(self.shape), offset=self.offset
             )
@@ -243,8 +241,7 @@ class PreparedStore:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
-            lock.release()
+            let_go(lock)
 
     def _entry(self, recipe: Mapping[str, Any], suffix: str) -> Path:
         text = json.dumps({"version": STORE_VERSION, **recipe}, sort_keys=True)

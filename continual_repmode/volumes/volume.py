@@ -1,12 +1,12 @@
 """Image files as volumes: what every reader offers, and what readers share."""
 
 import math
-import os
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
@@ -270,4 +270,5 @@ def check_size(
 
 def memory_bytes() -> int:
     """Return the memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total: int = psutil.virtual_memory().total
+    return total

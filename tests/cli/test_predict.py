@@ -320,9 +320,9 @@ def test_metrics_equal_those_of_the_run_that_made_the_model(folder, command):
 MEASURED = """
 import sys
 from continual_repmode.__main__ import main
-from continual_repmode.measuring import resident_bytes
+from continual_repmode.measuring import peak_resident_bytes
 status = main(sys.argv[1:])
-print(resident_bytes("VmHWM"), file=sys.stderr)
+print(peak_resident_bytes(), file=sys.stderr)
 sys.exit(status)
 """
 

@@ -6,7 +6,7 @@ from continual_repmode.volumes.volume import memory_bytes
 
 
 def test_what_is_left_is_less_than_what_the_process_does_not_have():
-    in_use = bounds.memory_in_use()
+    in_use = bounds.resident_bytes()
 
     left = bounds.memory_left(in_use + 500_000_000)
 
@@ -14,7 +14,7 @@ def test_what_is_left_is_less_than_what_the_process_does_not_have():
 
 
 def test_too_little_is_refused_with_what_would_do():
-    in_use = bounds.memory_in_use()
+    in_use = bounds.resident_bytes()
 
     with pytest.raises(UserError, match=r"the program itself takes .*; allow .*"):
         bounds.memory_left(in_use)

@@ -1,7 +1,7 @@
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.prediction.bounds import memory_in_use
+from continual_repmode.measuring import resident_bytes
 from continual_repmode.prediction.estimate import Estimator, format_seconds
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.setup import Setup
@@ -13,7 +13,7 @@ def estimator(model, memory: int, window=(4, 8, 8)) -> Estimator:
 
 
 def test_windows_are_those_of_the_model_grid_for_each_task(model):
-    some = estimator(model, memory_in_use() + 10**9)
+    some = estimator(model, resident_bytes() + 10**9)
 
     one = some.estimate((8, 24, 24), (8, 16, 16), (8, 24, 24), 1)
     two = some.estimate((8, 24, 24), (8, 16, 16), (8, 24, 24), 2)
@@ -21,17 +21,17 @@ def test_windows_are_those_of_the_model_grid_for_each_task(model):
     assert one.num_windows == 3 * 3 * 3
     assert one.window == (4, 8, 8)
     assert one.seconds < two.seconds <= 2 * one.seconds
-    assert memory_in_use() < one.memory_bytes < memory_in_use() + 10**8
+    assert resident_bytes() < one.memory_bytes < resident_bytes() + 10**8
 
 
 def test_windows_are_cut_down_to_flat_images(model):
-    some = estimator(model, memory_in_use() + 10**9)
+    some = estimator(model, resident_bytes() + 10**9)
 
     assert some.estimate((1, 5, 9), (1, 5, 9), (1, 5, 9), 1).window == (1, 5, 8)
 
 
 def test_windows_that_need_more_memory_are_refused(model):
-    some = estimator(model, memory_in_use() + 150_000_000, window=(64, 512, 512))
+    some = estimator(model, resident_bytes() + 150_000_000, window=(64, 512, 512))
 
     with pytest.raises(UserError, match=r"smaller --window, or increase --memory"):
         some.estimate((64, 350, 350), (64, 350, 350), (64, 350, 350), 1)
@@ -41,7 +41,7 @@ def test_too_little_memory_is_told_before_work_starts(model):
     shape, written = (400, 1500, 1500), (400, 16000, 16000)
 
     with pytest.raises(UserError, match="memory"):
-        estimator(model, memory_in_use() + 85_000_000).estimate(
+        estimator(model, resident_bytes() + 85_000_000).estimate(
             written, shape, written, 1
         )
 
