@@ -2,19 +2,22 @@
 
 import io
 import os
+import shlex
 import sys
 from importlib import import_module
 
 from continual_repmode import __version__
 from continual_repmode.commands import VERBS
 from continual_repmode.errors import UserError
+from continual_repmode.workers import TRY_AGAIN, Interrupted, heeding_signals
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the verb that ``argv`` starts with; return the exit status.
 
     0: done. 1: a fault of the program. 2: a mistake that the message says how to mend.
-    130: interrupted. 141: nobody reads what is printed any more.
+    3: done but for some items. 75: stopped by SIGINT, SIGTERM or SIGUSR1; the command
+    that goes on is printed. 141: nobody reads what is printed any more.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no Unicode
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -39,14 +42,18 @@ def call(verb: str, arguments: list[str]) -> int:
     """Run one verb, telling a user's mistake in one line."""
     module = import_module(f"continual_repmode.commands.{verb}")
     try:
-        status: int = module.main(arguments)
-        sys.stdout.flush()
+        with heeding_signals():
+            status: int = module.main(arguments)
+            sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        command = shlex.join(["continual-repmode", verb, *arguments])
+        if isinstance(stop, Interrupted):
+            command = str(stop)
+        print(f"\ninterrupted; go on with: {command}", file=sys.stderr)
+        return TRY_AGAIN
     except BrokenPipeError:
         # `continual-repmode info model.safetensors | head -1` stops reading early;
         # what is still to be printed when Python ends goes nowhere.

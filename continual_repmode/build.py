@@ -19,6 +19,7 @@ from continual_repmode.synthetic import SyntheticCells
 from continual_repmode.training.base_model import load_base
 from continual_repmode.training.losses import LOSSES
 from continual_repmode.training.streams import build_benchmark
+from continual_repmode.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
                 tasks=tasks,
                 cache_dir=data.cache_dir,
             )
-            cells.prepare(num_processes=os.cpu_count() or 1)
+            cells.prepare(workers=Workers(os.cpu_count() or 1))
             return cells
         case ManifestConfig() as data:
             check = sound_collection(
@@ -106,7 +107,7 @@ def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
                 tasks=tasks,
                 patch_size=_triple(data.patch_size),
                 pad_small=data.pad_small,
-                num_processes=os.cpu_count() or 1,
+                workers=Workers(os.cpu_count() or 1),
                 root=data.root,
                 voxel_size_um=data.voxel_size_um,
                 source_voxel_size_um=data.source_voxel_size_um,

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,6 +34,7 @@ from continual_repmode.config.run import (
 from continual_repmode.errors import UserError, nearest
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
+from continual_repmode.workers import Interrupted
 
 _OF_JOB = "raised by the run itself, not by making its folder"
 
@@ -71,15 +71,21 @@ def launch(
     sys.argv = ["continual-repmode run", *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we tell it in one line
     failures: list[UserError] = []
+    sweeps: list[str] = []
+    this_process = os.getpid()
 
     def guarded(composed: DictConfig) -> None:
         hydra_config = HydraConfig.get()
+        if hydra_config.mode == RunMode.MULTIRUN:
+            sweeps.append(hydra_config.sweep.dir)
         folder = Path(hydra_config.runtime.output_dir)
         try:
             job(to_run_config(composed), folder, hydra_config.overrides.task)
         except UserError as error:
-            failures.append(error)
             _remove_empty(folder)
+            if os.getpid() != this_process:
+                raise  # the launcher hands it on
+            failures.append(error)
         except OSError as error:
             error.add_note(_OF_JOB)  # kept where another process did the job
             raise
@@ -90,6 +96,14 @@ def launch(
     try:
         with _errors_in_one_line():
             decorate(guarded)()
+    except KeyboardInterrupt as stop:
+        if not sweeps:
+            raise
+        where = [f"hydra.sweep.dir={quoted(sweeps[-1])}"]
+        if any(word.startswith("hydra.sweep.dir=") for word in words):
+            where = []
+        again = shlex.join(["continual-repmode", "run", *words, *where])
+        raise Interrupted(again) from stop
     except OSError as error:
         if _OF_JOB in getattr(error, "__notes__", ()):
             raise
@@ -153,68 +167,10 @@ class _Composer:
         return composed
 
 
-def launch_jobs(
-    jobs: Sequence[tuple[Path, Sequence[str]]],
-    launcher: Sequence[str],
-    job: Callable[[RunConfig, Path], None],
-) -> None:
-    """Hand jobs with settings of their own to Hydra's launcher.
-
-    Parameters
-    ----------
-    jobs : sequence of (Path, sequence of str)
-        Output folder and settings of each job; the folders lie in the same folder.
-    launcher : sequence of str
-        Settings of Hydra itself, such as ``hydra/launcher=joblib``; by default jobs
-        run one after the other in this process.
-    job : callable
-        Called with settings and output folder; pickled if the launcher starts other
-        processes.
-
-    Raises
-    ------
-    UserError
-        If there is no such launcher, or a setting cannot be understood.
-    """
-    with _hydra() as main, _errors_in_one_line():
-        parent = quoted(str(jobs[0][0].parent.resolve()))
-        words = [*launcher, f"hydra.sweep.dir={parent}"]
-        config = main.compose_config("run", words, RunMode.MULTIRUN)
-        context = HydraContext(
-            config_loader=main.config_loader, callbacks=Callbacks(config)
-        )
-
-        def task(composed: DictConfig) -> None:
-            job(to_run_config(composed), Path(HydraConfig.get().runtime.output_dir))
-
-        chosen = Plugins.instance().instantiate_launcher(context, task, config)
-        returned = chosen.launch(
-            [
-                [*_register_scenarios(overrides), f"hydra.sweep.subdir={folder.name}"]
-                for folder, overrides in jobs
-            ],
-            initial_job_idx=0,
-        )
-        for each in returned:
-            _ = each.return_value  # raises what the job raised
-
-
 def quoted(text: str) -> str:
     """Return a text as Hydra's syntax takes it literally."""
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
     return f"'{escaped}'"
-
-
-def check_launcher(launcher: Sequence[str]) -> None:
-    """Refuse settings of Hydra's launcher that :func:`launch_jobs` would refuse.
-
-    Raises
-    ------
-    UserError
-        If there is no such launcher, or a setting cannot be understood.
-    """
-    with _hydra() as main, _errors_in_one_line():
-        main.compose_config("run", list(launcher), RunMode.MULTIRUN)
 
 
 @contextmanager

@@ -13,11 +13,13 @@ def fresh_processes() -> SpawnContext:
 
     A process tells the ones that it starts which method is its default. Workers of
     joblib have one that a fresh interpreter does not know, and would die of; in them
-    the default becomes "spawn".
+    the default becomes "spawn". Workers of Dask may start none; here they may.
     """
     default = multiprocessing.get_start_method(allow_none=True)
     if default is not None and default not in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("spawn", force=True)
+    if multiprocessing.current_process().daemon:
+        multiprocessing.current_process().daemon = False
     return multiprocessing.get_context("spawn")
 
 

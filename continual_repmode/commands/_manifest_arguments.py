@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from continual_repmode.errors import UserError
+from continual_repmode.workers import Part, Workers
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,14 +65,43 @@ def manifest_parser(verb: str, description: str, example: str) -> Parser:
         metavar="DIR",
         help="where prepared volumes are kept (default: the user's cache folder)",
     )
-    add(
-        "--processes",
-        type=_count,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="processes that share the work (default: one per core)",
-    )
+    add_workers(parser, os.cpu_count() or 1, "one per core")
     return parser
+
+
+def add_workers(parser: Parser, count: int, default: str) -> None:
+    """Add the arguments that say who shares the work."""
+    add = parser.add_argument
+    add(
+        "--workers",
+        type=_count,
+        default=count,
+        metavar="N",
+        help=f"processes that share the work (default: {default})",
+    )
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a Dask cluster that does the work, such as tcp://host:8786, or its "
+        "scheduler file",
+    )
+    add(
+        "--part",
+        default="1/1",
+        metavar="N/PARTS",
+        help="do one part of the list, such as 3/20, and leave the others to other "
+        "calls (default: all)",
+    )
+
+
+def workers_of(chosen: argparse.Namespace) -> Workers:
+    """Return who shares the work."""
+    return Workers(chosen.workers, chosen.scheduler)
+
+
+def part_of(chosen: argparse.Namespace) -> Part:
+    """Return which part of the list is meant."""
+    return Part.parse(chosen.part)
 
 
 def _count(text: str) -> int:

@@ -7,6 +7,8 @@ from continual_repmode.commands._manifest_arguments import (
     manifest_parser,
     manifest_settings,
     parse,
+    part_of,
+    workers_of,
 )
 from continual_repmode.errors import UserError
 
@@ -65,7 +67,8 @@ def main(arguments: Sequence[str]) -> int:
         patch_size=(z, y, x),
         pad_small=chosen.pad_small,
         voxels="none" if chosen.headers_only else "measure",
-        num_processes=chosen.processes,
+        workers=workers_of(chosen),
+        part=part_of(chosen),
         **manifest_settings(chosen),
     )
     if chosen.json:

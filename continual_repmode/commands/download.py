@@ -3,7 +3,6 @@
 import argparse
 import shlex
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,10 +62,6 @@ def main(arguments: Sequence[str]) -> int:
             _fetch(chosen, folder, datasets)
             if chosen.manifest:
                 _write_manifest(chosen, folder)
-    except KeyboardInterrupt:
-        command = shlex.join(["continual-repmode", "download", *arguments])
-        print(f"\nwhat has arrived is kept; go on with: {command}", file=sys.stderr)
-        raise
     except OSError as error:
         raise UserError(
             f"{error.filename or folder.path}: {error.strerror or error}; mend it, or "

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,17 +38,13 @@ def main(arguments: Sequence[str]) -> int:
     from continual_repmode.extending.summary import format_extension
 
     settings = ExtensionSettings(**given)
-    try:
-        extension = extend_model(
-            chosen.model,
-            chosen.manifest,
-            chosen.task,
-            folder=chosen.out,
-            settings=settings,
-        )
-    except KeyboardInterrupt:
-        print("the same command goes on from here", file=sys.stderr)
-        raise
+    extension = extend_model(
+        chosen.model,
+        chosen.manifest,
+        chosen.task,
+        folder=chosen.out,
+        settings=settings,
+    )
     print(format_extension(extension))
     _write_report(extension.folder)
     return 0
@@ -190,7 +185,7 @@ def _add_volumes(parser: Parser) -> None:
         help="where prepared volumes are kept (default: the user's cache folder)",
     )
     add(
-        "--processes",
+        "--workers",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
@@ -209,7 +204,7 @@ def _settings(chosen: argparse.Namespace) -> dict[str, Any]:
             "reference",
         )
     }
-    given["num_processes"] = chosen.processes
+    given["workers"] = chosen.workers
     for name in ("patch_size", "voxel_size", "source_voxel_size"):
         sides = getattr(chosen, name)
         field = name if name == "patch_size" else f"{name}_um"

@@ -1,15 +1,22 @@
 """``continual-repmode predict``: structures from the images of a lab, as files."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from continual_repmode.commands._manifest_arguments import Parser, parse
+from continual_repmode.commands._manifest_arguments import (
+    Parser,
+    add_workers,
+    parse,
+    part_of,
+    workers_of,
+)
 from continual_repmode.errors import UserError
 from continual_repmode.option_fields import add_options, given_options
 from continual_repmode.prediction.options import PredictOptions
+from continual_repmode.workers import Workers
 
 if TYPE_CHECKING:
     from continual_repmode.prediction.job import Job
@@ -48,14 +55,12 @@ def main(arguments: Sequence[str]) -> int:
         _tell(error)
     for job in plan.done:
         print(f"{job.output}: is there already, made in the same way")
-    jobs = _estimated(plan, failures)
+    workers = workers_of(chosen)
+    jobs = plan.jobs
+    if chosen.estimate or not chosen.scheduler:  # it is of this machine
+        jobs = _estimated(plan, failures, workers.count)
     if not chosen.estimate:
-        try:
-            jobs = _carried_out(jobs, failures)
-        except KeyboardInterrupt:
-            command = shlex.join(["continual-repmode", "predict", *arguments])
-            print(f"\nfinished work is kept; resume with: {command}", file=sys.stderr)
-            raise
+        jobs = _carried_out(jobs, failures, workers)
         _conclude(plan, jobs, failures)
     return 3 if failures else 0
 
@@ -85,21 +90,29 @@ def _parser() -> Parser:
         help="OME-Zarr or OME-TIFF (default: zarr)",
     )
     add_options(parser, PredictOptions)
+    add_workers(parser, 1, "1")
     add("--estimate", action="store_true", help="tell what it would take, and stop")
     return parser
 
 
 def _plan(chosen: argparse.Namespace) -> "Plan":
     """Load the model and find out what there is to do."""
-    options = PredictOptions(**given_options(chosen, PredictOptions), progress=True)
+    given, part = given_options(chosen, PredictOptions), part_of(chosen)
+    workers = workers_of(chosen)
+    from continual_repmode.prediction.bounds import default_memory
     from continual_repmode.prediction.planning import plan_predictions
     from continual_repmode.trained_model import TrainedModel
 
+    if workers.scheduler is None and workers.count > 1:
+        given["memory"] = (given.get("memory") or default_memory()) // workers.count
+    options = PredictOptions(**given, progress=workers.are_here)
     model = TrainedModel.load(chosen.model)
-    return plan_predictions(model, chosen.inputs, chosen.out, options, chosen.format)
+    return plan_predictions(
+        model, chosen.inputs, chosen.out, options, chosen.format, part
+    )
 
 
-def _estimated(plan: "Plan", failures: list[UserError]) -> "list[Job]":
+def _estimated(plan: "Plan", failures: list[UserError], workers: int) -> "list[Job]":
     """Tell what each image will take; return those that can be predicted so."""
     from continual_repmode.prediction.estimate import Estimator, format_seconds
 
@@ -118,24 +131,44 @@ def _estimated(plan: "Plan", failures: list[UserError]) -> "list[Job]":
         total_s += estimate.seconds
         print(f"{job.image.signal.volume.path}: {job.describe()}, {estimate}")
     if len(jobs) > 1:
-        print(f"{len(jobs)} images: about {format_seconds(total_s)}")
+        share = " by each of the workers" if workers > 1 else ""
+        seconds = format_seconds(total_s / min(workers, len(jobs)))
+        print(f"{len(jobs)} images: about {seconds}{share}")
     sys.stdout.flush()
     return jobs
 
 
-def _carried_out(jobs: "Sequence[Job]", failures: list[UserError]) -> "list[Job]":
-    """Predict one image after the other; return those that were."""
+def _carried_out(
+    jobs: "Sequence[Job]", failures: list[UserError], workers: Workers
+) -> "list[Job]":
+    """Predict the images; return those that were."""
+    from continual_repmode.volumes.progress import byte_bar
+
     done = []
-    for number, job in enumerate(jobs, start=1):
-        try:
-            job.run(f"{number}/{len(jobs)} {job.image.name}: ")
-        except UserError as error:
-            failures.append(error)
-            _tell(error)
-            continue
-        done.append(job)
-        print(f"{job.output}: written", flush=True)
+    workers = workers.for_items(len(jobs))
+    items = [
+        (job, f"{number}/{len(jobs)} {job.image.name}: ")
+        for number, job in enumerate(jobs, start=1)
+    ]
+    sizes = [job.num_bytes for job in jobs]
+    shown = bool(jobs) and not workers.are_here  # each image has a bar of its own
+    bar = byte_bar(f"predicting {len(jobs)} images", sum(sizes), shown=shown)
+    with bar, closing(workers.work(_predict, items)) as ended:
+        for index, outcome in ended:
+            bar.update(sizes[index])
+            if outcome is None:
+                done.append(jobs[index])
+                bar.write(f"{jobs[index].output}: written")
+                sys.stdout.flush()
+                continue
+            failures.append(outcome)
+            _tell(outcome)
     return done
+
+
+def _predict(item: "tuple[Job, str]") -> None:
+    job, title = item
+    job.run(title)
 
 
 def _conclude(plan: "Plan", new: "Sequence[Job]", failures: list[UserError]) -> None:

@@ -6,6 +6,8 @@ from continual_repmode.commands._manifest_arguments import (
     manifest_parser,
     manifest_settings,
     parse,
+    part_of,
+    workers_of,
 )
 
 _ABOUT = """\
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
 
     from continual_repmode.manifests.manifest import ManifestCollection
-    from continual_repmode.manifests.preparing import missing_bytes
+    from continual_repmode.manifests.preparing import missing_bytes, prepare_pairs
     from continual_repmode.volumes.disk import format_bytes
 
     collection = ManifestCollection(
@@ -64,8 +66,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     for note in collection.notes():
         print(f"{chosen.manifest}: {note}")
-    pairs = [pair for pair, _ in collection.all_pairs()]
+    pairs = part_of(chosen).take([pair for pair, _ in collection.all_pairs()])
     print(f"{len(pairs)} pairs, at most {format_bytes(missing_bytes(pairs))} to write")
-    collection.prepare(num_processes=chosen.processes)
-    print(f"prepared in {pairs[0].store.folder}")
+    prepare_pairs(pairs, workers=workers_of(chosen))
+    if pairs:
+        print(f"prepared in {pairs[0].store.folder}")
     return 0

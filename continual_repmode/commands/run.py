@@ -17,6 +17,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.offers import offers
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import scenario_names
+from continual_repmode.workers import Interrupted
 
 if TYPE_CHECKING:
     from continual_repmode.assembly import Run
@@ -50,13 +51,15 @@ settings, their choices (* is the default):
   base_model=FILE
               a model of the first experience's tasks to start from, not to learn
   hydra.run.dir=FOLDER
-              where the results go; otherwise runs/<scenario>/<date>_<time>
+              where the results go; otherwise runs/<scenario>/<date>_<time>. The same
+              command goes on with an interrupted run in FOLDER
   resume=FOLDER
               go on with an interrupted run; all settings come from the folder
 
 A single value has a dot: train.epochs=100 model.width=16 data.num_train=20.
 `--cfg job` prints every setting without running.
 `-m` runs all combinations: continual-repmode run -m seed=0,1,2 strategy=repmode,naive
+hydra.sweep.dir=FOLDER says where; hydra/launcher=NAME where they run (docs/cluster.md).
 
 example: continual-repmode run scenario=leave_one_out scenario.new_task=mitochondria
 """
@@ -86,12 +89,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
-    """Begin a run in a new folder.
+    """Begin a run in a new folder, or go on with the same run where it is.
 
     Raises
     ------
     UserError
-        If the folder already holds a run or is in use, or the run cannot be built.
+        If the folder holds another run or is in use, or the run cannot be built.
     """
     from continual_repmode.build import build_run
     from continual_repmode.config.run import dump_run_config
@@ -100,16 +103,18 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
 
     folder = RunFolder(path)
     with folder.held():
-        if folder.config.exists():
+        settings = dump_run_config(config)
+        begun = folder.config.exists()
+        if begun and folder.config.read_text(encoding="utf-8") != settings:
             raise UserError(
-                f"{path} already holds a run: resume it with resume={path}, or "
-                "choose another folder with hydra.run.dir=FOLDER"
+                f"{path} already holds a run with other settings: resume it with "
+                f"resume={path}, or choose another folder with hydra.run.dir=FOLDER"
             )
         reference = _read_reference(config)
         run = build_run(config, folder)
-        command = shlex.join(["continual-repmode", "run", *overrides])
-        run.write_header(command)
-        write_text_atomically(folder.config, dump_run_config(config))
+        if not begun:
+            run.write_header(shlex.join(["continual-repmode", "run", *overrides]))
+            write_text_atomically(folder.config, settings)
         _carry_out(run, reference)
 
 
@@ -159,11 +164,9 @@ def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
             lambda: publish(folder, reference),
             adopt_first="base_model" in run.card.run,
         )
-    except KeyboardInterrupt:
-        print(
-            f"go on with: continual-repmode run resume={folder.path}", file=sys.stderr
-        )
-        raise
+    except KeyboardInterrupt as stop:
+        command = ["continual-repmode", "run", f"resume={folder.path}"]
+        raise Interrupted(shlex.join(command)) from stop
     publish(folder, reference)
     save_figures(folder)
     print(format_table(folder.read_results()))

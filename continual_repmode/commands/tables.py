@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from continual_repmode.errors import UserError, nearest
 from continual_repmode.experiments.table import Table
 from continual_repmode.experiments.tables import TABLES
+from continual_repmode.workers import Interrupted, Workers
 
 if TYPE_CHECKING:
     from continual_repmode.config.run import RunConfig
@@ -35,9 +36,10 @@ settings:
   results=results where the table goes, and one small file for each finished run
   data=, data.manifest=, train.epochs=, device=, ...
                   as for `continual-repmode run`, for every row
-  hydra/launcher=NAME
-                  how runs are started, such as joblib if its plugin is installed;
-                  by default one after the other
+  workers=1       processes that share the runs; each needs the memory of a run
+  scheduler=tcp://HOST:8786
+                  instead: a Dask cluster, by address or scheduler file
+                  (docs/cluster.md)
 
 Finished runs are found by their settings and not repeated, whatever table they were run
 for; failed ones are tried again, interrupted ones go on where they were. Run folders
@@ -73,7 +75,6 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     chosen = _parse(arguments)
 
-    from continual_repmode.compose import check_launcher
     from continual_repmode.experiments.campaign import (
         Places,
         measure_again,
@@ -85,13 +86,11 @@ def main(arguments: Sequence[str]) -> int:
 
     table, places = chosen.table, Places(chosen.results, Path("runs", "tables"))
     planned = plan(table.rows, chosen.common, chosen.seeds)
-    if chosen.run:
-        check_launcher(chosen.launcher)
     _make_folders(chosen, places)
     wanted = [run for name in chosen.rows for run in planned[name]]
     try:
         if chosen.run:
-            run_missing(wanted, places, chosen.launcher, train_and_measure)
+            run_missing(wanted, places, chosen.workers, train_and_measure)
         if chosen.costs_again:
             measure_again(wanted, places, measure_costs_again)
     finally:  # also if interrupted: what is done is shown
@@ -129,11 +128,14 @@ def train_and_measure(
 
     log = (folder.path / "output.txt").open("a", encoding="utf-8")
     with log, contextlib.redirect_stdout(log):
-        if folder.config.is_file():  # with the paths and the device of today
-            write_text_atomically(folder.config, dump_run_config(config))
-            resume(folder.path)
-        else:
-            start(config, folder.path, run.overrides)
+        try:
+            if folder.config.is_file():  # with the paths and the device of today
+                write_text_atomically(folder.config, dump_run_config(config))
+                resume(folder.path)
+            else:
+                start(config, folder.path, run.overrides)
+        except Interrupted as stop:
+            raise KeyboardInterrupt from stop  # the table goes on, not this run alone
         costs = measure_costs(config, folder)
     return make_record(
         folder,
@@ -163,7 +165,7 @@ class _Chosen:
     run: bool
     costs_again: bool
     common: list[str]
-    launcher: list[str]
+    workers: Workers
 
 
 def _parse(arguments: Sequence[str]) -> _Chosen:
@@ -178,8 +180,10 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         "run": "true",
         "costs": "keep",
         "results": "results",
+        "workers": "1",
+        "scheduler": "",
     }
-    common, launcher = ["train=mini"], []
+    common = ["train=mini"]
     for word in settings:
         key, equal, value = word.partition("=")
         if key in own and equal:
@@ -187,7 +191,10 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         elif key in {"hydra.run.dir", "hydra.sweep.dir"}:
             raise UserError(f"{word}: run folders of tables are in runs/tables")
         elif key.startswith(("hydra/", "hydra.")):
-            launcher.append(word)
+            raise UserError(
+                f"{word}: runs of tables are shared out with workers=N or "
+                "scheduler=ADDRESS; give one of these"
+            )
         elif key == "train":
             common[0] = word
         elif key in {"seed", "-m", "--multirun"}:
@@ -213,7 +220,7 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         run=own["run"] == "true",
         costs_again=own["costs"] == "again",
         common=common,
-        launcher=launcher,
+        workers=_workers(own["workers"], own["scheduler"]),
     )
 
 
@@ -228,6 +235,12 @@ def _check_name(word: str, own: Collection[str]) -> None:
     known = f"{', '.join(own)} and what `continual-repmode run --help` lists"
     hint = nearest(name, [*own, *runs], otherwise=known)
     raise UserError(f"{word}: there is no setting {name!r}: {hint}")
+
+
+def _workers(count: str, scheduler: str) -> Workers:
+    if not count.isdecimal() or int(count) < 1:
+        raise UserError(f"workers={count}: give a whole number, 1 or more")
+    return Workers(int(count), scheduler or None)
 
 
 def _seeds(text: str) -> list[int]:

@@ -10,13 +10,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from continual_repmode.compose import compose_runs, launch_jobs, quoted
+from continual_repmode.compose import compose_runs, quoted
 from continual_repmode.config.run import RunConfig, load_run_config
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.identity import (
@@ -29,6 +30,7 @@ from continual_repmode.experiments.record import RunRecord
 from continual_repmode.experiments.table import Row
 from continual_repmode.results import RunFolder
 from continual_repmode.runtime import write_text_atomically
+from continual_repmode.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,7 +216,7 @@ def _check_distinct(
 def run_missing(
     wanted: Sequence[PlannedRun],
     places: Places,
-    launcher: Sequence[str],
+    workers: Workers,
     work: Work,
 ) -> None:
     """Carry out the runs that have no record, those that others start from first.
@@ -225,8 +227,8 @@ def run_missing(
     ----------
     wanted : sequence of PlannedRun
     places : Places
-    launcher : sequence of str
-        Settings of Hydra's launcher.
+    workers : Workers
+        Who carries them out, a run each.
     work : callable
         See :data:`Work`.
     """
@@ -242,9 +244,9 @@ def run_missing(
     job = _Job(runs={**first, **then}, places=places, work=work, began=time.time())
     for run in job.runs.values():
         places.error(run).unlink(missing_ok=True)  # of an earlier call
-    _launch(list(first.values()), job, launcher)
+    _carry_out(list(first.values()), job, workers)
     able = [run for run in then.values() if _has_base(run, places)]
-    _launch(able, job, launcher)
+    _carry_out(able, job, workers)
 
 
 def measure_again(
@@ -283,14 +285,15 @@ def _has_base(run: PlannedRun, places: Places) -> bool:
     return False
 
 
-def _launch(runs: Sequence[PlannedRun], job: "_Job", launcher: Sequence[str]) -> None:
-    places = job.places
-    if runs:
-        launch_jobs(
-            [(places.folder(run).path, _overrides(run, places)) for run in runs],
-            launcher,
-            job,
-        )
+def _carry_out(runs: Sequence[PlannedRun], job: "_Job", workers: Workers) -> None:
+    configs = compose_runs([_overrides(run, job.places) for run in runs])
+    items = list(zip(runs, configs, strict=True))
+    with closing(workers.for_items(len(runs)).work(job, items)) as ended:
+        for number, (index, outcome) in enumerate(ended, start=1):
+            if isinstance(outcome, UserError):  # its worker died
+                job.note_failure(runs[index], outcome, str(outcome))
+            elif not workers.are_here:
+                say(f"{runs[index].name}: over, {number} of {len(runs)}")
 
 
 def _overrides(run: PlannedRun, places: Places) -> tuple[str, ...]:
@@ -302,15 +305,15 @@ def _overrides(run: PlannedRun, places: Places) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
-    """One run, as Hydra's launcher calls it, perhaps in another process."""
+    """Carries out a run, perhaps in another process."""
 
     runs: Mapping[str, PlannedRun]
     places: Places
     work: Work
     began: float
 
-    def __call__(self, config: RunConfig, path: Path) -> None:
-        run = self.runs[path.name]
+    def __call__(self, item: tuple[PlannedRun, RunConfig]) -> None:
+        run, config = item
         say(f"{self._progress(run)}: {run.name}")
         try:
             with self.places.lock(run):
@@ -324,19 +327,21 @@ class _Job:
             return  # another process has done it meanwhile
         if folder.config.is_file() and not self.places.is_of(run):
             shutil.rmtree(folder.path)
-            folder.path.mkdir()
+        folder.path.mkdir(parents=True, exist_ok=True)
         try:
             record = self.work(run, config, folder)
         except Exception as error:  # the other runs go on
-            reason = one_line(error)
-            text = (
-                f"{reason}\n\ncontinual-repmode run {shlex.join(run.overrides)}\n\n"
-                f"{traceback.format_exc()}"
-            )
-            write_text_atomically(self.places.error(run), text)
-            say(f"{run.name}: failed: {reason}; see {self.places.error(run)}")
+            self.note_failure(run, error, traceback.format_exc())
             return
         record.save(self.places.record(run))
+
+    def note_failure(self, run: PlannedRun, error: Exception, details: str) -> None:
+        """Say why a run failed, here and in its folder."""
+        reason = one_line(error)
+        command = f"continual-repmode run {shlex.join(run.overrides)}"
+        path = self.places.error(run)
+        write_text_atomically(path, f"{reason}\n\n{command}\n\n{details}")
+        say(f"{run.name}: failed: {reason}; see {path}")
 
     def _progress(self, run: PlannedRun) -> str:
         """Say which run of how many this is, and how long the rest may take."""

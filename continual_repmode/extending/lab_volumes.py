@@ -17,6 +17,7 @@ from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.manifests.rows import read_rows
 from continual_repmode.models.spatial import Size3
 from continual_repmode.trained_model import TrainedModel
+from continual_repmode.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def open_lab_volumes(
     resize, order = base.resize, base.order
     chosen: dict[str, Any] = {
         "tasks": (task,),
-        "num_processes": settings.num_processes,
+        "workers": Workers(settings.workers),
         "root": settings.root,
         "voxel_size_um": base.card.voxel_size_um or DEFAULT_VOXEL_SIZE_UM,
         "source_voxel_size_um": settings.source_voxel_size_um,

@@ -87,7 +87,7 @@ class ExtensionSettings:
         What relative paths in the manifest are relative to; None: its folder.
     cache_dir : str, Path or None
         Where prepared volumes are kept; None: the user's cache folder.
-    num_processes : int
+    workers : int
         Processes that check and prepare volumes; a script that asks for more than one
         needs the usual ``if __name__ == "__main__"`` guard.
     device : str
@@ -114,7 +114,7 @@ class ExtensionSettings:
     source_voxel_size_um: tuple[float, float, float] | None = None
     root: str | Path | None = None
     cache_dir: str | Path | None = None
-    num_processes: int = 1
+    workers: int = 1
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class ExtensionSettings:
         UserError
             For the first value that cannot be.
         """
-        for name in ("epochs", "batch_size", "num_processes"):
+        for name in ("epochs", "batch_size", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}: use 1 or more")

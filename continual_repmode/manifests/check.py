@@ -15,6 +15,7 @@ from continual_repmode.manifests.pairs import ManifestPair
 from continual_repmode.manifests.preparing import measure_pairs
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.volume import VolumeReader
+from continual_repmode.workers import HERE, WHOLE, Part, Workers
 
 _FORMATS = {
     "TiffVolume": "TIFF",
@@ -61,7 +62,8 @@ def check_manifest(
     pad_small: bool = False,
     voxels: Literal["none", "measure", "prepare"] = "measure",
     progress: bool = True,
-    num_processes: int = 1,
+    workers: Workers = HERE,
+    part: Part = WHOLE,
     **settings: Any,
 ) -> Check:
     """Check a manifest, the headers of its files and, unless told not to, all voxels.
@@ -81,8 +83,10 @@ def check_manifest(
         if nothing else is wrong already.
     progress : bool
         Show a progress bar, if stderr is a terminal.
-    num_processes : int
-        Processes to share the work.
+    workers : Workers
+        Who shares the work.
+    part : Part
+        Of the pairs: the voxels of the others are left to other calls.
     **settings
         As for :class:`continual_repmode.manifests.manifest.ManifestCollection`.
 
@@ -118,13 +122,17 @@ def check_manifest(
     prepare = voxels == "prepare"
     if voxels == "none" or (prepare and headers.errors):
         return headers
-    facts = measure_pairs(
-        [pair for pair, _ in listed],
+    facts: list[PairFacts | None] = [None] * len(listed)
+    chosen = part.take(range(len(listed)))
+    measured = measure_pairs(
+        [listed[index][0] for index in chosen],
         prepare=prepare,
         progress=progress,
-        num_processes=num_processes,
+        workers=workers,
         faults=faults,
     )
+    for index, found in zip(chosen, measured, strict=True):
+        facts[index] = found
     return judged(facts)
 
 

@@ -37,6 +37,7 @@ from continual_repmode.volumes.resampling import ResizeMethod
 from continual_repmode.volumes.source_channels import Box
 from continual_repmode.volumes.store import PreparedStore
 from continual_repmode.volumes.volume import VolumeReader
+from continual_repmode.workers import HERE, Workers
 
 _QUICK_S = 1.0
 """Headers that are read in less time need no progress bar."""
@@ -208,16 +209,16 @@ class ManifestCollection:
             )
         return found
 
-    def prepare(self, progress: bool = True, num_processes: int = 1) -> None:
+    def prepare(self, progress: bool = True, workers: Workers = HERE) -> None:
         """Prepare every pair that is not in the store yet.
 
         Parameters
         ----------
         progress : bool
             Show a progress bar, if stderr is a terminal.
-        num_processes : int
-            Processes to share the work, started afresh ("spawn"): a script that asks
-            for more than one needs the usual ``if __name__ == "__main__"`` guard.
+        workers : Workers
+            Who shares the work. Processes are started afresh ("spawn"): a script that
+            asks for more than one needs the usual ``if __name__ == "__main__"`` guard.
 
         Raises
         ------
@@ -226,7 +227,7 @@ class ManifestCollection:
             constant or not finite. What has been prepared stays.
         """
         pairs = [pair for pair, _ in self._pairs]
-        prepare_pairs(pairs, progress=progress, num_processes=num_processes)
+        prepare_pairs(pairs, progress=progress, workers=workers)
 
 
 def _rows(found: Sequence[object]) -> str:

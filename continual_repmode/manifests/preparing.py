@@ -1,26 +1,25 @@
 """Prepares and measures many pairs: side by side, with progress, ready to go on."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.manifests.checks.facts import PairFacts
 from continual_repmode.manifests.pairs import ManifestPair
-from continual_repmode.processes import fresh_processes
 from continual_repmode.volumes.disk import check_free
 from continual_repmode.volumes.progress import byte_bar
 from continual_repmode.volumes.store import EntryBusyError
+from continual_repmode.workers import HERE, Workers
 
 PAIRS_PER_PROCESS = 2
 """Fewer pairs than this are not worth starting another process for."""
 
 Work = Callable[[ManifestPair, bool], PairFacts | None]
-Outcome = PairFacts | UserError | EntryBusyError | None
 
 
 def prepare_pairs(
-    pairs: Sequence[ManifestPair], *, progress: bool = True, num_processes: int = 1
+    pairs: Sequence[ManifestPair], *, progress: bool = True, workers: Workers = HERE
 ) -> None:
     """Prepare what is not in the store yet.
 
@@ -34,7 +33,7 @@ def prepare_pairs(
     """
     _check_disk(pairs)
     missing = [pair for pair in pairs if pair.missing_bytes()]
-    _work_on(missing, _prepare, "preparing", progress, num_processes, None)
+    _work_on(missing, _prepare, "preparing", progress, workers, None)
 
 
 def measure_pairs(
@@ -42,7 +41,7 @@ def measure_pairs(
     *,
     prepare: bool,
     progress: bool = True,
-    num_processes: int = 1,
+    workers: Workers = HERE,
     faults: Faults | None = None,
 ) -> list[PairFacts | None]:
     """Measure the raw voxels of pairs, and prepare them if asked to.
@@ -54,8 +53,8 @@ def measure_pairs(
         Also prepare every pair that can be.
     progress : bool
         Show a progress bar, if stderr is a terminal.
-    num_processes : int
-        Processes to share the work.
+    workers : Workers
+        Who shares the work.
     faults : Faults, optional
         Where to collect the errors of damaged files; None stands for their facts.
 
@@ -68,7 +67,7 @@ def measure_pairs(
         _check_disk(pairs)
     work = _measure_and_prepare if prepare else _measure
     doing = "checking and preparing" if prepare else "checking"
-    return _work_on(pairs, work, doing, progress, num_processes, faults)
+    return _work_on(pairs, work, doing, progress, workers, faults)
 
 
 def missing_bytes(pairs: Sequence[ManifestPair]) -> int:
@@ -89,7 +88,7 @@ def _work_on(
     work: Work,
     doing: str,
     progress: bool,
-    num_processes: int,
+    workers: Workers,
     faults: Faults | None,
 ) -> list[PairFacts | None]:
     """Do the work on every pair; those that another process is at come last."""
@@ -100,46 +99,29 @@ def _work_on(
     with byte_bar(doing_it, sum(sizes), shown=progress and bool(pairs)) as bar:
         busy = list(range(len(pairs)))
         for wait in (False, True):
-            calls = [partial(work, pairs[index], wait) for index in busy]
             indices, busy = busy, []
-            for position, outcome in _outcomes(calls, num_processes):
-                index = indices[position]
-                if isinstance(outcome, EntryBusyError):
-                    busy.append(index)
-                    continue
-                bar.update(sizes[index])
-                if isinstance(outcome, UserError):
+            call = partial(_unless_busy, work, wait)
+            several = workers.for_items(len(indices), PAIRS_PER_PROCESS)
+            with closing(several.work(call, [pairs[i] for i in indices])) as ended:
+                for position, outcome in ended:
+                    index = indices[position]
+                    if isinstance(outcome, EntryBusyError):
+                        busy.append(index)
+                        continue
+                    bar.update(sizes[index])
                     with faults:
-                        raise outcome
-                else:
-                    results[index] = outcome
+                        if isinstance(outcome, UserError):
+                            raise outcome
+                        results[index] = outcome
     return results
 
 
-def _outcomes(
-    calls: Sequence[Callable[[], PairFacts | None]], num_processes: int
-) -> Iterator[tuple[int, Outcome]]:
-    """Yield the position and outcome of each call as it ends; errors are outcomes."""
-    num_processes = min(num_processes, len(calls) // PAIRS_PER_PROCESS)
-    if num_processes <= 1:
-        for position, call in enumerate(calls):
-            yield position, _outcome(call)
-        return
-    with ProcessPoolExecutor(num_processes, mp_context=fresh_processes()) as pool:
-        futures = {pool.submit(_outcome, call): k for k, call in enumerate(calls)}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _outcome(
-    call: Callable[[], PairFacts | None],
-) -> Outcome:
+def _unless_busy(
+    work: Work, wait: bool, pair: ManifestPair
+) -> PairFacts | EntryBusyError | None:
     try:
-        return call()
-    except (UserError, EntryBusyError) as error:
+        return work(pair, wait)
+    except EntryBusyError as error:
         return error
 
 

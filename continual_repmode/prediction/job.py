@@ -9,6 +9,7 @@ What is done of it, in the folder of its work::
         output                the prediction resized to the grid of the image
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,6 +75,11 @@ class Job:
     def unfinished(self) -> Path:
         """Where the output is while it lacks tasks."""
         return self.work.path / "output"
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the output, uncompressed."""
+        return 4 * len(self.setup.tasks) * math.prod(self.image.shape)
 
     def describe(self) -> str:
         """Return in words which grids it goes through."""

@@ -4,6 +4,8 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 from continual_repmode.metrics.regression import METRICS, ImageMetrics, RegressionSums
@@ -73,11 +75,12 @@ def add_metrics(folder: Path, new: Iterable[Row]) -> None:
     UserError
         As :func:`read_metrics`.
     """
-    rows = read_metrics(folder) | {(row["image"], row["task"]): row for row in new}
     with (
+        FileLock(folder / f".{METRICS_FILE}.lock"),  # others add theirs meanwhile
         replacing(folder / METRICS_FILE) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
+        rows = read_metrics(folder) | {(row["image"], row["task"]): row for row in new}
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows.values())

@@ -23,6 +23,7 @@ from continual_repmode.volumes.formats.stream_writing import check_writable
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.stream_resizing import scratch_bytes
 from continual_repmode.volumes.volume import CHOICES, VolumeReader, index_from
+from continual_repmode.workers import WHOLE, Part
 
 Format = Literal["zarr", "tiff"]
 
@@ -56,6 +57,7 @@ def plan_predictions(
     out: str | Path,
     options: PredictOptions,
     format_: Format = "zarr",
+    part: Part = WHOLE,
 ) -> Plan:
     """Find images, open their headers, and see what is there already.
 
@@ -69,6 +71,9 @@ def plan_predictions(
     options : PredictOptions
     format_ : {"zarr", "tiff"}
         Of the outputs, OME-Zarr or OME-TIFF.
+    part : Part
+        Of the images that can be opened, in the order of the inputs. The first part
+        has the faults of those that cannot, too.
 
     Raises
     ------
@@ -82,7 +87,10 @@ def plan_predictions(
     _check_call(out, options.choices)
     images = find_images(inputs, out, setup, options, faults)
     outputs = [(image, out / f"{image.name}{SUFFIXES[format_]}") for image in images]
-    return plan_outputs(outputs, out, setup, faults)
+    _check_distinct(outputs)
+    if part.number > 1:
+        faults.found.clear()
+    return plan_outputs(part.take(outputs), out, setup, faults)
 
 
 def _check_call(out: Path, choices: Mapping[str, str]) -> None:
@@ -272,15 +280,10 @@ def _refuse_other(job: Job) -> None:
 def _check_disk(root: Path, jobs: Sequence[Job]) -> None:
     """Raise if the outputs, and the largest work for one, do not fit on the disk."""
     if jobs:
-        needed = sum(map(_output_bytes, jobs)) + max(map(_work_bytes, jobs))
+        needed = sum(job.num_bytes for job in jobs) + max(map(_work_bytes, jobs))
         begun = sum(job.work.num_bytes for job in jobs)
         what = f"predicting {len(jobs)} images"
         check_free(root, needed - begun, what, "--out")
-
-
-def _output_bytes(job: Job) -> int:
-    z, y, x = job.image.shape
-    return 4 * len(job.setup.tasks) * z * y * x
 
 
 def _work_bytes(job: Job) -> int:

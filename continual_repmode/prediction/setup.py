@@ -1,7 +1,11 @@
 """What all images of a call share, checked and complete."""
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -51,6 +55,7 @@ class Setup:
     precision: Precision
     overwrite: bool
     progress: bool
+    options: PredictOptions
 
     @classmethod
     def of(cls, model: TrainedModel, options: PredictOptions) -> "Setup":
@@ -98,11 +103,28 @@ class Setup:
             precision=options.precision,
             overwrite=options.overwrite,
             progress=options.progress,
+            options=options,
         )
+
+    def __reduce__(self) -> Any:
+        """Pickle the name of the model file, which each process reads once."""
+        if self.model.path is None:
+            return super().__reduce__()
+        path, options = self.model.path, pickle.dumps(self.options)
+        return _setup_again, (path, self.model.sha256, options)
 
     def predictor(self, task: str) -> TaskPredictor:
         """Return what predicts windows of a task."""
         return self.model.predictor(task, self.precision, self.device)
+
+
+@lru_cache(maxsize=1)
+def _setup_again(path: Path, sha256: str, options: bytes) -> Setup:
+    """Read the model and check the options where the work is done."""
+    model = TrainedModel.load(path)
+    if model.sha256 != sha256:
+        raise UserError(f"{path}: has changed since the command was given; repeat it")
+    return Setup.of(model, pickle.loads(options))
 
 
 def _check_voxel_size(option: str, size_um: VoxelSizeUm | None) -> None:

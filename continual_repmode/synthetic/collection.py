@@ -1,7 +1,7 @@
 """A data source of generated pairs."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from continual_repmode.data.collection import LoadedPair, Split
 from continual_repmode.errors import UserError
-from continual_repmode.processes import fresh_processes
 from continual_repmode.resources import cache_folder
 from continual_repmode.synthetic.cache import PairCache, Recipe
 from continual_repmode.synthetic.field import VOXEL_SIZE_UM
@@ -19,6 +18,7 @@ from continual_repmode.synthetic.kinds import split_task
 from continual_repmode.synthetic.structures import STRUCTURES
 from continual_repmode.tasks import TASKS
 from continual_repmode.volumes.normalization import zscore
+from continual_repmode.workers import HERE, Workers
 
 SMALLEST_SHAPE = (8, 16, 16)
 PAIRS_PER_PROCESS = 8
@@ -166,16 +166,16 @@ class SyntheticCells:
             for index in range(self._counts[split])
         ]
 
-    def prepare(self, progress: bool = True, num_processes: int = 1) -> None:
+    def prepare(self, progress: bool = True, workers: Workers = HERE) -> None:
         """Generate every pair that is not in the cache.
 
         Parameters
         ----------
         progress : bool
             Show a progress bar, if stderr is a terminal.
-        num_processes : int
-            Processes to share the work, started afresh ("spawn"): a script that asks
-            for more than one needs the usual ``if __name__ == "__main__"`` guard.
+        workers : Workers
+            Who shares the work. Processes are started afresh ("spawn"): a script that
+            asks for more than one needs the usual ``if __name__ == "__main__"`` guard.
 
         Raises
         ------
@@ -189,32 +189,19 @@ class SyntheticCells:
             for pair in self.pairs(task, split)
         ]
         missing = [recipe for recipe in recipes if not self._cache.has(recipe)]
-        num_processes = min(num_processes, len(missing) // PAIRS_PER_PROCESS)
+        several = workers.for_items(len(missing), PAIRS_PER_PROCESS)
         bar = tqdm(
             desc="generating cells",
             total=len(missing),
             unit="pair",
             disable=None if progress and missing else True,
         )
-        with bar:
-            _store_all(self._cache, missing, num_processes, bar.update)
-
-
-def _store_all(
-    cache: PairCache,
-    recipes: Sequence[Recipe],
-    num_processes: int,
-    on_stored: Callable[[], object],
-) -> None:
-    store = partial(_store, cache)
-    if num_processes <= 1:
-        for recipe in recipes:
-            store(recipe)
-            on_stored()
-        return
-    with ProcessPoolExecutor(num_processes, mp_context=fresh_processes()) as pool:
-        for _ in pool.map(store, recipes):
-            on_stored()
+        store = partial(_store, self._cache)
+        with bar, closing(several.work(store, missing)) as ended:
+            for _, outcome in ended:
+                if outcome is not None:
+                    raise outcome
+                bar.update()
 
 
 def _store(cache: PairCache, recipe: Recipe) -> None:

@@ -239,7 +239,7 @@ def test_interrupted_it_says_how_to_go_on(mirror, tmp_path, spawn):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
 
-    assert process.returncode == 130, err
+    assert process.returncode == 75, err
     assert (
         f"go on with: continual-repmode download zo1 --mirror {mirror.url} "
         "--to 'my data'"

@@ -29,7 +29,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 DNA = "fnet-dna/run_170622_174530_whole_cropped_{}.tif"
 UM = (0.29, 0.29, 0.29)
 SPLITS = ("train", "train", "valid", "test")
-QUICK = ["--epochs", "4", "--device", "cpu", "--processes", "1"]
+QUICK = ["--epochs", "4", "--device", "cpu", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")

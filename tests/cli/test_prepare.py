@@ -41,7 +41,7 @@ def prepared(store: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def expected(manifest, command):
     done = command(
-        *("prepare", str(manifest), "--cache-dir", "whole", "--processes", "1"),
+        *("prepare", str(manifest), "--cache-dir", "whole", "--workers", "1"),
         cwd=manifest.parent,
     )
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def expected(manifest, command):
 
 
 def test_a_killed_preparation_goes_on(manifest, expected, spawn, command):
-    words = ("prepare", str(manifest), "--cache-dir", "killed", "--processes", "1")
+    words = ("prepare", str(manifest), "--cache-dir", "killed", "--workers", "1")
     store = manifest.parent / "killed"
     process = spawn(*words, cwd=manifest.parent)
     deadline = time.monotonic() + 120
@@ -71,7 +71,7 @@ def test_a_killed_preparation_goes_on(manifest, expected, spawn, command):
 
 
 def test_two_at_once_share_the_work(manifest, expected, spawn):
-    words = ("prepare", str(manifest), "--cache-dir", "shared", "--processes", "1")
+    words = ("prepare", str(manifest), "--cache-dir", "shared", "--workers", "1")
     both = [spawn(*words, cwd=manifest.parent) for _ in range(2)]
 
     for process in both:
@@ -86,8 +86,8 @@ def test_a_bad_option_is_one_line(manifest, capsys):
     whole = "use a whole number, 1 or"
     for option, value, message in (
         ("--resize", "best", "invalid choice: 'best'"),
-        ("--processes", "0", f"'0': {whole}"),
-        ("--processes", "-3", f"'-3': {whole}"),
+        ("--workers", "0", f"'0': {whole}"),
+        ("--workers", "-3", f"'-3': {whole}"),
     ):
         assert main(["prepare", str(manifest), option, value]) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -133,12 +133,15 @@ def test_figures_tables_samples_and_logs_are_there(finished):
     assert not folder.state.exists()
 
 
-def test_a_folder_that_holds_a_run_is_not_written_to(finished, run_tiny):
+def test_a_folder_that_holds_a_finished_run_is_not_written_to(finished, run_tiny):
     folder = finished[1]
     before = folder.results.read_bytes()
     again = run_tiny(folder.path.parent, "hydra.run.dir=my run")
+    assert again.returncode == 0, again.stderr  # there is nothing left to do
+    assert folder.results.read_bytes() == before
+    again = run_tiny(folder.path.parent, "hydra.run.dir=my run", "seed=1")
     assert again.returncode == 2
-    assert "already holds a run" in again.stderr
+    assert "already holds a run with other settings" in again.stderr
     assert folder.results.read_bytes() == before
 
 

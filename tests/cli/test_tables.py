@@ -104,8 +104,8 @@ MISTAKES = [
     (["table3", "strategy=ewc"], "strategy=ewc: a table decides that for each"),
     (["table1", "train=tiny"], "train=tiny: choose one of mini, paper, quick"),
     (
-        ["table1", "hydra/launcher=nowhere"],
-        "choose one of basic, or install another: pip install hydra-joblib-",
+        ["table1", "hydra/launcher=joblib"],
+        "hydra/launcher=joblib: runs of tables are shared out with workers=N or",
     ),
 ]
 

@@ -16,7 +16,7 @@ import pytest
 import tifffile
 import zarr
 
-COMMON = ("--patch-size", "4", "16", "16", "--processes", "1")
+COMMON = ("--patch-size", "4", "16", "16", "--workers", "1")
 LIMIT_S = 10.0
 LIMIT_MB = 200.0
 """Memory beyond that of checking sound images."""

@@ -247,7 +247,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
 def test_a_bad_option_is_one_error(name, folder, worker, only_error):
     words, says = OPTIONS[name]
     (folder / "manifest.csv").write_bytes(HEADER + OK)
-    done = worker("check", "manifest.csv", "--processes", "1", *words, folder=folder)
+    done = worker("check", "manifest.csv", "--workers", "1", *words, folder=folder)
     if name == "root-missing":
         assert done.status == 2
         assert says in done.out
@@ -351,7 +351,7 @@ def test_a_folder_whose_name_is_no_unicode_will_do(folder, worker, tmp_path_fact
     old = Path(os.fsdecode(os.fsencode(tmp_path_factory.mktemp("old")) + b"/gr\xf6sse"))
     folder.rename(old)
     (old / "manifest.csv").write_bytes(HEADER + OK)
-    words = (str(old / "manifest.csv"), "--processes", "1")
+    words = (str(old / "manifest.csv"), "--workers", "1")
     for verb, options in (
         ("check", ("--patch-size", "4", "16", "16")),
         ("check", ("--patch-size", "4", "16", "16", "--json")),

@@ -78,7 +78,7 @@ def assert_nothing_half_done(new: set[Path], fault: str) -> None:
 def test_prepare_refuses_with_one_line(fault, manifest, worker, tmp_path, only_error):
     manifest(fault)
     before = files(tmp_path)
-    words = ("--cache-dir", "cache", "--processes", "1")
+    words = ("--cache-dir", "cache", "--workers", "1")
 
     done = worker("prepare", "manifest.csv", *words, folder=tmp_path)
 

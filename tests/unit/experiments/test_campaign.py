@@ -16,6 +16,7 @@ from continual_repmode.experiments.campaign import (
 from continual_repmode.experiments.costs import Costs
 from continual_repmode.experiments.report import gather, write_table
 from continual_repmode.experiments.table import Row, Table
+from continual_repmode.workers import HERE
 
 COMMON = ("train=mini", "model.width=2")
 IMAGES = {
@@ -72,7 +73,7 @@ def work(make_record):
 
 def carry_out(rows, places, work, seeds=(0,)):
     planned = plan(rows, COMMON, seeds)
-    run_missing([r for runs in planned.values() for r in runs], places, (), work)
+    run_missing([r for runs in planned.values() for r in runs], places, HERE, work)
     return planned
 
 
@@ -293,7 +294,7 @@ def test_a_table_is_written_from_what_is_there(places, work):
         picture="forgetting",
     )
     planned = plan(table.rows, COMMON, (0, 1))
-    run_missing(planned["a"], places, (), work)
+    run_missing(planned["a"], places, HERE, work)
     measured = gather(table, planned, COMMON, places)
     assert measured.tasks == ("nucleolus", "cell_membrane")
     assert [len(found.records) for found in measured.rows] == [2, 0]

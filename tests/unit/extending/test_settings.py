@@ -24,7 +24,7 @@ def test_epochs_make_about_as_many_steps_for_few_images_as_for_many(
     [
         ({"epochs": 0}, r"epochs=0: use 1 or more"),
         ({"batch_size": 0}, r"batch_size=0"),
-        ({"num_processes": 0}, r"num_processes=0"),
+        ({"workers": 0}, r"workers=0"),
         ({"learning_rate": 0.0}, r"learning_rate=0.0: use more than 0"),
         ({"learning_rate": float("nan")}, r"learning_rate=nan"),
         ({"seed": -1}, r"seed=-1"),
@@ -54,6 +54,6 @@ def test_values_that_cannot_be_are_refused(chosen, message):
     ],
 )
 def test_the_command_that_is_written_down_means_the_same_settings(settings):
-    words = ["model", "manifest", "--task", "x", "--processes", "1"]
+    words = ["model", "manifest", "--task", "x", "--workers", "1"]
     parsed = _parser().parse_args([*words, *settings.command_line()])
     assert ExtensionSettings(**_settings(parsed)) == settings

@@ -9,6 +9,7 @@ import tifffile
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.manifests.preparing import measure_pairs, prepare_pairs
+from continual_repmode.workers import Workers
 
 UM = {"PhysicalSizeZ": 0.29, "PhysicalSizeY": 0.145, "PhysicalSizeX": 0.145}
 
@@ -63,7 +64,7 @@ def test_preparing_again_writes_nothing(manifest):
 
 
 def test_several_processes_prepare_the_same_as_one(manifest):
-    collect(manifest).prepare(num_processes=2)
+    collect(manifest).prepare(workers=Workers(2))
     alone = ManifestCollection(manifest, cache_dir=manifest.parent / "other")
 
     for one, other in zip(pairs_of(collect(manifest)), pairs_of(alone), strict=True):

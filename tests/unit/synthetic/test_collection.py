@@ -10,6 +10,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.synthetic import SyntheticCells, cache, simulate_field
 from continual_repmode.synthetic.cache import PairCache, Recipe
 from continual_repmode.synthetic.kinds import ROUND
+from continual_repmode.workers import Workers
 
 TINY = (8, 16, 16)
 TASKS = ("dna", "nucleolus")
@@ -82,11 +83,11 @@ def test_pairs_do_not_depend_on_the_order_of_generation(tmp_path):
 
 
 def test_processes_generate_the_same_bytes_as_one(tmp_path):
-    for name, num_processes in (("one", 1), ("two", 2)):
+    for name, count in (("one", 1), ("two", 2)):
         cells = SyntheticCells(
             16, 0, 0, cache_dir=tmp_path / name, shape=TINY, tasks=("dna",)
         )
-        cells.prepare(progress=False, num_processes=num_processes)
+        cells.prepare(progress=False, workers=Workers(count))
     assert len(_bytes(tmp_path / "one")) == 48
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
 
