@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -98,21 +99,20 @@ class Workers:
             for index, item in enumerate(items):
                 yield index, _outcome(call, item)
             return
-        left = deque(enumerate(items))
+        left = deque(enumerate(pickle.dumps((call, item)) for item in items))
         if self.scheduler is not None:
-            there = partial(_in_folder, str(Path.cwd()), call)
+            there = partial(_in_folder, str(Path.cwd()))
             with self.executor() as cluster:
                 lost = yield from _carry_out(cluster, there, left, len(left))
             for index, _ in lost:
                 yield index, _died(f"{self.scheduler}: a worker")
             return
-        here = partial(_interruptible, call)
         while left:
             with self.executor() as processes:
-                lost = yield from _carry_out(processes, here, left, self.count)
+                lost = yield from _carry_out(processes, _here, left, self.count)
             for suspect in lost:  # one of these has ended a process, which ends all
-                with Workers().executor() as process:
-                    again = yield from _carry_out(process, here, deque([suspect]), 1)
+                with HERE.executor() as process:
+                    again = yield from _carry_out(process, _here, deque([suspect]), 1)
                 for index, _ in again:
                     yield index, _died("a worker process")
 
@@ -217,19 +217,22 @@ def heeding_signals() -> Iterator[None]:
 
 def _carry_out(
     executor: Executor,
-    call: Callable[[Item], Result],
-    left: deque[tuple[int, Item]],
+    call: Callable[[bytes], Any],
+    left: deque[tuple[int, bytes]],
     at_once: int,
-) -> "Generator[tuple[int, Result | UserError], None, list[tuple[int, Item]]]":
+) -> Generator[tuple[int, Any], None, list[tuple[int, bytes]]]:
     """Work on items, taken from ``left``; stop at, and return, those lost with workers.
+
+    They are packed, so that they are opened only where the work is done: a scheduler
+    has no use for them, and a process that cannot open one tells why.
 
     Raises
     ------
     UserError
         If the scheduler of a cluster goes away.
     """
-    running: dict[Future[Any], tuple[int, Item]] = {}
-    lost: list[tuple[int, Item]] = []
+    running: dict[Future[Any], tuple[int, bytes]] = {}
+    lost: list[tuple[int, bytes]] = []
     while running or (left and not lost):
         while left and not lost and len(running) < at_once:
             item = left.popleft()
@@ -276,17 +279,18 @@ def _begin_process(threads: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _interruptible(call: Callable[[Item], Result], item: Item) -> Result:
+def _here(packed: bytes) -> Any:
     """Work on an item in a process of this machine; clean up if it is terminated."""
     try:
         with heeding_signals():
+            call, item = pickle.loads(packed)
             return call(item)
     except KeyboardInterrupt:
         sys.stderr.flush()
         os._exit(TRY_AGAIN)
 
 
-def _in_folder(folder: str, call: Callable[[Item], Result], item: Item) -> Result:
+def _in_folder(folder: str, packed: bytes) -> Any:
     """Work on an item in a worker of a cluster, from the folder of the command."""
     with _ONE_AT_A_TIME:
         try:
@@ -296,6 +300,7 @@ def _in_folder(folder: str, call: Callable[[Item], Result], item: Item) -> Resul
                 f"{folder}: a worker of the cluster has no such folder; it must see "
                 "the same paths"
             ) from error
+        call, item = pickle.loads(packed)
         return call(item)
 
 

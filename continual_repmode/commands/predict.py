@@ -178,8 +178,12 @@ def _conclude(plan: "Plan", new: "Sequence[Job]", failures: list[UserError]) -> 
         format_metrics,
         read_metrics,
     )
+    from continual_repmode.prediction.plates import describe_plates
 
     jobs = [*plan.done, *new]
+    if jobs:
+        plates = [plates for job in jobs if (plates := job.plates)]
+        describe_plates(plates, jobs[0].root)
     keys = [
         (job.image.name, task) for job in jobs for task in job.provenance["targets"]
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from continual_repmode.errors import UserError
+from continual_repmode.prediction.plates import fields_of, place_in_plate
 from continual_repmode.volumes.formats import FOLDER_SUFFIX, plain_stem, readable
 
 _ZARR_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
@@ -21,10 +22,13 @@ class Found:
     path : Path
     name : str
         Of its output, without suffix; with the folders below the one that was given.
+    field : str
+        Its place in a plate of that name, such as ``A/1/0``; empty outside plates.
     """
 
     path: Path
     name: str
+    field: str = ""
 
 
 def find_files(
@@ -50,7 +54,7 @@ def find_files(
     for given in inputs:
         for path in _matching(given):
             if is_zarr(path):
-                images.append(Found(path, plain_stem(path)))
+                images += _images_in(path)
             elif path.is_dir():
                 images += _images_below(path, leave_out)
             elif path.suffix.lower() == ".csv":
@@ -79,12 +83,24 @@ def _matching(given: str | Path) -> list[Path]:
     return matches
 
 
+def _images_in(zarr: Path, parent: Path = Path()) -> list[Found]:
+    """Return an OME-Zarr image, or the fields of a plate or of a part of one."""
+    found = []
+    for image in fields_of(zarr):
+        plate, field = place_in_plate(image) or (image, "")
+        found.append(Found(image, (parent / plain_stem(plate)).as_posix(), field))
+    return found
+
+
 def _images_below(folder: Path, leave_out: Path) -> list[Found]:
     """Return all images below a folder, sorted; raises if there is none."""
     found = []
     for path in _walk(folder, leave_out):
         parent = path.parent.relative_to(folder)
-        found.append(Found(path, (parent / plain_stem(path)).as_posix()))
+        if path.is_dir():
+            found += _images_in(path, parent)
+        else:
+            found.append(Found(path, (parent / plain_stem(path)).as_posix()))
     if not found:
         raise UserError(
             f"{folder}: holds no images; looked for OME-Zarr and "

@@ -45,6 +45,9 @@ class Image:
         Task -> train, valid or test, where a manifest says so.
     note : str
         Where the voxel size differs from what the file, or the user elsewhere, says.
+    field : str
+        Its place in a plate, such as ``A/1/0``, with which ``name`` ends then; empty
+        outside plates.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Image:
     targets: Mapping[str, SourceChannel] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    field: str = ""
 
 
 def open_image(

@@ -25,6 +25,7 @@ from continual_repmode.prediction.bounds import resizing_memory
 from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
 from continual_repmode.prediction.metrics_table import add_metrics, compare, metrics_row
+from continual_repmode.prediction.plates import place_in_plate
 from continual_repmode.prediction.preparing import prepare_channel
 from continual_repmode.prediction.provenance import attributes_of
 from continual_repmode.prediction.setup import Setup
@@ -80,6 +81,14 @@ class Job:
     def num_bytes(self) -> int:
         """Size of the output, uncompressed."""
         return 4 * len(self.setup.tasks) * math.prod(self.image.shape)
+
+    @property
+    def plates(self) -> tuple[Path, Path] | None:
+        """The plate that is read and that of predictions, if the output is in one."""
+        place = place_in_plate(self.image.signal.volume.path)
+        if place is None or not self.output.as_posix().endswith(f".zarr/{place[1]}"):
+            return None
+        return place[0], self.output.parents[len(Path(place[1]).parts) - 1]
 
     def describe(self) -> str:
         """Return in words which grids it goes through."""

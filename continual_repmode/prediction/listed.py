@@ -15,6 +15,7 @@ from continual_repmode.prediction.images import (
     Image,
     finest_level,
 )
+from continual_repmode.prediction.plates import place_in_plate
 from continual_repmode.volumes.formats import plain_stem
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm
@@ -92,7 +93,7 @@ def _row_image(
         note = f"by the columns of {row.where}, not --voxel-size"
     return Image(
         note=note,
-        name=plain_stem(row.signal_path),
+        name=_name(row.signal_path),
         signal=signal_channel,
         signal_um=signal_um,
         shape=shape,
@@ -100,6 +101,12 @@ def _row_image(
         targets={row.task: target_channel},
         splits={row.task: row.split} if row.split else {},
     )
+
+
+def _name(path: Path) -> str:
+    """Return what an image is called; a field of a plate with row and column."""
+    plate, field = place_in_plate(path) or (path, "")
+    return (Path(plain_stem(plate)) / field).as_posix()
 
 
 def _voxel_size_um(

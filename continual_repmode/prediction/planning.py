@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -86,11 +86,19 @@ def plan_predictions(
     setup, out, faults = Setup.of(model, options), Path(out), Faults()
     _check_call(out, options.choices)
     images = find_images(inputs, out, setup, options, faults)
-    outputs = [(image, out / f"{image.name}{SUFFIXES[format_]}") for image in images]
+    outputs = [(image, out / output_name(image, format_)) for image in images]
     _check_distinct(outputs)
     if part.number > 1:
         faults.found.clear()
     return plan_outputs(part.take(outputs), out, setup, faults)
+
+
+def output_name(image: Image, format_: Format) -> str:
+    """Return the name of an output: OME-Zarr of fields of a plate is a plate again."""
+    if image.field and format_ == "zarr":
+        plate = image.name.removesuffix(f"/{image.field}")
+        return f"{plate}{SUFFIXES[format_]}/{image.field}"
+    return f"{image.name}{SUFFIXES[format_]}"
 
 
 def _check_call(out: Path, choices: Mapping[str, str]) -> None:
@@ -175,6 +183,7 @@ def find_images(
             if parts in seen:
                 continue  # one of the files of a stack that is spread over several
             seen.add(parts)
+            image = replace(image, field=file.field)
             if target is not None:
                 given = options.voxel_size_um is not None
                 image = with_target(image, setup.tasks[0], target, size_given=given)
@@ -218,7 +227,8 @@ def _target(
 def _named(file: Found, choices: Mapping[str, str]) -> str:
     """Return the name of an output, with what was chosen of the file."""
     chosen = "".join(f"_{what}-{which}" for what, which in choices.items())
-    return file.name + re.sub(r"[^A-Za-z0-9._-]+", "-", chosen)
+    name = file.name + re.sub(r"[^A-Za-z0-9._-]+", "-", chosen)
+    return f"{name}/{file.field}" if file.field else name
 
 
 def _check_distinct(outputs: Sequence[tuple[Image, Path]]) -> None:

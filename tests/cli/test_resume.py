@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -36,8 +37,11 @@ def watch(folder: RunFolder) -> list[Path]:
     ]
 
 
-def kill_after(process, folder, changes, delay_s):
-    """Kill -9 when the watched files have changed that often, and a little later."""
+def kill_after(process, folder, changes, delay_s, ending=signal.SIGKILL):
+    """Send a signal when the watched files have changed that often, or later.
+
+    Returns what the process told about its end.
+    """
     seen, last = 0, {}
     while process.poll() is None and seen < changes:
         for file in watch(folder):
@@ -47,8 +51,28 @@ def kill_after(process, folder, changes, delay_s):
                 seen += 1
         time.sleep(0.002)
     time.sleep(delay_s)
-    process.kill()
-    process.communicate()
+    process.send_signal(ending)
+    return process.communicate()[1]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_stopped_by_a_signal_it_says_how_and_the_same_command_goes_on(
+    tmp_path, spawn_tiny, run_tiny, undisturbed, ending
+):
+    folder = RunFolder(tmp_path / "my run")
+    process = spawn_tiny(tmp_path, "hydra.run.dir=my run")
+    told = kill_after(process, folder, changes=1, delay_s=0, ending=ending)
+    assert process.returncode == 75, told
+    assert "Traceback" not in told
+    last = f"interrupted; go on with: continual-repmode run 'resume={folder.path}'\n"
+    assert told.endswith(last)
+    assert (folder.state / "training.pt").is_file()
+
+    done = run_tiny(tmp_path, "hydra.run.dir=my run")
+    assert done.returncode == 0, done.stderr
+    for experience in (0, 1):
+        found = folder.checkpoint(experience).read_bytes()
+        assert found == undisturbed.checkpoint(experience).read_bytes()
 
 
 def test_killed_at_three_random_moments_it_ends_with_the_same_results(

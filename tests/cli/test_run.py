@@ -164,3 +164,32 @@ def test_naive_forgets_and_a_sweep_runs_both(run_tiny, tmp_path, finished):
     assert naive["metrics"]["mse"]["forgetting"]["mean"] != 0.0
     transfer = repmode["metrics"]["mse"]["forward_transfer"]
     assert set(transfer["per_task"].values()) == {0.0}  # the same run as the reference
+
+
+@pytest.mark.slow
+def test_submitit_runs_a_sweep_and_the_same_command_goes_on(run_tiny, tmp_path):
+    words = (
+        "-m",
+        "seed=0,1",
+        "hydra.sweep.dir=sweep",
+        "hydra/launcher=submitit_local",
+    )
+    done = run_tiny(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    paths = [tmp_path / "sweep" / job / "results.json" for job in "01"]
+    results = [path.read_bytes() for path in paths]
+    assert [json.loads(content)["seed"] for content in results] == [0, 1]
+
+    # as if the second job had been put into the queue again in its second experience
+    for path in (paths[1].parent / "experiences").glob("experience_1.json"):
+        path.unlink()
+    (paths[1].parent / "checkpoints" / "experience_1.safetensors").unlink()
+    done = run_tiny(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    again = [json.loads(path.read_text()) for path in paths]
+    for before, after in zip(map(json.loads, results), again, strict=True):
+        assert {**before, "costs": 0} == {**after, "costs": 0}
+
+    done = run_tiny(tmp_path, *words[:1], "model.depth=1,9", *words[2:])
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

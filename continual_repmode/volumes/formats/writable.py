@@ -63,7 +63,8 @@ class WritableImage:
     @property
     def name(self) -> str:
         """That of the file, without the suffix of its format."""
-        return self.path.name[: -len(_ending(self.path, self.format))]
+        name = self.path.name
+        return name[: len(name) - len(_ending(self.path, self.format))]
 
     @property
     def shape_czyx(self) -> tuple[int, int, int, int]:
@@ -91,6 +92,8 @@ class WritableImage:
             metadata are incomplete.
         """
         format_ = next((each for each in formats if _ending(path, each)), None)
+        if OME_ZARR in formats and any(_ending(p, OME_ZARR) for p in path.parents):
+            format_ = OME_ZARR  # a field of a plate
         if format_ is None:
             suffixes = ", ".join(suffix for each in formats for suffix in each)
             raise UserError(f"{path}: cannot write {path.suffix!r}; use {suffixes}")
