@@ -34,6 +34,7 @@ TRY_AGAIN = 75
 _STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")
 _ONE_AT_A_TIME = threading.Lock()
 _CONNECT_S = 60
+_TRIES_ALONE = 2
 _DEATHS = {"BrokenProcessPool", "KilledWorker"}
 """Errors of processes here and, after four attempts, of Dask."""
 
@@ -111,10 +112,14 @@ class Workers:
             with self.executor() as processes:
                 lost = yield from _carry_out(processes, _here, left, self.count)
             for suspect in lost:  # one of these has ended a process, which ends all
-                with HERE.executor() as process:
-                    again = yield from _carry_out(process, _here, deque([suspect]), 1)
-                for index, _ in again:
-                    yield index, _died("a worker process")
+                alone = deque([suspect])
+                for _ in range(_TRIES_ALONE):
+                    with HERE.executor() as process:
+                        alone += yield from _carry_out(process, _here, alone, 1)
+                    if not alone:
+                        break
+                else:
+                    yield suspect[0], _died("a worker process")
 
     @contextmanager
     def executor(self) -> Iterator[Executor]:

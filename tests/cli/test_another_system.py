@@ -47,11 +47,11 @@ def test_a_lab_works_through_without_posix(tmp_path):
     (tmp_path / "lab.csv").write_text("\n".join(lines))
     (tmp_path / "tiny.yaml").write_text("experiences: [[dna], [nucleolus]]\n")
     model = "run/checkpoints/experience_1.safetensors"
-    check = ["check", "lab.csv", "--patch-size", "8", "16", "16", "--processes", "1"]
+    check = ["check", "lab.csv", "--patch-size", "8", "16", "16", "--workers", "1"]
     extend = ["extend", model, "lab.csv", "--task", TASKS[2], "--out", "more"]
     calls = [
         (3, check),
-        (0, ["prepare", "lab.csv", "--processes", "2"]),
+        (0, ["prepare", "lab.csv", "--workers", "2"]),
         (0, ["run", "scenario=tiny.yaml", "data=manifest", "data.manifest=lab.csv",
              "data.patch_size=[8,16,16]", "data.window=[8,16,16]", "model.width=2",
              "model.depth=1", "train.epochs=1", "train.extension_epochs=1",
@@ -61,7 +61,7 @@ def test_a_lab_works_through_without_posix(tmp_path):
              "--tasks", "dna"]),
         (0, ["predict", model, STRANGE, "--out", "out", "--format", "tiff"]),
         (2, ["predict", model, STRANGE + "f", "--out", "out"]),
-        (0, [*extend, "--epochs", "2", "--image-curve", "none", "--processes", "1"]),
+        (0, [*extend, "--epochs", "2", "--image-curve", "none", "--workers", "1"]),
         (0, ["merge", "more/model.safetensors", model, "--out", "both.safetensors"]),
         (0, ["info", "both.safetensors"]),
         (0, ["report", "run", "more", "--out", "all.html"]),
