@@ -14,9 +14,10 @@ from benchmarks.networks import (
     light_volume,
     with_autocast,
 )
-from continual_repmode.inference.windows import DEFAULT_WINDOW, FAST_OVERLAP
+from continual_repmode.inference.windows import FAST_OVERLAP
 from continual_repmode.models.reparameterize import reparameterize
 from continual_repmode.models.repmode import RepModeUNet
+from continual_repmode.volumes.volume import DEFAULT_WINDOW
 
 
 def prepare_monai(case: VolumeCase) -> Callable[[], Tensor]:

@@ -18,14 +18,11 @@ from benchmarks.networks import (
 from benchmarks.peers import PeerNet, SampleBySample
 from benchmarks.records import Comparison, Measurement
 from continual_repmode.inference.tiled import predict_volume
-from continual_repmode.inference.windows import (
-    DEFAULT_OVERLAP,
-    DEFAULT_WINDOW,
-    FAST_OVERLAP,
-)
+from continual_repmode.inference.windows import DEFAULT_OVERLAP, FAST_OVERLAP
 from continual_repmode.measuring import peak_memory
 from continual_repmode.models.reparameterize import reparameterize
 from continual_repmode.models.repmode import RepModeUNet
+from continual_repmode.volumes.volume import DEFAULT_WINDOW
 
 SMALL = (16, 32, 32)
 

@@ -13,12 +13,7 @@ from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import sha256_of
-from continual_repmode.inference.windows import (
-    DEFAULT_WINDOW,
-    FAST_OVERLAP,
-    Overlap,
-    Size3,
-)
+from continual_repmode.inference.windows import FAST_OVERLAP, Overlap
 from continual_repmode.models import (
     ModelCard,
     RepModeUNet,
@@ -32,6 +27,7 @@ from continual_repmode.models.model_file import read_structure
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.preparation import Order, Preparation, VoxelSizeUm
 from continual_repmode.volumes.resampling import ResizeMethod
+from continual_repmode.volumes.volume import DEFAULT_WINDOW, Size3
 
 Precision = Literal["float32", "bfloat16"]
 

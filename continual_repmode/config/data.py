@@ -10,6 +10,7 @@ from continual_repmode.data.dataset import Sampling
 from continual_repmode.data.variation import Variation
 from continual_repmode.volumes.preparation import Order, Storage
 from continual_repmode.volumes.resampling import ResizeMethod
+from continual_repmode.volumes.volume import DEFAULT_WINDOW
 
 
 @dataclass(kw_only=True, slots=True)
@@ -17,7 +18,7 @@ class DataConfig:
     """Patches and windows; the base of the data options."""
 
     #: Training patch [z, y, x] in voxels.
-    patch_size: list[int] = field(default_factory=lambda: [32, 128, 128])
+    patch_size: list[int] = field(default_factory=lambda: [*DEFAULT_WINDOW])
     #: Axes along which training patches are flipped at random; the paper: ZYX. A flip
     #: along Z turns the contrast of transmitted light around, which is harder to learn.
     flip_axes: str = "ZYX"
@@ -75,7 +76,7 @@ class SyntheticConfig(DataConfig):
     num_valid: int = 6
     num_test: int = 20
     #: Size of a volume [z, y, x] in voxels of 0.29 um.
-    shape: list[int] = field(default_factory=lambda: [32, 128, 128])
+    shape: list[int] = field(default_factory=lambda: [*DEFAULT_WINDOW])
     #: Seed of the cells, apart from that of the run.
     seed: int = 0
     #: Where generated volumes are kept; null: the user's cache folder.

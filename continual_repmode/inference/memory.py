@@ -13,8 +13,8 @@ import torch
 
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import Predict, check_prediction
-from continual_repmode.inference.windows import Size3
 from continual_repmode.measuring import peak_while, synchronize
+from continual_repmode.volumes.volume import Size3
 
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 

@@ -18,12 +18,11 @@ from tqdm import tqdm
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import (
     DEFAULT_OVERLAP,
-    DEFAULT_WINDOW,
     Box,
     Overlap,
-    Size3,
     WindowGrid,
 )
+from continual_repmode.volumes.volume import DEFAULT_WINDOW, Size3
 
 Predict = Callable[[Tensor], Tensor]
 """Maps windows (B, 1, z, y, x) to predictions (B, C, z, y, x)."""

@@ -11,15 +11,10 @@ import torch
 from torch import Tensor
 
 from continual_repmode.errors import UserError
-
-Size3 = tuple[int, int, int]
-"""An extent in voxels along (Z, Y, X)."""
+from continual_repmode.volumes.volume import Size3
 
 Overlap = float | Sequence[float]
 """Share of a window that the next one covers again: of all axes, or of (Z, Y, X)."""
-
-DEFAULT_WINDOW: Size3 = (32, 128, 128)
-"""The paper's."""
 
 DEFAULT_OVERLAP = 0.5
 """The paper's: what runs test with, and so what their networks are used with."""

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
-from continual_repmode.inference.windows import Overlap, Size3
+from continual_repmode.inference.windows import Overlap
 from continual_repmode.prediction.options import PredictOptions, Unit
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.trained_model import Precision, TrainedModel
 from continual_repmode.volumes.preparation import VoxelSizeUm
 from continual_repmode.volumes.resampling import resize
+from continual_repmode.volumes.volume import Size3
 
 
 def predict_array(

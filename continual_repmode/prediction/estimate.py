@@ -10,7 +10,7 @@ import numpy as np
 
 from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import WindowCost, measure_window, seconds_of
-from continual_repmode.inference.windows import Size3, WindowGrid
+from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.measuring import resident_bytes
 from continual_repmode.prediction.bounds import (
     RESERVE_BYTES,
@@ -21,6 +21,7 @@ from continual_repmode.prediction.bounds import (
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.volumes.disk import format_bytes
 from continual_repmode.volumes.stream_resizing import least_resize_bytes, resize_stream
+from continual_repmode.volumes.volume import Size3
 
 _RESIZING_VOXEL_BYTES = 12
 """Of the old and the new volume, where all of both is held."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from continual_repmode.errors import UserError
-from continual_repmode.inference.windows import Size3
 from continual_repmode.manifests.channels import overruled_size
 from continual_repmode.volumes.channel_names import channel_role
 from continual_repmode.volumes.opening import open_volume
@@ -13,6 +12,7 @@ from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import Box, SourceChannel
 from continual_repmode.volumes.volume import (
     Choices,
+    Size3,
     VolumeReader,
     channel_index,
     index_from,

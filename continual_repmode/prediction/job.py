@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_into
-from continual_repmode.inference.windows import Size3, WindowGrid
+from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.prediction.bounds import resizing_memory
 from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
@@ -35,6 +35,7 @@ from continual_repmode.volumes.formats.stream_writing import open_writer
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.stream_resizing import resize_stream
+from continual_repmode.volumes.volume import Size3
 from continual_repmode.volumes.volume_file import VolumeFile
 
 _ZSCORE = Intensity(0.0, 1.0)

@@ -12,9 +12,10 @@ from continual_repmode.errors import UserError
 from continual_repmode.option_fields import option
 
 if TYPE_CHECKING:
-    from continual_repmode.inference.windows import Overlap, Size3
+    from continual_repmode.inference.windows import Overlap
     from continual_repmode.trained_model import Precision
     from continual_repmode.volumes.preparation import VoxelSizeUm
+    from continual_repmode.volumes.volume import Size3
 
 Unit = Literal["zscore", "target"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.inference.windows import Size3, WindowGrid, overlap_per_axis
+from continual_repmode.inference.windows import WindowGrid, overlap_per_axis
 from continual_repmode.prediction.bounds import default_memory, memory_left
 from continual_repmode.prediction.options import PredictOptions, Unit
 from continual_repmode.runtime import resolve_device
@@ -27,6 +27,7 @@ from continual_repmode.volumes.preparation import (
     VoxelSizeUm,
     is_voxel_length,
 )
+from continual_repmode.volumes.volume import Size3
 
 _GPU_BATCH_SIZE = 8
 """More windows at once are hardly faster; a CPU is fastest with one."""

@@ -18,6 +18,7 @@ from continual_repmode.synthetic.kinds import split_task
 from continual_repmode.synthetic.structures import STRUCTURES
 from continual_repmode.tasks import TASKS
 from continual_repmode.volumes.normalization import zscore
+from continual_repmode.volumes.volume import DEFAULT_WINDOW
 from continual_repmode.workers import HERE, Workers
 
 SMALLEST_SHAPE = (8, 16, 16)
@@ -92,7 +93,7 @@ class SyntheticCells:
         num_valid: int,
         num_test: int,
         *,
-        shape: tuple[int, int, int] = (32, 128, 128),
+        shape: tuple[int, int, int] = DEFAULT_WINDOW,
         seed: int = 0,
         tasks: Sequence[str] = TASKS,
         voxel_size_um: float = VOXEL_SIZE_UM,

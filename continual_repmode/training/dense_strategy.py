@@ -27,11 +27,7 @@ from torch.utils.data import DataLoader
 from continual_repmode.data.collection import Pair
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
-from continual_repmode.inference.windows import (
-    DEFAULT_OVERLAP,
-    DEFAULT_WINDOW,
-    Overlap,
-)
+from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
 from continual_repmode.models import TaskNetwork, deploy
 from continual_repmode.models.task_network import RATE_KINDS
 from continual_repmode.training.avalanche_api import (
@@ -48,6 +44,7 @@ from continual_repmode.training.plugins.validation import ValidationPlugin
 from continual_repmode.training.sampling import SAMPLERS, RecordingSampler
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
 from continual_repmode.training.task_module import TaskModule
+from continual_repmode.volumes.volume import DEFAULT_WINDOW
 
 _log = logging.getLogger(__name__)
 

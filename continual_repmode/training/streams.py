@@ -23,6 +23,7 @@ from continual_repmode.training.avalanche_api import (
     with_task_labels,
 )
 from continual_repmode.training.context import ExperienceContext
+from continual_repmode.volumes.volume import DEFAULT_WINDOW
 
 
 class TaskDataset(AvalancheDataset):  # type: ignore[misc] # Avalanche is untyped
@@ -41,7 +42,7 @@ def build_benchmark(
     scenario: str | Path | Scenario,
     *,
     data: Collection,
-    patch_size: tuple[int, int, int] = (32, 128, 128),
+    patch_size: tuple[int, int, int] = DEFAULT_WINDOW,
     flip_axes: str = "ZYX",
     pad_small: bool = False,
     sampling: str = "uniform",

@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.channel_names import channel_role
 
+Size3 = tuple[int, int, int]
+"""An extent in voxels along (Z, Y, X)."""
+
+DEFAULT_WINDOW: Size3 = (32, 128, 128)
+"""The paper's training patch and prediction window."""
+
 VoxelSize = tuple[float | None, float | None, float | None]
 """Micrometres along (z, y, x); None where the file does not say."""
 
