@@ -13,7 +13,7 @@ from continual_repmode.workers import Interrupted, Workers
 
 if TYPE_CHECKING:
     from continual_repmode.config.run import RunConfig
-    from continual_repmode.experiments.campaign import Places, PlannedRun
+    from continual_repmode.experiments.planned import Places, PlannedRun
     from continual_repmode.experiments.record import RunRecord
     from continual_repmode.results import RunFolder
 
@@ -75,13 +75,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     chosen = _parse(arguments)
 
-    from continual_repmode.experiments.campaign import (
-        Places,
-        measure_again,
-        plan,
-        run_missing,
-    )
+    from continual_repmode.experiments.campaign import measure_again, run_missing
     from continual_repmode.experiments.grids import aligned, overview
+    from continual_repmode.experiments.planned import Places, plan
     from continual_repmode.experiments.report import gather, write_table
 
     table, places = chosen.table, Places(chosen.results, Path("runs", "tables"))

@@ -1,13 +1,10 @@
 """The figures of the tables; each function returns a matplotlib ``Figure``."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from continual_repmode.analysis._figure import (
     BLUE,
@@ -20,21 +17,24 @@ from continual_repmode.analysis._figure import (
     plain_frame,
     set_title,
 )
+from continual_repmode.experiments._panels import (
+    colors_of,
+    draw_curve,
+    mark,
+    panels_of_rows,
+    scatter,
+)
+from continual_repmode.experiments.comparisons import Transfer, transfers
 from continual_repmode.experiments.measured import Measured
 from continual_repmode.experiments.paper import LABEL
-from continual_repmode.experiments.summary import (
-    RowResults,
-    Transfer,
-    Value,
-    transfers,
-)
+from continual_repmode.experiments.summary import RowResults, Value
 from continual_repmode.tasks import display_name
 
 _LONGEST_BAR = 2.5
 """In MSE of z-scores: 1 is as bad as predicting the mean, for each of two parts."""
 
 _CURVES = (BLUE, ORANGE, DARK, "#009E73", "#CC79A7")
-"""Colours of curves in one panel."""
+"""Colors of curves in one panel."""
 
 _LINEAR_UP_TO = 0.1
 """MSE beyond which forgetting is drawn on a logarithmic scale."""
@@ -66,12 +66,12 @@ def draw(measured: Measured) -> Figure | None:
 def plot_overall(measured: Measured) -> Figure:
     """Draw the MSE over all test images of every row, and the paper's beside it."""
     rows = measured.shown
-    figure, (ours, papers) = _panels_of_rows(rows, ("measured here", LABEL))
+    figure, (ours, papers) = panels_of_rows(rows, ("measured here", LABEL))
     for y, found in enumerate(rows):
         if (value := found.overall("mse")) is not None:
-            _mark(ours, value, y, BLUE)
+            mark(ours, value, y, BLUE)
         if found.row.paper and "mse" in found.row.paper.overall:
-            _mark(papers, Value(found.row.paper.overall["mse"], None), y, GREY)
+            mark(papers, Value(found.row.paper.overall["mse"], None), y, GREY)
     for axes in (ours, papers):
         axes.set_xlabel("MSE, mean over all test images", fontsize=SMALL + 0.5)
     return figure
@@ -81,12 +81,12 @@ def plot_new_and_lost(measured: Measured) -> Figure:
     """Draw how well new tasks are learned and what is lost, for what is measured."""
     rows = measured.shown
     titles = ("when learned", "what is lost")
-    figure, (new, lost) = _panels_of_rows(rows, titles)
+    figure, (new, lost) = panels_of_rows(rows, titles)
     for y, found in enumerate(rows):
         if (value := found.mean_when_learned("mse", measured.tasks)) is not None:
-            _mark(new, value, y, BLUE)
+            mark(new, value, y, BLUE)
         if (value := found.forgetting("mse")) is not None:
-            _mark(lost, value, y, ORANGE)
+            mark(lost, value, y, ORANGE)
     lost.set_xscale("symlog", linthresh=_LINEAR_UP_TO)
     lost.set_xlim(left=min(-_LINEAR_UP_TO, lost.get_xlim()[0]))
     lost.xaxis.set_major_formatter("{x:g}")
@@ -124,7 +124,7 @@ def plot_quality_against_parameters(measured: Measured) -> Figure:
         if (y := found.mean_over("r2", measured.tasks)) is not None
         and (added := found.parameters_per_task())
     ]
-    _scatter(axes, points)
+    scatter(axes, points)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("parameters of one new task", fontsize=SMALL + 0.5)
@@ -163,7 +163,7 @@ def plot_choices(measured: Measured) -> Figure:
     for axes, group, rows in zip(panels, groups, in_groups, strict=False):
         for y, found in enumerate(rows):
             if (value := found.validation()) is not None:
-                _mark(axes, value, y, ORANGE if found.row.name in lowest else BLUE)
+                mark(axes, value, y, ORANGE if found.row.name in lowest else BLUE)
         labels = [found.row.label for found in rows]
         axes.set_yticks(range(len(rows)), labels, fontsize=SMALL)
         axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -180,16 +180,16 @@ def plot_growth(measured: Measured) -> Figure:
     """Draw R2 of all tasks so far, and parameters, against the number of tasks."""
     groups = measured.groups()
     labels = list(dict.fromkeys(found.row.label for found in measured.shown))
-    colours = dict(zip(labels, _colours(len(labels)), strict=True))
+    colors = dict(zip(labels, colors_of(len(labels)), strict=True))
     figure = new_figure(1.5 + 3.8 * len(groups), 6.0)
     panels = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
     for (quality, size), group in zip(panels.T, groups, strict=True):
         for found in measured.shown:
             if found.row.group == group:
                 label = found.row.label
-                style = {"color": colours[label], "marker": "o", "label": label}
+                style = {"color": colors[label], "marker": "o", "label": label}
                 grown = found.growth("r2")
-                _curve(quality, list(grown), list(grown.values()), **style)
+                draw_curve(quality, list(grown), list(grown.values()), **style)
                 sizes = found.parameter_growth()
                 size.plot(list(sizes), list(sizes.values()), ms=4, **style)
         set_title(quality, group)
@@ -219,12 +219,12 @@ def plot_transfer(measured: Measured) -> Figure | None:
     matrix, relation = figure.subplots(1, 2)
     _draw_matrix(matrix, compared, measured.tasks)
     points = [t for t in compared if t.gate_distance is not None]
-    for new, colour in zip(measured.tasks, _colours(len(measured.tasks)), strict=True):
+    for new, color in zip(measured.tasks, colors_of(len(measured.tasks)), strict=True):
         chosen = [t for t in points if t.new == new]
         relation.scatter(
             [t.gate_distance.mean for t in chosen if t.gate_distance],
             [t.gain.mean for t in chosen],
-            color=colour,
+            color=color,
             label=display_name(new),
         )
     relation.axhline(0, color=GREY, lw=0.8, zorder=0)
@@ -234,25 +234,6 @@ def plot_transfer(measured: Measured) -> Figure | None:
     set_title(relation, "Gain and gates")
     plain_frame(relation)
     return figure
-
-
-def _panels_of_rows(
-    rows: Sequence[RowResults], titles: tuple[str, str]
-) -> tuple[Figure, tuple[Axes, Axes]]:
-    """Return two panels side by side with a place for every row."""
-    labels = [found.row.label for found in rows]
-    if len(set(labels)) < len(labels):
-        labels = [f"{found.row.label}\n{found.row.group}" for found in rows]
-    lines = sum(label.count("\n") + 1 for label in labels)
-    figure = new_figure(9.5, 1.3 + 0.3 * lines)
-    left, right = figure.subplots(1, 2, sharey=True)
-    left.set_yticks(range(len(rows)), labels)
-    left.set_ylim(len(rows) - 0.5, -0.5)
-    for axes, title in zip((left, right), titles, strict=True):
-        set_title(axes, title)
-        axes.grid(axis="x", color="#e5e5e5")
-        plain_frame(axes)
-    return figure, (left, right)
 
 
 def _draw_matrix(
@@ -312,78 +293,18 @@ def _draw_losses(axes: Axes, rows: Sequence[RowResults], tasks: Sequence[str]) -
 
 def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
     labels = list(dict.fromkeys(found.row.label for found in rows))
-    for label, colour in zip(labels, _CURVES, strict=False):
+    for label, color in zip(labels, _CURVES, strict=False):
         chosen = [found for found in rows if found.row.label == label]
         learned = [found.when_learned("r2", task) for found in chosen]
         at_end = [found.task("r2", task) for found in chosen]
         images = [found.row.num_images for found in chosen]
-        _curve(axes, images, learned, color=colour, marker="o", label=label)
+        draw_curve(axes, images, learned, color=color, marker="o", label=label)
         if at_end != learned:
-            _curve(axes, images, at_end, color=colour, marker="o", ls="--", mfc="white")
+            draw_curve(
+                axes, images, at_end, color=color, marker="o", ls="--", mfc="white"
+            )
     counts = sorted({found.row.num_images for found in rows if found.row.num_images})
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_xlabel("labelled training images", fontsize=SMALL + 0.5)
     axes.grid(axis="y", color="#e5e5e5")
-
-
-def _curve(
-    axes: Axes,
-    counts: Sequence[int | None],
-    values: Sequence[Value | None],
-    **style: Any,
-) -> None:
-    """Draw means with their spreads against numbers of images."""
-    points = [(c, v) for c, v in zip(counts, values, strict=True) if c and v]
-    axes.errorbar(
-        [count for count, _ in points],
-        [value.mean for _, value in points],
-        yerr=[value.spread or 0.0 for _, value in points],
-        ms=4,
-        capsize=2,
-        **style,
-    )
-
-
-def _mark(axes: Axes, value: Value, y: float, colour: str) -> None:
-    axes.errorbar(
-        value.mean, y, xerr=value.spread, color=colour, marker="o", ms=5, capsize=2
-    )
-
-
-def _scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
-    """Draw numbered points with their spreads; the names stand beside the axes."""
-    colours = _colours(len(points))
-    from_below = sorted(range(len(points)), key=lambda i: points[i][1].mean)
-    for number, ((x, y, label), colour) in enumerate(
-        zip(points, colours, strict=True), start=1
-    ):
-        axes.errorbar(
-            x.mean,
-            y.mean,
-            xerr=x.spread,
-            yerr=y.spread,
-            color=colour,
-            marker="o",
-            ms=5,
-            capsize=2,
-            label=f"{number}  {label}",
-        )
-        left = from_below.index(number - 1) % 2  # neighbours are read apart
-        axes.annotate(
-            str(number),
-            (x.mean, y.mean),
-            xytext=(-4 if left else 4, 3),
-            ha="right" if left else "left",
-            textcoords="offset points",
-            fontsize=SMALL,
-        )
-    axes.margins(0.12)
-    handles, labels = axes.get_legend_handles_labels()
-    axes.figure.legend(handles, labels, loc="outside right upper", **LEGEND)
-
-
-def _colours(count: int) -> NDArray[np.float64]:
-    """Return so many colours that can be told apart, as RGBA."""
-    colours: NDArray[np.float64] = colormaps["viridis"](np.linspace(0.0, 0.9, count))
-    return colours

@@ -1,14 +1,13 @@
 """The grids that a table is written as: cells of text, the header first."""
 
-from continual_repmode.experiments.measured import Measured
-from continual_repmode.experiments.paper import METRICS
-from continual_repmode.experiments.summary import (
+from continual_repmode.experiments.comparisons import (
     Difference,
-    RowResults,
-    Value,
     paired_difference,
     transfers,
 )
+from continual_repmode.experiments.measured import Measured
+from continual_repmode.experiments.paper import METRICS
+from continual_repmode.experiments.summary import RowResults, Value
 from continual_repmode.metrics.regression import METRICS as KNOWN_METRICS
 from continual_repmode.tasks import display_name
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from continual_repmode.experiments import grids
+from continual_repmode.experiments.comparisons import rank_correlation, transfers
 from continual_repmode.experiments.measured import Measured
 from continual_repmode.experiments.paper import LABEL, METRICS
-from continual_repmode.experiments.summary import rank_correlation, transfers
 from continual_repmode.metrics.regression import METRICS as KNOWN_METRICS
 
 _LABEL = f"{LABEL[0].upper()}{LABEL[1:]}"

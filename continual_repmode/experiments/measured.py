@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from continual_repmode.experiments.summary import RowResults, Value, gain_percent
+from continual_repmode.experiments.comparisons import gain_percent
+from continual_repmode.experiments.summary import RowResults, Value
 from continual_repmode.experiments.table import Table
 from continual_repmode.metrics.regression import METRICS
 

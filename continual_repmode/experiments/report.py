@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from continual_repmode.analysis.plots import save_figure
-from continual_repmode.experiments.campaign import Places, PlannedRun
 from continual_repmode.experiments.csv_file import format_csv
 from continual_repmode.experiments.figures import draw
 from continual_repmode.experiments.markdown import format_markdown
 from continual_repmode.experiments.measured import Measured
+from continual_repmode.experiments.planned import Places, PlannedRun
 from continual_repmode.experiments.summary import RowResults
 from continual_repmode.experiments.table import Row, Table
 from continual_repmode.runtime import write_text_atomically

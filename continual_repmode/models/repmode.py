@@ -293,18 +293,17 @@ class RepModeUNet(TaskNetwork):
         UserError
             If the description is incomplete or of another kind of network.
         """
-        arguments = dict(architecture)
         try:
-            num_frozen_tasks = arguments.pop("num_frozen_tasks")
             extensions = [
                 {"expert_mix": "softmax", **extension}  # all there was before version 3
-                for extension in arguments["extensions"]
+                for extension in architecture["extensions"]
             ]
-            net = super().from_architecture(arguments | {"extensions": []})
-            for extension in extensions:
-                if len(net.task_names) == num_frozen_tasks:
-                    net.freeze()
-                net.add_task(**extension, freeze=False)
+            complete = {
+                **architecture,
+                "num_frozen_tasks": architecture["num_frozen_tasks"],
+                "extensions": [{**e, "freeze": False} for e in extensions],
+            }
+            net = super().from_architecture(complete)
             rebuilt = net.architecture()["extensions"]
             if [e.keys() for e in rebuilt] != [e.keys() for e in extensions]:
                 raise KeyError("an option of an extension")
@@ -312,8 +311,6 @@ class RepModeUNet(TaskNetwork):
             raise UserError(
                 f"architecture: missing or unknown entry ({error})"
             ) from None
-        if len(net.task_names) == num_frozen_tasks:
-            net.freeze()
         return net
 
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:

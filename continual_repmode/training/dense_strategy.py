@@ -16,7 +16,7 @@ The loop of every strategy here::
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,6 @@ from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
 from continual_repmode.models import TaskNetwork, deploy
-from continual_repmode.models.task_network import RATE_KINDS
 from continual_repmode.training.avalanche_api import (
     CLExperience,
     EvaluationPlugin,
@@ -41,6 +40,7 @@ from continual_repmode.training.metric_plugins import silent_evaluator
 from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
 from continual_repmode.training.plugins.validation import ValidationPlugin
+from continual_repmode.training.rate_groups import RateGroups
 from continual_repmode.training.sampling import SAMPLERS, RecordingSampler
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
 from continual_repmode.training.task_module import TaskModule
@@ -178,7 +178,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             evaluator=evaluator or silent_evaluator(),
             eval_every=-1,
         )
-        self._rate_groups = _add_rate_groups(self.optimizer, method.rate_factors())
+        self._rate_groups = RateGroups(self.optimizer, method.rate_factors())
         # Not None, or Avalanche would set the optimizer up before the network grows.
         self.optimized_param_id: dict[str, Any] = {}
 
@@ -239,12 +239,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     def make_optimizer(self, **_: Any) -> None:
         """Give the optimizer the trainable parameters, and only them, without state.
 
-        New parameters join the first group, or that of their kind if it has a rate of
-        its own; frozen ones leave, so that weight decay and momentum cannot move them.
-        Each experience starts with empty moments, and
-        parameters stand in the order of the network: a run resumed from a file, which
-        knows parameters by their place, goes on as the undisturbed one.
-
         Raises
         ------
         UserError
@@ -256,19 +250,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
                 f"the tasks {', '.join(task_names_of(self.experience))} were learned "
                 "and frozen before: train an experience with a new task"
             )
-        groups, wanted = self.optimizer.param_groups, set(trainable)
-        kinds = self.net.rate_kinds()
-        apart = {p for kind in self._rate_groups for p in kinds[kind]}
-        for group in groups:
-            group["params"] = [p for p in group["params"] if p in wanted - apart]
-        for kind, index in self._rate_groups.items():
-            groups[index]["params"] = [p for p in kinds[kind] if p in wanted]
-        grouped = {p for group in groups for p in group["params"]}
-        groups[0]["params"] += [p for p in trainable if p not in grouped]
-        place = {parameter: i for i, parameter in enumerate(trainable)}
-        for group in groups:
-            group["params"].sort(key=place.__getitem__)
-        self.optimizer.state.clear()
+        self._rate_groups.take(trainable, self.net.rate_kinds())
 
     def _train_exp(self, experience: CLExperience, *_: Any, **kwargs: Any) -> None:
         """Run the epochs from ``first_epoch`` on (above 0 when a run is resumed)."""
@@ -393,31 +375,3 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     def _eval_cleanup(self) -> None:
         self.forget_deployed()
         super()._eval_cleanup()
-
-
-def _add_rate_groups(
-    optimizer: Optimizer, factors: Mapping[str, float]
-) -> dict[str, int]:
-    """Add an empty group for each kind of parameter that has a rate of its own.
-
-    Returns
-    -------
-    dict of str to int
-        Kind -> position of its group.
-
-    Raises
-    ------
-    UserError
-        If there is no such kind.
-    """
-    groups, places = optimizer.param_groups, {}
-    for kind, factor in factors.items():
-        if kind not in RATE_KINDS:
-            raise UserError(
-                f"rate_factors: there is no kind {kind!r}; use {', '.join(RATE_KINDS)}"
-            )
-        if factor != 1:
-            places[kind] = len(groups)
-            rate = groups[0]["lr"] * factor
-            optimizer.add_param_group({**groups[0], "params": [], "lr": rate})
-    return places

@@ -7,13 +7,9 @@ import torch
 
 from continual_repmode.config.run import dump_run_config
 from continual_repmode.errors import UserError
-from continual_repmode.experiments.campaign import (
-    Places,
-    measure_again,
-    plan,
-    run_missing,
-)
+from continual_repmode.experiments.campaign import measure_again, run_missing
 from continual_repmode.experiments.costs import Costs
+from continual_repmode.experiments.planned import Places, plan
 from continual_repmode.experiments.report import gather, write_table
 from continual_repmode.experiments.table import Row, Table
 from continual_repmode.workers import HERE

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from continual_repmode.experiments.summary import (
+from continual_repmode.experiments.comparisons import (
     Transfer,
-    Value,
     gain_percent,
     paired_difference,
     rank_correlation,
     transfers,
 )
+from continual_repmode.experiments.summary import Value
 
 
 def images(rng, offset=0.0):
