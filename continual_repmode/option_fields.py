@@ -5,7 +5,7 @@ A field whose metadata :func:`option` makes is an option of the command; others 
 
 import argparse
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 
@@ -13,6 +13,7 @@ def option(
     help: str,
     read: Callable[[Any], Any] | None = None,
     flag: str | None = None,
+    group: str | None = None,
     **argument: Any,
 ) -> dict[str, Any]:
     """Return the metadata of a field that is an option.
@@ -25,19 +26,37 @@ def option(
         Makes the value of the field of what ``argparse`` gives.
     flag : str, optional
         By default ``--`` and the name of the field, without ``_um``.
+    group : str, optional
+        The heading in ``--help`` that it stands under.
     **argument
         Of :meth:`argparse.ArgumentParser.add_argument`.
     """
-    return {"argument": {"help": help, **argument}, "flag": flag, "read": read}
+    found = {"argument": {"help": help, **argument}, "read": read}
+    return {**found, "flag": flag, "group": group}
+
+
+def per_axis(help: str, kind: type, group: str | None = None) -> dict[str, Any]:
+    """Return the metadata of a field that is one number for each of (Z, Y, X)."""
+    axes = ("Z", "Y", "X")
+    return option(help, tuple, group=group, type=kind, nargs=3, metavar=axes)
+
+
+def flag_of(declared: Field[Any]) -> str:
+    """Return what a field is called on the command line, such as ``--batch-size``."""
+    plain = declared.name.removesuffix("_um").replace("_", "-")
+    return declared.metadata["flag"] or f"--{plain}"
 
 
 def add_options(parser: argparse.ArgumentParser, kind: Any) -> None:
     """Add the options of a dataclass, in the order of its fields."""
+    groups: dict[str | None, argparse._ActionsContainer] = {None: parser}
     for declared in fields(kind):
         if "argument" in declared.metadata:
-            plain = declared.name.removesuffix("_um").replace("_", "-")
-            parser.add_argument(
-                declared.metadata["flag"] or f"--{plain}",
+            group = declared.metadata["group"]
+            if group not in groups:
+                groups[group] = parser.add_argument_group(group)
+            groups[group].add_argument(
+                flag_of(declared),
                 dest=declared.name,
                 default=argparse.SUPPRESS,
                 **declared.metadata["argument"],

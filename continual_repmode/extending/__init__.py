@@ -5,7 +5,6 @@
 300
 """
 
-from continual_repmode.extending.extension import Extension, extend_model
-from continual_repmode.extending.settings import ExtensionSettings
+import lazy_loader
 
-__all__ = ["Extension", "ExtensionSettings", "extend_model"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -116,8 +116,8 @@ def choose_patch(
     for axis, side, room, part in zip("ZYX", asked, smallest, divisor, strict=True):
         if side % part:
             raise UserError(
-                f"patch size {_times(asked)}: the {axis} side {side} is no multiple of "
-                f"{part}, as this network needs it"
+                f"patch size {_times(asked)}: the {axis} side {side} is not a multiple "
+                f"of {part}, as this network needs it"
             )
         if side > room:
             raise UserError(

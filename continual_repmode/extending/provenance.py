@@ -86,7 +86,7 @@ def check_folder(folder: RunFolder, task: str, base: TrainedModel) -> None:
         _compare(folder, early, read_json(path / PROVENANCE_FILE))
     elif path.is_dir() and any(not f.name.startswith(".") for f in path.iterdir()):
         raise UserError(
-            f"{path}: holds files, but no extension to go on with; choose another "
+            f"{path}: holds files, but no extension to resume; choose another "
             "folder with --out"
         )
 
@@ -134,5 +134,5 @@ def _compare(
             raise UserError(
                 f"{folder.path}: holds an extension with {_OTHER.get(name, there)}; "
                 "choose another folder with --out, or the same settings, model and "
-                "images to go on with it"
+                "images to resume it"
             )

@@ -1,121 +1,240 @@
-"""How a lab wants its structure to be learned, checked where it is written down."""
+"""How a lab wants its structure to be learned: for Python and the command line.
 
-from dataclasses import dataclass
+Imports nothing heavy, so that ``continual-repmode extend --help`` answers at once.
+"""
+
+from argparse import BooleanOptionalAction
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from continual_repmode.errors import UserError
+from continual_repmode.option_fields import flag_of, option, per_axis
 
 DEFAULT_PATCH = (16, 32, 32)
-"""Training patch (z, y, x) for a model that does not tell its window, in voxels."""
+"""Training patch (z, y, x) for a model file without its window, in voxels."""
 DEFAULT_VOXEL_SIZE_UM = (0.29, 0.29, 0.29)
-"""Model grid (z, y, x) of a model that does not tell its own, as in the paper."""
+"""Model grid (z, y, x) of a model without one in its card, as in the paper."""
 DEFAULT_STEPS = 600
 """Steps of the optimizer where no epochs are given, whatever the number of images."""
 NUM_SAVINGS = 10
 """How often, at least, the state of the training is saved."""
 
-_OPTIONS = {
-    "epochs": "--epochs",
-    "patch_size": "--patch-size",
-    "batch_size": "--batch-size",
-    "learning_rate": "--learning-rate",
-    "schedule": "--schedule",
-    "expert": "--expert",
-    "expert_mix": "--expert-mix",
-    "gate_init": "--gate-init",
-    "gate_rate": "--gate-rate",
-    "outer_rate": "--outer-rate",
-    "private_bn": "--private-bn",
-    "use_extensions": "--use-extensions",
-    "precision": "--precision",
-    "seed": "--seed",
-    "reference": "--reference",
-    "image_curve": "--image-curve",
-    "voxel_size_um": "--voxel-size",
-    "source_voxel_size_um": "--source-voxel-size",
-    "root": "--root",
-}
-"""Settings that decide the results -> what the command calls them."""
+_LEARNING, _VOLUMES = "learning", "volumes"
+_DECIDE_NOTHING = ("device", "cache_dir", "workers")
+"""Settings that the results do not depend on."""
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Read ``1,2,4`` or ``none``."""
+    if text == "none":
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(
+            f"--image-curve {text}: use numbers of images such as 1,2,4, or none"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExtensionSettings:
     """Everything about an extension besides model, manifest and task.
 
-    Attributes
-    ----------
-    epochs : int or None
-        An epoch is one random patch of every training image; None: as many as make
-        :data:`DEFAULT_STEPS` steps.
-    patch_size : tuple of int or None
-        Training patch (Z, Y, X) in voxels of the model grid; None: the model's window,
-        cut to what fits into the images.
-    batch_size : int
-        Patches in a batch.
-    learning_rate : float
-        Of Adam.
-    schedule : {"one_cycle", "constant"}
-        See :func:`continual_repmode.training.plugins.learning_rate.one_cycle`.
-    expert, expert_mix, private_bn, use_extensions
-        See :meth:`continual_repmode.models.RepModeUNet.add_task`. An additive expert
-        starts at zero, one of the softmax at random.
-    gate_init : str
-        How gate and normalization start: ``mean`` of the known tasks, ``uniform``,
-        ``closest`` (of the known task that predicts the new images best), or the name
-        of a known task.
-    gate_rate, outer_rate : float
-        Factors of the learning rate for gates, and for outer factors of low-rank
-        experts.
-    precision : {"float32", "bfloat16"}
-        Of training and testing; bfloat16 is for GPUs.
-    seed : int
-        Of training, and of the random split of a manifest without the column split.
-    reference : {"scratch", None}
-        Also train a network of its own for the structure, from scratch, to compare the
-        extension with: a plain U-Net of the model's width and depth with 3x3x3 kernels,
-        on the same images, in as many steps of the same batches, patches, learning rate
-        and schedule.
-    image_curve : tuple of int or None
-        Numbers of training images to learn from besides all of them; None: a half, a
-        quarter and an eighth; empty: none.
-    voxel_size_um : tuple of float or None
-        Model grid (z, y, x) in micrometres, for a model that does not tell its own.
-    source_voxel_size_um : tuple of float or None
-        Voxel size (z, y, x) in micrometres of all files, whatever their metadata say;
-        only columns of the manifest come before it.
-    root : str, Path or None
-        What relative paths in the manifest are relative to; None: its folder.
-    cache_dir : str, Path or None
-        Where prepared volumes are kept; None: the user's cache folder.
-    workers : int
-        Processes that check and prepare volumes; a script that asks for more than one
-        needs the usual ``if __name__ == "__main__"`` guard.
-    device : str
-        ``auto``, ``cpu`` or ``cuda``.
+    Each field is an option of ``continual-repmode extend``, whose ``--help`` says what
+    it does; None leaves it to its default. Sizes are (z, y, x). From Python, no expert
+    (``none``) is ``expert=None``, no curve (``none``) is ``image_curve=()``, and
+    ``workers`` is 1 unless given; a script that asks for more needs the usual
+    ``if __name__ == "__main__"`` guard. See
+    :meth:`continual_repmode.models.RepModeUNet.add_task` for experts and gates: an
+    additive expert starts at zero, one of the softmax at random.
     """
 
-    epochs: int | None = None
-    patch_size: tuple[int, int, int] | None = None
-    batch_size: int = 4
-    learning_rate: float = 0.005
-    schedule: str = "one_cycle"
-    expert: str | None = "conv3"
-    expert_mix: str = "additive"
-    gate_init: str = "closest"
-    gate_rate: float = 20.0
-    outer_rate: float = 10.0
-    private_bn: bool = True
-    use_extensions: bool = False
-    precision: str = "float32"
-    seed: int = 0
-    reference: str | None = None
-    image_curve: tuple[int, ...] | None = None
-    voxel_size_um: tuple[float, float, float] | None = None
-    source_voxel_size_um: tuple[float, float, float] | None = None
-    root: str | Path | None = None
-    cache_dir: str | Path | None = None
-    workers: int = 1
-    device: str = "auto"
+    epochs: int | None = field(
+        default=None,
+        metadata=option(
+            "one random patch of every training image is an epoch (default: as many "
+            f"as make {DEFAULT_STEPS} steps)",
+            group=_LEARNING,
+            type=int,
+            metavar="N",
+        ),
+    )
+    patch_size: tuple[int, int, int] | None = field(
+        default=None,
+        metadata=per_axis(
+            "in voxels of the model grid (default: the model's window, or 16 32 32, "
+            "cut to what fits into the images)",
+            int,
+            _LEARNING,
+        ),
+    )
+    batch_size: int = field(
+        default=4,
+        metadata=option(
+            "patches in a step (default: 4)", group=_LEARNING, type=int, metavar="N"
+        ),
+    )
+    learning_rate: float = field(
+        default=0.005,
+        metadata=option(
+            "of Adam (default: 0.005)", group=_LEARNING, type=float, metavar="X"
+        ),
+    )
+    schedule: str = field(
+        default="one_cycle",
+        metadata=option(
+            "of the learning rate (default: one_cycle)",
+            group=_LEARNING,
+            choices=("one_cycle", "constant"),
+        ),
+    )
+    expert: str | None = field(
+        default="conv3",
+        metadata=option(
+            "what each block gains: conv3 (default), conv3_rank4 (far smaller), "
+            "conv1, conv5, avg3_conv1, ..., or none: a gate only",
+            lambda kind: None if kind == "none" else kind,
+            group=_LEARNING,
+            metavar="KIND",
+        ),
+    )
+    expert_mix: str = field(
+        default="additive",
+        metadata=option(
+            "additive (default): the expert is added to what the known ones make; "
+            "softmax: it competes with them, as in the paper",
+            group=_LEARNING,
+            choices=("additive", "softmax"),
+        ),
+    )
+    gate_init: str = field(
+        default="closest",
+        metadata=option(
+            "how gate and normalization start: closest (default; of the known "
+            "structure that predicts the new images best), mean, uniform, or a known "
+            "structure",
+            group=_LEARNING,
+            metavar="START",
+        ),
+    )
+    gate_rate: float = field(
+        default=20.0,
+        metadata=option(
+            "factor of the learning rate for gates (default: 20)",
+            group=_LEARNING,
+            type=float,
+            metavar="X",
+        ),
+    )
+    outer_rate: float = field(
+        default=10.0,
+        metadata=option(
+            "factor of the learning rate for outer factors of low-rank experts "
+            "(default: 10)",
+            group=_LEARNING,
+            type=float,
+            metavar="X",
+        ),
+    )
+    private_bn: bool = field(
+        default=True,
+        metadata=option(
+            "batch normalizations of its own (default), or those of the others",
+            group=_LEARNING,
+            action=BooleanOptionalAction,
+        ),
+    )
+    use_extensions: bool = field(
+        default=False,
+        metadata=option(
+            "let it use the experts of earlier extensions too",
+            group=_LEARNING,
+            action="store_true",
+        ),
+    )
+    image_curve: tuple[int, ...] | None = field(
+        default=None,
+        metadata=option(
+            "also learn from so many training images, in as many steps; none: do not "
+            "(default: a half, a quarter and an eighth of them, which takes up to "
+            "three times longer again)",
+            _sizes,
+            group=_LEARNING,
+            metavar="N,N,...",
+        ),
+    )
+    reference: str | None = field(
+        default=None,
+        metadata=option(
+            "also train a network of its own from scratch, a plain U-Net of the "
+            "model's width and depth with 3x3x3 kernels, on the same images in as many "
+            "steps, and say which was better (about as long again)",
+            group=_LEARNING,
+            choices=("scratch",),
+        ),
+    )
+    device: str = field(
+        default="auto",
+        metadata=option("auto (default), cpu or cuda", group=_LEARNING, metavar="NAME"),
+    )
+    precision: str = field(
+        default="float32",
+        metadata=option(
+            "bfloat16 is for GPUs (default: float32)",
+            group=_LEARNING,
+            choices=("float32", "bfloat16"),
+        ),
+    )
+    seed: int = field(
+        default=0,
+        metadata=option(
+            "of learning, and of the random split of a manifest without the column "
+            "split (default: 0)",
+            group=_LEARNING,
+            type=int,
+            metavar="N",
+        ),
+    )
+    root: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "what relative paths are relative to (default: the folder of the CSV)",
+            group=_VOLUMES,
+            metavar="DIR",
+        ),
+    )
+    voxel_size_um: tuple[float, float, float] | None = field(
+        default=None,
+        metadata=per_axis(
+            "of the model grid in um, for a model file without it", float, _VOLUMES
+        ),
+    )
+    source_voxel_size_um: tuple[float, float, float] | None = field(
+        default=None,
+        metadata=per_axis(
+            "voxel size of the files in um, whatever their metadata say (columns of "
+            "the manifest come before it)",
+            float,
+            _VOLUMES,
+        ),
+    )
+    cache_dir: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "where prepared volumes are kept (default: the user's cache folder)",
+            group=_VOLUMES,
+            metavar="DIR",
+        ),
+    )
+    workers: int = field(
+        default=1,
+        metadata=option(
+            "processes that check and prepare volumes (default: one per core)",
+            group=_VOLUMES,
+            type=int,
+            metavar="N",
+        ),
+    )
 
     def __post_init__(self) -> None:
         """Check ranges and choices.
@@ -148,23 +267,23 @@ class ExtensionSettings:
     def command_line(self) -> list[str]:
         """Return the settings that differ from the defaults as words of the command."""
         words: list[str] = []
-        for name, option in _OPTIONS.items():
-            value = getattr(self, name)
-            if value == getattr(ExtensionSettings(), name):
+        for declared in fields(self):
+            value, flag = getattr(self, declared.name), flag_of(declared)
+            if value == declared.default or declared.name in _DECIDE_NOTHING:
                 continue
             match value:
                 case True:
-                    words += [option]
+                    words += [flag]
                 case False:
-                    words += [option.replace("--", "--no-", 1)]
+                    words += [flag.replace("--", "--no-", 1)]
                 case None | ():
-                    words += [option, "none"]
-                case tuple() if name == "image_curve":
-                    words += [option, ",".join(map(str, value))]
+                    words += [flag, "none"]
+                case tuple() if declared.name == "image_curve":
+                    words += [flag, ",".join(map(str, value))]
                 case tuple():
-                    words += [option, *map(str, value)]
+                    words += [flag, *map(str, value)]
                 case _:
-                    words += [option, str(value)]
+                    words += [flag, str(value)]
         return words
 
     def num_epochs(self, num_images: int) -> int:

@@ -6,10 +6,10 @@ Imports nothing heavy, so that ``continual-repmode predict --help`` answers at o
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from continual_repmode.errors import UserError
-from continual_repmode.option_fields import option
+from continual_repmode.option_fields import option, per_axis
 
 if TYPE_CHECKING:
     from continual_repmode.inference.windows import Overlap
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from continual_repmode.volumes.volume import Size3
 
 Unit = Literal["zscore", "target"]
-
-
-def _per_axis(help: str, kind: type) -> dict[str, Any]:
-    return option(help, tuple, type=kind, nargs=3, metavar=("Z", "Y", "X"))
 
 
 def _choices(words: Sequence[str]) -> dict[str, str]:
@@ -67,7 +63,7 @@ class PredictOptions:
     )
     voxel_size_um: "VoxelSizeUm | None" = field(
         default=None,
-        metadata=_per_axis(
+        metadata=per_axis(
             "voxel size of the images in um, whatever their metadata say", float
         ),
     )
@@ -116,13 +112,13 @@ class PredictOptions:
     )
     window: "Size3 | None" = field(
         default=None,
-        metadata=_per_axis(
+        metadata=per_axis(
             "voxels predicted at a time (default: as the model was tested)", int
         ),
     )
     overlap: "Overlap | None" = field(
         default=None,
-        metadata=_per_axis(
+        metadata=per_axis(
             "share of a window that the next one covers again (default: as the model "
             "was tested; 0.45 0.125 0.125 is about three times as fast)",
             float,
@@ -136,7 +132,7 @@ class PredictOptions:
     )
     model_voxel_size_um: "VoxelSizeUm | None" = field(
         default=None,
-        metadata=_per_axis(
+        metadata=per_axis(
             "voxel size in um of a MODEL that has none in its metadata", float
         ),
     )
