@@ -15,6 +15,8 @@ import pytest
 from continual_repmode.data.collection import LoadedPair
 from continual_repmode.volumes.normalization import Intensity
 
+pytest_plugins = ["tests.web_server"]
+
 SHAPE = (8, 16, 16)
 
 

@@ -82,13 +82,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(path, monkeypatch):
     assert torch.equal(read_tensors(path)[0]["a"], torch.ones(2))
 
 
-def test_overwriting_leaves_one_file(path):
-    for value in (1.0, 2.0):
-        write_tensors(path, {"a": torch.full((2,), value)}, {})
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
-    assert read_tensors(path)[0]["a"].tolist() == [2.0, 2.0]
-
-
 @pytest.mark.parametrize("header", [{"format": "x"}, {"version": 2}])
 def test_reserved_header_keys_are_refused(path, header):
     with pytest.raises(ValueError, match="reserved"):

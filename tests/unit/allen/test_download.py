@@ -210,7 +210,7 @@ def test_a_silent_server_is_asked_again(web, part):
 
 
 def test_a_dripping_server_is_given_up(web, part):
-    web.usual = usual(web, drip_s=0.05)
+    web.usual = usual(web, drip=(10, 0.05))
     with pytest.raises(UserError, match=r"sent only \d+ bytes"):
         get(web, part, dataclasses.replace(HASTY, max_failures=2))
 

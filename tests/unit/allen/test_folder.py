@@ -217,7 +217,7 @@ def test_a_server_that_hides_sizes_does_not_stop_the_plan(web, fetch):
     web.usual = dataclasses.replace(web.usual, length=None)
     (step,) = fetch.folder.plan([ZO1], fetch.base, web_opener())
     assert step.archive_bytes is None
-    assert "does not tell the size" in describe_step(step)
+    assert "size unknown" in describe_step(step)
 
 
 def test_the_need_for_disk_counts_what_is_there_at_once():

@@ -232,6 +232,18 @@ def test_a_new_task_of_a_loaded_network_can_be_trained(case, make_signal, tmp_pa
         assert not (foreign & parts and name in trained), name
 
 
+@pytest.mark.parametrize(
+    "case", ["MultiNet", "MultiHeadUNet", "MultiHeadUNet-output", "PipoFan"]
+)
+def test_a_copied_part_predicts_the_same_and_a_fresh_one_does_not(case, make_signal):
+    net, signal = build(case), make_signal(2, 1, 4, 8, 4)
+    copied, fresh = net.add_task("gold", init="blue"), net.add_task("pink")
+    assert torch.equal(net(signal, copied), net(signal, 2))
+    assert not torch.allclose(net(signal, fresh), net(signal, 2))
+    costs = {net.num_task_parameters(task) for task in net.task_names}
+    assert len(costs) == 1
+
+
 def test_other_sizes_are_mirrored_in_evaluation_and_refused_in_training(
     case, make_signal
 ):

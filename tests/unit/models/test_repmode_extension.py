@@ -152,17 +152,6 @@ def test_freezing_keeps_outputs_to_the_bit_and_drops_the_gate_layers(
     assert not any(p.requires_grad for p in net.parameters())
 
 
-def test_frozen_statistics_survive_any_call_of_train(make_net, make_signal):
-    net = make_net()
-    net.add_task("gold")
-    buffers = {name: b.clone() for name, b in net.named_buffers()}
-    for module in net.modules():
-        module.train(True)
-    net(make_signal(2, 1, 4, 4, 4), 3)
-    for name, buffer in net.named_buffers():
-        assert torch.equal(buffer, buffers[name]), name
-
-
 def test_only_the_new_expert_and_gate_can_be_trained(make_net):
     net = make_net()
     net.add_task("gold")
@@ -258,17 +247,6 @@ def test_an_extension_costs_its_experts_gates_and_norms():
     assert net.num_task_parameters("red") == 14_725
 
 
-def test_gating_tables_name_the_experts_of_each_task(make_net):
-    net = make_net(experts=("conv3", "conv1"))
-    net.add_task("gold")
-    net.add_task("pink", use_extensions=True)
-    tables = {t.task: t for t in net.gating_weights() if t.block == "output"}
-    assert tables["red"].experts == ("conv3", "conv1")
-    assert tables["gold"].experts == ("conv3", "conv1", "extension_gold")
-    assert tables["pink"].experts == (*tables["gold"].experts, "extension_pink")
-    assert {t.weights.shape[0] for t in tables.values()} == {2, 3, 4}
-
-
 def test_use_extensions_is_true_for_all_that_have_an_expert_or_names_some(make_net):
     net = make_net(experts=("conv3", "conv1"))
     net.add_task("gold")
@@ -307,16 +285,6 @@ def test_experts_of_a_named_extension_enter_the_sum_and_others_do_not(make_net):
         middle = slice(low, 5 - low)
         expected[:, :, middle, middle, middle] += gate.view(-1, 1, 1, 1, 1) * kernel
     torch.testing.assert_close(conv.merged_kernel("lime"), expected)
-
-
-def test_older_architectures_knew_no_additive_experts_or_norms_per_task(make_net):
-    net = make_net()
-    net.add_task("gold")
-    older = net.architecture()
-    del older["private_bn"]
-    older["extensions"] = [dict(extension) for extension in older["extensions"]]
-    del older["extensions"][0]["expert_mix"]
-    assert RepModeUNet.from_architecture(older).architecture() == net.architecture()
 
 
 def test_older_architectures_said_use_extensions_by_yes_or_no(make_net):
@@ -365,3 +333,13 @@ def test_names_of_module_methods_can_name_tasks(make_signal):
     net = RepModeUNet(["train", "float"], 1, 1).double().eval()
     label = net.add_task("items", private_bn=True)
     assert net(make_signal(1, 1, 2, 2, 2), label).isfinite().all()
+
+
+def test_older_architectures_knew_no_additive_experts_or_norms_per_task(make_net):
+    net = make_net()
+    net.add_task("gold")
+    older = net.architecture()
+    del older["private_bn"]
+    older["extensions"] = [dict(extension) for extension in older["extensions"]]
+    del older["extensions"][0]["expert_mix"]
+    assert RepModeUNet.from_architecture(older).architecture() == net.architecture()

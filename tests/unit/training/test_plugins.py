@@ -181,40 +181,6 @@ class TestFiniteGuard:
 
 
 class TestTrainingState:
-    def test_goes_on_from_the_last_finished_epoch_to_the_same_weights(
-        self, make_strategy, benchmark, tmp_path
-    ):
-        class Stop(Exception):
-            pass
-
-        class Kill(SupervisedPlugin):
-            """Stops in the middle of the given epoch."""
-
-            def __init__(self, epoch):
-                super().__init__()
-                self.epoch = epoch
-
-            def after_training_iteration(self, strategy, **_):
-                if strategy.clock.train_exp_epochs == self.epoch:
-                    raise Stop
-
-        def strategy(folder, *more):
-            plugins = [SeedingPlugin(0), OneCyclePlugin(), TrainingStatePlugin(folder)]
-            return make_strategy(RepMode, train_epochs=6, plugins=[*plugins, *more])
-
-        undisturbed = strategy(tmp_path / "a")
-        undisturbed.train(benchmark.train_stream[0])
-        with pytest.raises(Stop):
-            strategy(tmp_path / "b", Kill(4)).train(benchmark.train_stream[0])
-        resumed = strategy(tmp_path / "b")
-        resumed.train(benchmark.train_stream[0])
-
-        assert resumed.validation.curve == undisturbed.validation.curve
-        assert resumed.clock.train_iterations == undisturbed.clock.train_iterations
-        expected = undisturbed.net.state_dict()
-        found = resumed.net.state_dict()
-        assert all(torch.equal(found[name], expected[name]) for name in expected)
-
     def test_the_state_loads_without_running_code(
         self, make_strategy, benchmark, tmp_path
     ):

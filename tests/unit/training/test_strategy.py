@@ -468,18 +468,6 @@ def test_adopting_takes_tasks_as_learned_without_a_step(make_strategy, benchmark
     assert all(proof.unchanged for proof in strategy.proof.proofs)
 
 
-def test_packnet_of_avalanche_does_not_carry_over(benchmark):
-    """Why it is not among the strategies; see docs/strategies.md."""
-    from avalanche.models.packnet import PackNetModel
-
-    net = MultiHeadUNet(benchmark.base_tasks, width=2, depth=1, kernel_size=3)
-    with pytest.raises(ValueError, match="does not yet support norms"):
-        PackNetModel(net)
-    up = torch.nn.Sequential(torch.nn.ConvTranspose3d(1, 1, 2, stride=2))
-    with pytest.raises(RuntimeError, match="conv_transpose2d"):
-        PackNetModel(up)(torch.zeros(1, 1, 2, 4, 4), torch.zeros(1, dtype=torch.long))
-
-
 def test_a_network_learned_elsewhere_gains_a_task_without_the_old_data(
     make_strategy, benchmark, tiny_collection
 ):

@@ -230,19 +230,6 @@ def test_the_state_of_an_adapted_task_is_what_it_uses(name, make_signal, extendi
         tensor.copy_(kept)
 
 
-def test_frozen_statistics_survive_any_call_of_train(name, make_signal):
-    net = build(name)
-    net.freeze()
-    gold = net.add_task("gold", init="red", adapter="residual")
-    buffers = {key: buffer.clone() for key, buffer in net.named_buffers()}
-    for module in net.modules():
-        module.train(True)
-    net(make_signal(2, 1, 4, 4, 4), gold)
-    for key, buffer in net.named_buffers():
-        same = torch.equal(buffer, buffers[key])
-        assert same == ("private_gold" not in key), key
-
-
 def test_only_the_new_norms_move_while_training_and_no_rows_of_others(
     name, make_signal
 ):

@@ -75,17 +75,6 @@ def test_fnet_has_biases_in_every_convolution():
     assert all(m.bias is None for m in plain.modules() if hasattr(m, "kernel_size"))
 
 
-def test_a_copied_network_predicts_the_same_and_a_fresh_one_does_not(net, make_signal):
-    signal = make_signal(2, 1, 4, 8, 4)
-    net(signal, 2)
-    net.eval()
-    copied = net.add_task("gold", init="blue")
-    fresh = net.add_task("pink")
-    assert torch.equal(net(signal, copied), net(signal, 2))
-    assert not torch.allclose(net(signal, fresh), net(signal, 2))
-    assert net.num_task_parameters("gold") == net.num_task_parameters("red")
-
-
 def test_unknown_starts_and_the_name_fresh_are_refused(net):
     with pytest.raises(UserError, match=r"init 'pink'"):
         net.add_task("gold", init="pink")
