@@ -86,7 +86,7 @@ class Checksums:
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             raise UserError(
                 f"{self.path}: not the list of checksums that this command wrote; "
-                "mend or delete it"
+                "correct or delete it"
             ) from None
         return dict(entries)
 

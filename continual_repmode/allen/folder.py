@@ -146,7 +146,7 @@ class AllenFolder:
             aside = self._set_aside(archive)
             raise UserError(
                 f"{error}; it is now called {aside.name}: give the same command again "
-                "to download it anew"
+                "to download it again"
             ) from error
 
     def delete_archive(self, dataset: Dataset) -> None:
@@ -195,7 +195,7 @@ def describe_step(step: Step) -> str:
     """Return what will be done, for people."""
     size, here = step.archive_bytes, step.here_bytes
     if size is None:
-        return "download (the server does not tell the size) and unpack"
+        return "download (size unknown: the server does not report it) and unpack"
     if here >= size:
         return f"unpack {format_bytes(size)}"
     if here:

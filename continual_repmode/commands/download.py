@@ -107,7 +107,7 @@ def _parser() -> Parser:
         "--no-manifest",
         dest="manifest",
         action="store_false",
-        help="leave DIR/manifest.csv as it is; otherwise it is written anew",
+        help="leave DIR/manifest.csv as it is; otherwise it is written again",
     )
     add(
         "--voxel-size",

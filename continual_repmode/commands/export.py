@@ -97,7 +97,7 @@ def _parser() -> Parser:
         type=float,
         nargs=3,
         metavar=("Z", "Y", "X"),
-        help="voxel size in um of a model file that does not tell its own",
+        help="voxel size in um for a model file that has none",
     )
     add(
         "--license",

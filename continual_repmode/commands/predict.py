@@ -26,7 +26,7 @@ _ABOUT = """\
 Predict structures from transmitted light, for files of any size.
 
 Each image is brought onto the grid of the model, predicted in blended windows, and
-written back on its own grid, one channel per structure. Interrupted work goes on with
+written back on its own grid, one channel per structure. Interrupted work resumes with
 the same command; what is there already, made in the same way, is left as it is. One
 damaged image does not stop the others. The exit status is 0 if all is done, 3 if some
 images failed, 2 for a mistake in the call."""
@@ -91,7 +91,11 @@ def _parser() -> Parser:
     )
     add_options(parser, PredictOptions)
     add_workers(parser, 1, "1")
-    add("--estimate", action="store_true", help="tell what it would take, and stop")
+    add(
+        "--estimate",
+        action="store_true",
+        help="print the memory and time it needs, and stop",
+    )
     return parser
 
 

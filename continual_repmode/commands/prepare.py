@@ -14,8 +14,8 @@ _ABOUT = """\
 Z-score and resize every volume of a manifest and keep the result on disk.
 
 A run does this by itself; here it can be done ahead, by several processes or machines
-at once that share a folder. What was interrupted goes on where it stopped, and what has
-changed, in a file or in a setting, is prepared anew."""
+at once that share a folder. Interrupted work resumes where it stopped, and what has
+changed, in a file or in a setting, is prepared again."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -54,7 +54,7 @@ settings, their choices (* is the default):
               where the results go; otherwise runs/<scenario>/<date>_<time>. The same
               command goes on with an interrupted run in FOLDER
   resume=FOLDER
-              go on with an interrupted run; all settings come from the folder
+              resume an interrupted run; all settings come from the folder
 
 A single value has a dot: train.epochs=100 model.width=16 data.num_train=20.
 `--cfg job` prints every setting without running.

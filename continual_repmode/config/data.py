@@ -22,7 +22,7 @@ class DataConfig:
     #: Axes along which training patches are flipped at random; the paper: ZYX. A flip
     #: along Z turns the contrast of transmitted light around, which is harder to learn.
     flip_axes: str = "ZYX"
-    #: uniform (paper): training patches from everywhere alike; foreground: more often
+    #: uniform (paper): training patches from everywhere; foreground: more often
     #: from where the target is bright. The loss is not corrected for it.
     sampling: str = "uniform"
     #: Random turns of training patches in the plane YX: none (paper), quarter turns, or

@@ -39,7 +39,7 @@ class RunConfig:
     reference: str | None = None
     #: Model file to start from instead of learning the first experience, or null.
     base_model: str | None = None
-    #: Folder of an interrupted run to go on with; given alone.
+    #: Folder of an interrupted run to resume; given alone.
     resume: str | None = None
 
     def __post_init__(self) -> None:

@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from filelock import Timeout
 
@@ -135,7 +134,7 @@ class _Job:
             with self.places.lock(run):
                 self._carry_out(run, config)
         except Timeout:
-            say(f"{run.name}: left out, another process is at it")
+            say(f"{run.name}: left out, in use by another process")
 
     def _carry_out(self, run: PlannedRun, config: RunConfig) -> None:
         folder = self.places.folder(run)

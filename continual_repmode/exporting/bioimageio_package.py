@@ -59,8 +59,8 @@ def check_publication(publication: Publication) -> None:
         spec.LicenseId(publication.license)
     except ValueError:
         raise UserError(
-            f"--license {publication.license!r} is no SPDX license identifier; use one "
-            "of https://spdx.org/licenses, such as CC-BY-4.0 or MIT"
+            f"--license {publication.license!r} is not an SPDX license identifier; use "
+            "one of https://spdx.org/licenses, such as CC-BY-4.0 or MIT"
         ) from None
     for name in publication.authors:
         if not name.strip() or {"/", "\\"} & set(name):

@@ -24,7 +24,7 @@ _ASSERTION = torch.ops.aten._assert_scalar.default
 class AnySize(nn.Module):
     """A network of one task that mirrors and crops without asking how large a side is.
 
-    Predicts the same as the network, which extends a side that is no multiple of its
+    Predicts the same as the network, which extends a side that is not a multiple of its
     divisor by mirroring at its far end. Here that is one indexing for all sizes, so
     that a single traced graph serves them all.
 

@@ -107,7 +107,8 @@ def rename_task(net: RepModeUNet, old: str, new: str) -> RepModeUNet:
     if old not in extensions:
         known = ", ".join(extensions) or "it has none"
         raise UserError(
-            f"task {old!r} cannot be renamed, it is no extension of this model: {known}"
+            f"task {old!r} cannot be renamed, it is not an extension of this "
+            f"model: {known}"
         )
 
     def renamed(value: Any) -> Any:

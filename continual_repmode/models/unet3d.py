@@ -136,7 +136,7 @@ class UNet3d(nn.Module):
     def forward(self, signal: Tensor, groups: TaskGroups | None = None) -> Tensor:
         """Predict from a signal of any size (training mode: of divisible size).
 
-        In evaluation mode a side that is no multiple of its divisor is extended by
+        In evaluation mode a side that is not a multiple of its divisor is extended by
         mirroring at its far end, and the prediction is cropped back.
 
         Parameters

@@ -83,7 +83,7 @@ class Request:
         if self.voxel_size_um is None:
             raise UserError(
                 "voxel size: enter z, y, x in micrometres, for example 0.29, 0.108, "
-                f"0.108; the layer {self.image_name!r} does not tell it"
+                f"0.108; the layer {self.image_name!r} has none in its metadata"
             )
         if not self.tasks:
             raise UserError("structures: choose one or more")

@@ -56,7 +56,7 @@ def predict_file(
     setup, faults = Setup.of(TrainedModel.opened(model), chosen), Faults(collect=False)
     images = find_images([image], output.parent, setup, chosen, faults)
     if len(images) != 1:
-        raise UserError(f"{image}: means {len(images)} images; give one")
+        raise UserError(f"{image}: matches {len(images)} images; give one")
     named = replace(images[0], name=output.name.removesuffix(suffix))
     plan = plan_outputs([(named, output)], output.parent, setup, faults)
     for job in plan.jobs:

@@ -215,7 +215,7 @@ def _voxel_size_um(volume: VolumeReader, source_um: VoxelSizeUm | None) -> Voxel
             )
         if not is_voxel_length(size_um):
             raise UserError(
-                f"{volume.path}: says {size_um:g} um along {along}, which is no voxel; "
+                f"{volume.path}: says {size_um:g} um along {along}, which cannot be; "
                 f"{VOXEL_SIZE_REMEDY}"
             )
         sizes.append(size_um)

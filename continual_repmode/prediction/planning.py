@@ -108,7 +108,7 @@ def _check_call(out: Path, choices: Mapping[str, str]) -> None:
             raise UserError(f"--choose {what}={which}: use {', '.join(CHOICES)}")
     there = next(place for place in (out, *out.parents) if place.exists())
     if not there.is_dir():
-        raise UserError(f"--out {out}: {there} is no folder; choose another")
+        raise UserError(f"--out {out}: {there} is not a directory; choose another")
 
 
 def plan_outputs(
@@ -262,14 +262,14 @@ def _is_done(job: Job) -> bool:
 def _refuse_other(job: Job) -> None:
     """Raise if the output, or work begun for it, was made otherwise."""
     remedy = (
-        "--overwrite (in Python: overwrite=True) makes it anew, or choose another "
+        "--overwrite (in Python: overwrite=True) makes it again, or choose another "
         "output (--out)"
     )
     if job.output.exists():
         provenance = read_attributes(job.output).get("recipe")
         if not isinstance(provenance, dict):
             raise UserError(
-                f"{job.output}: exists and is no prediction of this program; choose "
+                f"{job.output}: exists and is not a prediction of this program; choose "
                 "another output (--out)"
             )
         other = differences(provenance, job.provenance)
@@ -278,7 +278,9 @@ def _refuse_other(job: Job) -> None:
                 f"{job.output}: exists, but its metrics are not in the table beside "
                 f"it; {remedy}"
             )
-        raise UserError(f"{job.output}: exists, made otherwise ({other}); {remedy}")
+        raise UserError(
+            f"{job.output}: exists with different settings ({other}); {remedy}"
+        )
     begun = job.work.provenance
     if begun is not None and begun != job.provenance:
         raise UserError(

@@ -58,7 +58,7 @@ class WorkFolder:
             lock.acquire()
         except Timeout:
             raise UserError(
-                f"{self.path}: another process is at it; wait for it to end"
+                f"{self.path}: in use by another process; wait for it to end"
             ) from None
         try:
             if self.provenance != provenance:

@@ -61,7 +61,7 @@ _CAPTIONS = {
     ),
     "gate_distances": (
         "How far the gates of each added structure are from those of earlier ones, the "
-        "nearest on top: 0 is alike, 1 is no expert in common."
+        "nearest on top: 0 is the same, 1 is no expert in common."
     ),
     "images": (
         "Validation error against the number of training images: where the curve is "

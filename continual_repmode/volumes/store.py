@@ -85,7 +85,7 @@ class PreparedArray:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.path}: prepared volume is gone or cut short ({error}); "
-                "start again to prepare it anew"
+                "run the command again to prepare it"
             ) from error
 
 

@@ -139,7 +139,9 @@ def test_another_recipe_is_refused_before_any_work(predict, folder):
 
     assert done.returncode == 2
     (line,) = errors(done)
-    assert "a.ome.zarr: exists, made otherwise (tasks); --overwrite (in Py" in line
+    assert (
+        "a.ome.zarr: exists with different settings (tasks); --overwrite (in Py" in line
+    )
     assert [path.name for path in (folder / "out").iterdir()] == ["a.ome.zarr"]
     np.testing.assert_array_equal(read(folder / "out" / "a.ome.zarr"), before)
     done = predict("in", "--tasks", "nucleolus", "--overwrite")
@@ -208,7 +210,7 @@ def test_a_file_where_outputs_go_is_a_mistake_of_the_call(predict, folder):
 
     assert done.returncode == 2
     (line,) = errors(done)
-    assert line == "error: --out out: out is no folder; choose another"
+    assert line == "error: --out out: out is not a directory; choose another"
 
 
 def test_the_estimate_tells_and_stops(predict, folder):

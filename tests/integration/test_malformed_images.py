@@ -354,7 +354,7 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
     "ome-order": (lambda b: b.ome("XYZCT", "XYZZZ"), "DimensionOrder"),
     "companion-of-nothing": (
         lambda b: companion(b, "gone.tif"),
-        "not beside it: gone.tif",
+        "files are missing from its folder: gone.tif",
     ),
     "companion-outside": (
         lambda b: companion(b, "../../gone.tif"),
@@ -446,14 +446,14 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
         lambda b: b.npy_header(
             "{'descr': '<u2', 'fortran_order': False, 'shape': (-4, 16, -16)}"
         ),
-        "is no image",
+        "is not an image",
     ),
     "npy-code": (lambda b: b.npy_header("__import__('os').abort()"), "not a readable"),
     "npy-header-length": (
         lambda b: b.write("faulty.npy", b"\x93NUMPY\x02\x00" + b"\xff" * 4 + bytes(99)),
         "its header is incomplete",
     ),
-    "npy-scalar": (lambda b: b.npy(np.float32(1.0)), "is no image"),
+    "npy-scalar": (lambda b: b.npy(np.float32(1.0)), "is not an image"),
     "npy-no-sidecar": (lambda b: b.copy("npy"), 'with {"axes": "CZYX"'),
     "sidecar-no-json": (
         lambda b: (b.write("faulty.json", "{"), b.copy("npy"))[1],
@@ -543,7 +543,7 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
     "zarr-no-chunks": (lambda b: without(b, "0/c"), "none of the 2 chunk files"),
     "zarr-cut-chunk": (cut_chunk, "damaged pixel data"),
     "zarr-longer-chunk": (longer_chunk, "damaged pixel data"),
-    "zarr-fifo-chunk": (fifo_chunk, "is no file"),
+    "zarr-fifo-chunk": (fifo_chunk, "is not a file"),
     "zarr-folder-loop": (loop_of_folders, "the copy is incomplete"),
     "zarr-huge-shape": (
         lambda b: b.zarr(ARRAY, put("shape", value=[2, 1000, 10**6, 10**6])),

@@ -96,7 +96,7 @@ def _bad_voxels(channel: CheckedChannel) -> Iterator[Finding]:
             "error",
             "non-finite",
             f"{facts.num_nonfinite} voxels are NaN or infinite",
-            "mend the file, crop them away (columns z0 to x1) or leave it out",
+            "correct the file, crop them away (columns z0 to x1) or leave it out",
         )
     if facts.is_constant:
         if facts.num_nonfinite < math.prod(facts.shape):
@@ -138,7 +138,8 @@ def _shifted(pair: CheckedPair) -> Iterator[Finding]:
         "unregistered",
         pair.place,
         f"{pair.target_channel} (target)",
-        f"looks shifted against the light by {abs(y):.0f} px ({abs(y) * y_um:.2g} µm) "
+        f"looks misaligned with the transmitted light by {abs(y):.0f} px "
+        f"({abs(y) * y_um:.2g} µm) "
         f"{'down' if y > 0 else 'up'} and {abs(x):.0f} px ({abs(x) * x_um:.2g} µm) "
         f"{'right' if x > 0 else 'left'}",
         "register the two, or leave it out",
@@ -188,7 +189,7 @@ def _too_few(
                 where,
                 "",
                 f"images: {listed}",
-                f"have at least {wanted}: add images, or divide them otherwise (split)",
+                f"have at least {wanted}: add images, or change the column split",
             )
 
 

@@ -57,10 +57,10 @@ class ZarrNode:
             found = _read_json(file)
             attributes = found.get("attributes", {})
             if not isinstance(attributes, dict):
-                raise UserError(f"{file}: 'attributes' is no JSON object")
+                raise UserError(f"{file}: 'attributes' is not a JSON object")
             ome = attributes.get("ome", attributes)
             if not isinstance(ome, dict):
-                raise UserError(f"{file}: 'ome' is no JSON object")
+                raise UserError(f"{file}: 'ome' is not a JSON object")
             is_array = found.get("node_type") == "array"
             return cls(folder, found if is_array else {}, ome, (file,))
         files = [folder / name for name in (".zarray", ".zattrs")]
@@ -206,7 +206,7 @@ def _scale(
     """
     transforms = container.get("coordinateTransformations") or []
     if not isinstance(transforms, list):
-        raise UserError(f"{where}: 'coordinateTransformations' is no list")
+        raise UserError(f"{where}: 'coordinateTransformations' is not a list")
     for transform in transforms:
         if isinstance(transform, dict) and transform.get("type") == "scale":
             scale = transform.get("scale")

@@ -126,7 +126,7 @@ class NpyVolume:
             sidecar = Sidecar("ZYX"[-len(shape) :])
         else:
             raise UserError(
-                f"{path}: an array of {len(shape)} axes {shape}; write beside it "
+                f"{path}: an array of {len(shape)} axes {shape}; write next to it "
                 f'{sidecar_path.name} with {{"axes": "CZYX", "channel_names": [...], '
                 '"voxel_size_um": [z, y, x]}'
             )
@@ -194,5 +194,5 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], int]:
                 f"{path}: pixels of type {dtype}; save them as integers or floats"
             )
         if not shape or min(shape) < 1:
-            raise UserError(f"{path}: an array of shape {shape} is no image")
+            raise UserError(f"{path}: an array of shape {shape} is not an image")
         return shape, dtype, file.tell() + math.prod(shape) * dtype.itemsize

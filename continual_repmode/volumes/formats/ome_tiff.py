@@ -102,7 +102,9 @@ def _follow_pointer(
         return path, images
     metadata_file = _beside(path, metadata_name)
     if not metadata_file.is_file():
-        raise UserError(f"{path}: its metadata file {metadata_name} is not beside it")
+        raise UserError(
+            f"{path}: its metadata file {metadata_name} is not in the same folder"
+        )
     check_fetched(metadata_file)
     if metadata_file.suffix.lower() == ".ome":
         images, further = parse_ome(metadata_file, read_xml(metadata_file))
@@ -203,7 +205,7 @@ def _check_pages(
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise UserError(
-            f"{path}: the image files are not beside it: {', '.join(missing[:20])}"
+            f"{path}: files are missing from its folder: {', '.join(missing[:20])}"
         )
     for index, file in enumerate(files):
         check_fetched(file)

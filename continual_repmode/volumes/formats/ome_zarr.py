@@ -161,7 +161,7 @@ class ZarrVolume:
         for path in (self._array / key for key in keys):
             is_there = path.is_file()
             if not is_there and path.exists():  # a pipe would be waited for
-                raise UserError(f"{self.path}: {path} is no file")
+                raise UserError(f"{self.path}: {path} is not a file")
             found |= is_there
         if not found:
             raise UserError(

@@ -187,7 +187,8 @@ def read_page(
         if page.shape != shape or page.dtype != dtype:
             raise UserError(
                 f"{path}: page {index} is {page.shape!s:.80} {page.dtype}, unlike the "
-                f"others of {shape} {dtype}; save the planes of one volume alike"
+                f"others of {shape} {dtype}; save all planes with one shape and "
+                "type"
             )
         check_page(path, page)
         _check_complete(path, page, index)

@@ -142,11 +142,11 @@ class WritableImage:
             raise UserError(f"{path}: exists; remove it or ask to overwrite it")
         if self.format == OME_ZARR and path.exists() and not _is_zarr(path):
             raise UserError(
-                f"{path}: exists and is no Zarr folder; choose another name"
+                f"{path}: exists and is not a Zarr folder; choose another name"
             )
         there = next(place for place in path.parents if place.exists())
         if not there.is_dir():
-            raise UserError(f"{path}: {there} is no folder; choose another path")
+            raise UserError(f"{path}: {there} is not a directory; choose another path")
         if not os.access(there, os.W_OK | os.X_OK):
             raise UserError(
                 f"{path}: the folder {there} is not writable; choose another path"

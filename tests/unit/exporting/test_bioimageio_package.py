@@ -113,7 +113,7 @@ def test_several_channels_are_refused(make_model, tmp_path):
     ("publication", "message"),
     [
         (None, "needs --license and --author"),
-        (Publication(license="free", authors=("A",)), "'free' is no SPDX license"),
+        (Publication(license="free", authors=("A",)), "'free' is not an SPDX license"),
         (Publication(license="MIT", authors=("A/B",)), "--author 'A/B'"),
         (Publication(license="MIT", authors=(" ",)), "--author ' '"),
     ],

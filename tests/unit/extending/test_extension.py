@@ -236,7 +236,11 @@ def test_a_folder_of_other_files_is_left_alone(lab, tmp_path, settings):
         ("a b", {}, r"task name 'a b': use letters"),
         ("lysosome", {"expert": "conv4"}, r"conv4"),
         ("lysosome", {"patch_size": (4, 32, 16)}, r"the Y side 32 is larger .* 24"),
-        ("lysosome", {"patch_size": (4, 16, 15)}, r"the X side 15 is no multiple of 2"),
+        (
+            "lysosome",
+            {"patch_size": (4, 16, 15)},
+            r"the X side 15 is not a multiple of 2",
+        ),
         ("lysosome", {"image_curve": (2, 5)}, r"there are only 4 training images"),
         ("lysosome", {"voxel_size_um": (1, 1, 1)}, r"--voxel-size 1 1 1: .*at 0\.29"),
         ("lysosome", {"device": "tpu"}, r"device='tpu'"),

@@ -28,7 +28,9 @@ def test_a_patch_that_is_asked_for_is_taken_or_refused():
     assert choose_patch((8, 8, 8), WINDOW, [(9, 9, 9)], (4, 4, 4)) == (8, 8, 8)
     with pytest.raises(UserError, match=r"8 x 8 x 12: the X side 12 is larger .* 9 "):
         choose_patch((8, 8, 12), WINDOW, [(9, 9, 9)], (4, 4, 4))
-    with pytest.raises(UserError, match=r"6 x 8 x 8: the Z side 6 is no multiple of 4"):
+    with pytest.raises(
+        UserError, match=r"6 x 8 x 8: the Z side 6 is not a multiple of 4"
+    ):
         choose_patch((6, 8, 8), WINDOW, [(9, 9, 9)], (4, 4, 4))
 
 

@@ -149,14 +149,14 @@ def test_another_recipe_is_refused_and_overwrites_on_request(
     output = predict_file(model_file, source, tmp_path / SMALL_ZARR)
     before = read(output)
 
-    with pytest.raises(UserError, match=r"exists, made otherwise \(tasks\);"):
+    with pytest.raises(UserError, match=r"exists with different settings \(tasks\);"):
         predict_file(model_file, source, output, tasks="dna")
-    with pytest.raises(UserError, match=r"made otherwise \(window\)"):
+    with pytest.raises(UserError, match=r"different settings \(window\)"):
         predict_file(model_file, source, output, window=(4, 4, 4))
     np.testing.assert_array_equal(read(output), before)
 
     save(source, light + np.arange(26, dtype=np.uint16))
-    with pytest.raises(UserError, match=r"made otherwise \(input\)"):
+    with pytest.raises(UserError, match=r"different settings \(input\)"):
         predict_file(model_file, source, output)
     predict_file(model_file, source, output, tasks="dna", overwrite=True)
     assert read(output).shape == (1, *light.shape)
@@ -167,7 +167,7 @@ def test_files_of_others_are_not_taken_for_predictions(tmp_path, model_file, lig
 
     other = save(tmp_path / "other.ome.tif", light)
 
-    with pytest.raises(UserError, match="is no prediction of this program"):
+    with pytest.raises(UserError, match="is not a prediction of this program"):
         predict_file(model_file, source, other)
 
 
@@ -264,5 +264,5 @@ def test_a_folder_is_not_one_image(tmp_path, model_file, light):
     save(tmp_path / "in" / "a.ome.tif", light)
     shutil.copy(tmp_path / "in" / "a.ome.tif", tmp_path / "in" / "b.ome.tif")
 
-    with pytest.raises(UserError, match="means 2 images"):
+    with pytest.raises(UserError, match="matches 2 images"):
         predict_file(model_file, tmp_path / "in", tmp_path / SMALL_ZARR)

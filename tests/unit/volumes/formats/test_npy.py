@@ -74,7 +74,7 @@ def test_without_a_sidecar_an_array_is_one_volume_of_unknown_size(
 def test_four_axes_need_a_sidecar_and_the_message_tells_how(tmp_path: Path) -> None:
     message = one_line_error(write(tmp_path / "a.npy", stack(2, 4, 12, 10)))
 
-    assert 'write beside it a.json with {"axes": "CZYX"' in message
+    assert 'write next to it a.json with {"axes": "CZYX"' in message
 
 
 def test_any_layout_in_memory_reads_the_same(tmp_path: Path) -> None:

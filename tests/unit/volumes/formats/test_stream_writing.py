@@ -354,8 +354,8 @@ def test_a_folder_with_other_things_is_not_taken_for_unfinished_work(
         ("a.zarr", {"voxel_size_um": (None, 0.1, 0.1)}, "three positive numbers"),
         ("a.ome.tif", {"channel_names": ["a"]}, "1 channel names for 2 channels"),
         ("a.zarr", {"shape_czyx": (2, 10**6, 10**5, 10**5)}, "needs .* GB, but"),
-        ("file/a.zarr", {}, "file is no folder; choose another path"),
-        ("thesis.zarr", {"overwrite": True}, "exists and is no Zarr folder"),
+        ("file/a.zarr", {}, "file is not a directory; choose another path"),
+        ("thesis.zarr", {"overwrite": True}, "exists and is not a Zarr folder"),
         ("folder.ome.tif", {"overwrite": True}, "exists and is a folder"),
     ],
 )

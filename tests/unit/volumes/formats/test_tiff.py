@@ -348,7 +348,7 @@ def test_a_file_alone_may_be_renamed(tmp_path: Path) -> None:
 def test_a_stack_lacking_one_of_its_files_names_it(tmp_path: Path) -> None:
     write_parts(tmp_path, stack(4, 12, 10))
     (tmp_path / "z1.ome.tif").unlink()
-    with pytest.raises(UserError, match=r"not beside it: z1\.ome\.tif"):
+    with pytest.raises(UserError, match=r"missing from its folder: z1\.ome\.tif"):
         open_volume(tmp_path / "z0.ome.tif")
 
     (tmp_path / "set.companion.ome").unlink()

@@ -331,7 +331,7 @@ def test_a_folder_that_is_no_zarr_is_never_replaced(tmp_path: Path) -> None:
     precious.parent.mkdir()
     precious.write_text("all of it")
 
-    with pytest.raises(UserError, match="exists and is no Zarr folder"):
+    with pytest.raises(UserError, match="exists and is not a Zarr folder"):
         save_volume(
             tmp_path / "a.zarr", stack(4, 12, 10), axes="ZYX", voxel_size_um=UM,
             overwrite=True,
