@@ -94,7 +94,7 @@ def _predict(
         overlap=setup.overlap,
         batch_size=setup.batch_size,
         device=setup.device,
-        progress=setup.progress,
+        progress=setup.options.progress,
     )
     resized = resize(predicted.numpy(), shape, setup.preparation.resize)
     intensity = setup.intensities.get(task)

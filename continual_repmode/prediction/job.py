@@ -137,7 +137,7 @@ class Job:
                     voxel_size_um=image.voxel_size_um,
                     channel_names=setup.tasks,
                     attributes=attributes_of(self.provenance, setup),
-                    overwrite=setup.overwrite,
+                    overwrite=setup.options.overwrite,
                     work_path=self.unfinished,
                 ) as writer:
                     for index, task in enumerate(setup.tasks):
@@ -151,7 +151,7 @@ class Job:
                             setup.preparation.resize,
                             scratch=self.work.path,
                             memory_bytes=resizing_memory(setup.memory),
-                            progress=setup.progress,
+                            progress=setup.options.progress,
                         )
                     self._publish_metrics()
                 self.work.remove()
@@ -183,7 +183,7 @@ class Job:
             volume,
             self.setup.preparation,
             memory_bytes=resizing_memory(self.setup.memory),
-            progress=self.setup.progress,
+            progress=self.setup.options.progress,
         )
 
     def _prediction(self, signal: VolumeFile, task: str, title: str) -> VolumeFile:
@@ -201,7 +201,7 @@ class Job:
             WindowGrid.over(signal.shape, setup.window, setup.overlap),
             batch_size=setup.batch_size,
             device=setup.device,
-            progress=setup.progress and f"{title}{task}",
+            progress=setup.options.progress and f"{title}{task}",
         )
         prediction.settle()
         self.work.write_note("prediction", {"task": task})

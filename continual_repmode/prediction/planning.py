@@ -129,7 +129,7 @@ def plan_outputs(
         if _is_done(job) and measured <= known.keys():
             done.append(job)
             continue
-        if not setup.overwrite:
+        if not setup.options.overwrite:
             _refuse_other(job)
         jobs.append(job)
     _check_disk(root, jobs)
@@ -142,7 +142,7 @@ def plan_outputs(
                 dtype="float32",
                 voxel_size_um=job.image.voxel_size_um,
                 channel_names=setup.tasks,
-                overwrite=setup.overwrite,
+                overwrite=setup.options.overwrite,
                 work_path=job.unfinished,
             )
             sound.append(job)

@@ -28,7 +28,7 @@ def provenance_of(image: Image, setup: Setup) -> dict[str, Any]:
     return {
         "model": {"file": setup.model.name, "sha256": setup.model.sha256},
         "tasks": list(tasks),
-        "intensity": setup.unit,
+        "intensity": setup.options.intensity,
         "input": {**_channel(image.signal), "voxel_size_um": list(image.signal_um)},
         "model_grid": {
             "voxel_size_um": list(grid.voxel_size_um),
@@ -37,7 +37,7 @@ def provenance_of(image: Image, setup: Setup) -> dict[str, Any]:
         },
         "window": list(setup.window),
         "overlap": list(setup.overlap),
-        "precision": setup.precision,
+        "precision": setup.options.precision,
         "targets": {t: _channel(c) for t, c in image.targets.items() if t in tasks},
     }
 
@@ -46,7 +46,7 @@ def attributes_of(provenance: Mapping[str, Any], setup: Setup) -> dict[str, Any]
     """Return what an output file says about itself."""
     attributes = {
         "program": f"{_PROGRAM} {package_versions([_PROGRAM])[_PROGRAM]}",
-        "unit": _UNITS[setup.unit],
+        "unit": _UNITS[setup.options.intensity],
         "recipe": dict(provenance),
     }
     if setup.intensities:

@@ -12,10 +12,9 @@ import torch
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import WindowGrid, overlap_per_axis
 from continual_repmode.prediction.bounds import default_memory, memory_left
-from continual_repmode.prediction.options import PredictOptions, Unit
+from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.runtime import resolve_device
 from continual_repmode.trained_model import (
-    Precision,
     TaskPredictor,
     TrainedModel,
     format_um,
@@ -35,28 +34,26 @@ _GPU_BATCH_SIZE = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """Model and options; see :class:`PredictOptions`.
+    """Model and options, with what follows from the two.
 
     Attributes
     ----------
+    options : PredictOptions
+        As given; what they leave to defaults is in the other attributes.
     intensities : mapping of str to Intensity
         Task -> what undoes the z-score; empty where z-scores are written.
     """
 
     model: TrainedModel
+    options: PredictOptions
     preparation: Preparation
     tasks: tuple[str, ...]
-    unit: Unit
     intensities: Mapping[str, Intensity]
     window: Size3
     overlap: tuple[float, float, float]
     batch_size: int
     memory: int
     device: torch.device
-    precision: Precision
-    overwrite: bool
-    progress: bool
-    options: PredictOptions
 
     @classmethod
     def of(cls, model: TrainedModel, options: PredictOptions) -> "Setup":
@@ -92,19 +89,15 @@ class Setup:
         to_target = options.intensity == "target"
         return cls(
             model=model,
+            options=options,
             preparation=model.preparation(),
             tasks=tasks,
-            unit=options.intensity,
             intensities={t: model.target_intensity(t) for t in tasks if to_target},
             window=window,
             overlap=overlap_per_axis(overlap),
             batch_size=batch_size,
             memory=options.memory or default_memory(),
             device=device,
-            precision=options.precision,
-            overwrite=options.overwrite,
-            progress=options.progress,
-            options=options,
         )
 
     def __reduce__(self) -> Any:
@@ -116,7 +109,7 @@ class Setup:
 
     def predictor(self, task: str) -> TaskPredictor:
         """Return what predicts windows of a task."""
-        return self.model.predictor(task, self.precision, self.device)
+        return self.model.predictor(task, self.options.precision, self.device)
 
 
 @lru_cache(maxsize=1)
