@@ -9,7 +9,7 @@ from continual_repmode.manifests.channels import overruled_size
 from continual_repmode.volumes.channel_names import channel_role
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
-from continual_repmode.volumes.source_channels import Box, SourceChannel
+from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.volume import (
     Choices,
     Size3,
@@ -98,7 +98,7 @@ def open_image(
     told = source_um and overruled_size(volume, source_um)
     return Image(
         name=name,
-        signal=SourceChannel(volume, light_channel(volume, channel), whole(volume)),
+        signal=SourceChannel.whole(volume, light_channel(volume, channel)),
         signal_um=_voxel_size_um(volume, source_um),
         shape=volume_shape(finest),
         voxel_size_um=_voxel_size_um(finest, source_um),
@@ -130,14 +130,14 @@ def with_target(
     """
     volume, signal = image.signal.volume, image.signal
     if isinstance(target, int | str):
-        found = SourceChannel(volume, channel_index(volume, target), whole(volume))
+        found = SourceChannel.whole(volume, channel_index(volume, target))
     elif len(target.channel_names) != 1:
         raise UserError(
             f"{target.path}: a target of {len(target.channel_names)} channels; list "
             "image and target in a manifest, with a column channel_target"
         )
     else:
-        found = SourceChannel(target, 0, whole(target))
+        found = SourceChannel.whole(target, 0)
     if found.shape != signal.shape:
         raise UserError(
             f"{found.label}: shape (z, y, x) {found.shape} for a signal of "
@@ -194,12 +194,6 @@ def light_channel(volume: VolumeReader, wanted: int | str | None) -> int:
         f"{volume.path}: {problem} transmitted light; choose one of {listed} with "
         "--channel"
     )
-
-
-def whole(volume: VolumeReader) -> Box:
-    """Return the box that is the whole volume."""
-    z, y, x = volume_shape(volume)
-    return slice(0, z), slice(0, y), slice(0, x)
 
 
 def _voxel_size_um(volume: VolumeReader, source_um: VoxelSizeUm | None) -> VoxelSizeUm:

@@ -1,12 +1,12 @@
 """One channel of a file, within a box of voxels."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import NDArray
 
 from continual_repmode.volumes.store import PreparedStore
-from continual_repmode.volumes.volume import VolumeReader
+from continual_repmode.volumes.volume import VolumeReader, volume_shape
 
 Box = tuple[slice, slice, slice]
 
@@ -18,6 +18,12 @@ class SourceChannel:
     volume: VolumeReader
     channel: int
     box: Box
+
+    @classmethod
+    def whole(cls, volume: VolumeReader, channel: int) -> Self:
+        """Return a channel in all of its extent."""
+        z, y, x = volume_shape(volume)
+        return cls(volume, channel, (slice(0, z), slice(0, y), slice(0, x)))
 
     @property
     def label(self) -> str:
@@ -32,10 +38,12 @@ class SourceChannel:
         z, y, x = (side.stop - side.start for side in self.box)
         return z, y, x
 
-    def read(self) -> NDArray[Any]:
-        """Return the raw voxels (Z, Y, X)."""
+    def read(self, planes: slice = slice(None)) -> NDArray[Any]:
+        """Return the raw voxels (Z, Y, X), or some planes of the box."""
         z, y, x = self.box
-        return self.volume.read_channel(self.channel, planes=z)[:, y, x]
+        wanted = range(z.start, z.stop)[planes]
+        part = slice(wanted.start, wanted.stop)
+        return self.volume.read_channel(self.channel, planes=part)[:, y, x]
 
     def recipe(self, store: PreparedStore) -> dict[str, Any]:
         """Return everything that decides the raw voxels."""

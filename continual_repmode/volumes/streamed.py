@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.normalization import Intensity, check_range
 from continual_repmode.volumes.progress import byte_bar
-from continual_repmode.volumes.volume import VolumeReader, volume_shape
+from continual_repmode.volumes.source_channels import SourceChannel
 
 _BLOCK_BYTES = 64_000_000
 
@@ -35,25 +35,22 @@ class ZscoredChannel:
 
     Attributes
     ----------
-    volume : VolumeReader
-    channel : int
-        Index from 0.
+    source : SourceChannel
     intensity : Intensity
         Raw intensities that become 0 and 1; see :func:`channel_statistics`.
     """
 
-    volume: VolumeReader
-    channel: int
+    source: SourceChannel
     intensity: Intensity
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along (Z, Y, X)."""
-        return volume_shape(self.volume)
+        return self.source.shape
 
     def __getitem__(self, planes: slice) -> NDArray[np.float32]:
         """Return some planes, z-scored; see :class:`PlaneSource`."""
-        raw = self.volume.read_channel(self.channel, planes)
+        raw = self.source.read(planes)
         mean, std = self.intensity.mean, self.intensity.std
         zscored = np.empty(raw.shape, np.float32)
         for plane, raw_plane in zip(zscored, raw, strict=True):
@@ -64,16 +61,12 @@ class ZscoredChannel:
         return zscored
 
 
-def channel_statistics(
-    volume: VolumeReader, channel: int, *, progress: bool = False
-) -> Intensity:
+def channel_statistics(source: SourceChannel, *, progress: bool = False) -> Intensity:
     """Return mean and deviation of a channel, without holding it in memory.
 
     Parameters
     ----------
-    volume : VolumeReader
-    channel : int
-        Index from 0.
+    source : SourceChannel
     progress : bool
         Show a progress bar, if stderr is a terminal.
 
@@ -89,18 +82,17 @@ def channel_statistics(
         If the channel is constant or holds NaN or infinite values.
     """
     total = _Moments()
-    num_bytes = math.prod(volume_shape(volume)) * volume.dtype.itemsize
+    volume = source.volume
+    num_bytes = math.prod(source.shape) * volume.dtype.itemsize
     with byte_bar(f"measuring {volume.path.name}", num_bytes, shown=progress) as bar:
-        for block in _blocks(volume, channel):
+        for block in _blocks(source):
             for plane in block:
                 total.add(plane)
             bar.update(block.nbytes)
     try:
         check_range(total.num_bad, total.low, total.high)
     except UserError as error:
-        name = volume.channel_names[channel]
-        named = f" ({name})" if name else ""
-        raise UserError(f"{volume.path}, channel {channel}{named}: {error}") from error
+        raise UserError(f"{source.label}: {error}") from error
     return total.intensity()
 
 
@@ -148,9 +140,9 @@ class _Moments:
         return Intensity(self.origin + self.mean, std)
 
 
-def _blocks(volume: VolumeReader, channel: int) -> Iterator[NDArray[Any]]:
+def _blocks(source: SourceChannel) -> Iterator[NDArray[Any]]:
     """Yield the planes of a channel, as many at a time as have about 64 MB."""
-    num_z, num_y, num_x = volume_shape(volume)
-    step = max(1, _BLOCK_BYTES // (num_y * num_x * volume.dtype.itemsize))
+    num_z, num_y, num_x = source.shape
+    step = max(1, _BLOCK_BYTES // (num_y * num_x * source.volume.dtype.itemsize))
     for start in range(0, num_z, step):
-        yield volume.read_channel(channel, slice(start, min(start + step, num_z)))
+        yield source.read(slice(start, start + step))

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.prediction.images import whole
-from continual_repmode.prediction.preparing import CroppedVolume, prepare_channel
+from continual_repmode.prediction.preparing import prepare_channel
 from continual_repmode.volumes.formats.writing import save_volume
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import Preparation
@@ -19,8 +18,7 @@ def source(tmp_path, light) -> SourceChannel:
     path = tmp_path / "light.ome.tif"
     channels = np.stack([light[::-1], light])
     save_volume(path, channels, axes="CZYX", voxel_size_um=UM)
-    volume = open_volume(path)
-    return SourceChannel(volume, 1, whole(volume))
+    return SourceChannel.whole(open_volume(path), 1)
 
 
 @pytest.mark.parametrize("order", ["zscore_first", "resize_first"])
@@ -50,22 +48,17 @@ def test_a_constant_channel_is_refused_by_its_name(tmp_path):
         tmp_path / "flat.ome.tif", np.ones((3, 4, 5), np.uint8), axes="ZYX",
         voxel_size_um=UM,
     )  # fmt: skip
-    volume = open_volume(path)
+    source = SourceChannel.whole(open_volume(path), 0)
     target = VolumeFile(tmp_path / "signal.npy", (3, 1, 2))
 
     with pytest.raises(UserError, match=r"flat\.ome\.tif.*constant"):
-        prepare_channel(
-            SourceChannel(volume, 0, whole(volume)), target, Preparation(),
-            memory_bytes=20_000_000,
-        )  # fmt: skip
+        prepare_channel(source, target, Preparation(), memory_bytes=20_000_000)
 
 
-def test_a_cropped_volume_reads_as_the_crop_of_the_whole(source, light):
-    cropped = CroppedVolume(source.volume, CROP)
+def test_planes_of_a_box_are_those_of_the_crop(source, light):
+    box = SourceChannel(source.volume, 1, CROP)
 
-    assert (cropped.axes, cropped.shape) == ("CZYX", (2, 5, 17, 11))
-    np.testing.assert_array_equal(cropped.read_channel(1), light[CROP])
-    np.testing.assert_array_equal(
-        cropped.read_channel(1, slice(1, 3)), light[CROP][1:3]
-    )
-    assert cropped.files == source.volume.files
+    assert box.shape == (5, 17, 11)
+    np.testing.assert_array_equal(box.read(), light[CROP])
+    np.testing.assert_array_equal(box.read(slice(1, 3)), light[CROP][1:3])
+    np.testing.assert_array_equal(box.read(slice(3, 9)), light[CROP][3:])
