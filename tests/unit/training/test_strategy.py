@@ -49,16 +49,15 @@ def sgd(parameters, lr):
     return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=0.1)
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.Adam, adamw, sgd])
 @pytest.mark.parametrize(
-    "options",
+    ("optimizer", "options"),
     [
-        {},
-        {"expert": None},
-        {"private_bn": True, "gate_init": "closest"},
-        {"use_extensions": True, "gate_init": "uniform"},
+        (torch.optim.Adam, {}),
+        (sgd, {"expert": None}),
+        (adamw, {"private_bn": True, "gate_init": "closest"}),
+        (sgd, {"use_extensions": True, "gate_init": "uniform"}),
+        (adamw, {"use_extensions": True}),
     ],
-    ids=["default", "gate_only", "private_bn", "use_extensions"],
 )
 def test_repmode_keeps_every_old_metric_exactly(
     make_strategy, benchmark, optimizer, options
@@ -76,8 +75,10 @@ def test_repmode_keeps_every_old_metric_exactly(
     assert len(after) == len(before) + 4
 
 
-@pytest.mark.parametrize("optimizer", [adamw, sgd])
-@pytest.mark.parametrize("adapter", ["none", "low_rank2", "residual", "grouped"])
+@pytest.mark.parametrize(
+    ("adapter", "optimizer"),
+    [("none", adamw), ("low_rank2", sgd), ("residual", adamw), ("grouped", sgd)],
+)
 @pytest.mark.parametrize(
     "network",
     [
