@@ -52,7 +52,7 @@ def call(verb: str, arguments: list[str]) -> int:
         command = shlex.join(["continual-repmode", verb, *arguments])
         if isinstance(stop, Interrupted):
             command = str(stop)
-        print(f"\ninterrupted; go on with: {command}", file=sys.stderr)
+        print(f"\ninterrupted; resume with: {command}", file=sys.stderr)
         return TRY_AGAIN
     except BrokenPipeError:
         # `continual-repmode info model.safetensors | head -1` stops reading early;

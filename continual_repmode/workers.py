@@ -251,7 +251,7 @@ def _carry_out(
                 outcome = _outcome(Future.result, future)
             except CancelledError:
                 raise UserError(
-                    "the scheduler of the cluster went away; the same command goes on"
+                    "the scheduler of the cluster went away; the same command resumes"
                 ) from None
             except Exception as error:
                 if type(error).__name__ not in _DEATHS:

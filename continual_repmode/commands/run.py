@@ -52,7 +52,7 @@ settings, their choices (* is the default):
               a model of the first experience's tasks to start from, not to learn
   hydra.run.dir=FOLDER
               where the results go; otherwise runs/<scenario>/<date>_<time>. The same
-              command goes on with an interrupted run in FOLDER
+              command resumes an interrupted run in FOLDER
   resume=FOLDER
               resume an interrupted run; all settings come from the folder
 

@@ -241,7 +241,7 @@ def test_what_was_interrupted_goes_on(folder, spawn, predict, ending, net):
     assert (work / "signal.npy").exists()
     prepared = (work / "signal.npy").stat().st_mtime_ns
     if ending == signal.SIGINT:
-        assert "interrupted; go on with: continual-repmode predict" in err
+        assert "interrupted; resume with: continual-repmode predict" in err
     assert not (folder / "out" / "long.ome.zarr").exists()
 
     refused = predict("long.ome.tif", "--tasks", "dna")

@@ -64,7 +64,7 @@ def test_stopped_by_a_signal_it_says_how_and_the_same_command_goes_on(
     told = kill_after(process, folder, changes=1, delay_s=0, ending=ending)
     assert process.returncode == 75, told
     assert "Traceback" not in told
-    last = f"interrupted; go on with: continual-repmode run 'resume={folder.path}'\n"
+    last = f"interrupted; resume with: continual-repmode run 'resume={folder.path}'\n"
     assert told.endswith(last)
     assert (folder.state / "training.pt").is_file()
 

@@ -85,7 +85,7 @@ class Disturbed:
                 begin_anew()
                 continue
             assert process.returncode == 75, (number, err)
-            assert "interrupted; go on with: continual-repmode " in err
+            assert "interrupted; resume with: continual-repmode " in err
             stopped += 1
 
 
