@@ -19,8 +19,9 @@ def main(argv: list[str] | None = None) -> int:
     3: done but for some items. 75: stopped by SIGINT, SIGTERM or SIGUSR1; the command
     that goes on is printed. 141: nobody reads what is printed any more.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no Unicode
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no Unicode
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if argv is None else argv
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if verb in {"-h", "--help", "help"}:

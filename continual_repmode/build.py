@@ -2,7 +2,6 @@
 
 import logging
 import os
-from pathlib import Path
 
 from continual_repmode.assembly import Run, assemble
 from continual_repmode.combinations import check_combination
@@ -13,6 +12,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.files import sha256_of
 from continual_repmode.manifests.check import sound_collection
 from continual_repmode.models import ModelCard, TaskNetwork, load_model, read_card
+from continual_repmode.paths import not_there, user_path
 from continual_repmode.results import RunFolder, read_json
 from continual_repmode.runtime import resolve_device, seed_everything
 from continual_repmode.synthetic import SyntheticCells
@@ -140,9 +140,12 @@ def _base_model(config: RunConfig, folder: RunFolder) -> dict[str, str] | None:
     if folder.records():  # the file has done its part and may be gone
         known: dict[str, str] = read_json(folder.header)["base_model"]
         return known
-    if not Path(path).is_file():
-        raise UserError(f"base_model={path}: no such file; give that of a saved model")
-    return {"path": path, "sha256": sha256_of(path)}
+    file = user_path(path)
+    if not file.is_file():
+        raise UserError(
+            f"base_model={path}: {not_there(file)}; give that of a saved model"
+        )
+    return {"path": str(file), "sha256": sha256_of(file)}
 
 
 def _check_patch(config: RunConfig, net: TaskNetwork) -> None:

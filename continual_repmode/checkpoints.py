@@ -18,6 +18,7 @@ from torch import Tensor
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
+from continual_repmode.paths import not_there, unicode_path
 
 FORMAT = "continual_repmode"
 VERSION = 4
@@ -49,7 +50,7 @@ def write_tensors(
     if reserved:
         raise ValueError(f"header keys {sorted(reserved)} are reserved")
     text = json.dumps({"format": FORMAT, "version": VERSION, **header}, allow_nan=False)
-    with replacing(Path(path)) as temporary:
+    with replacing(unicode_path(path)) as temporary:
         save_file(_separate(tensors), temporary, metadata={_METADATA_KEY: text})
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -91,8 +92,9 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Open a file of ours and check its header."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
+    path = unicode_path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: {not_there(path)}")
     try:
         with safe_open(path, framework="pt") as file:
             yield (

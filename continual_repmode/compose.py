@@ -1,5 +1,6 @@
 """Lets Hydra compose the settings of a run, and tells its errors in one line."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -16,22 +17,25 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from continual_repmode.config.run import (
     RunConfig,
+    literal,
     offered,
     one_line,
     register_configs,
     register_scenario,
     schema_of,
     setting_options,
+    text_settings,
     to_run_config,
 )
 from continual_repmode.errors import UserError, nearest
+from continual_repmode.paths import user_path
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
 from continual_repmode.workers import Interrupted
@@ -65,7 +69,9 @@ def launch(
         cannot be made.
     """
     register_configs()
-    words = _register_scenarios(arguments)
+    _register_scenarios()
+    spelling = _Spelling(sweep=not {"-m", "--multirun"}.isdisjoint(arguments))
+    words = [spelling(word) for word in arguments]
     words.sort(key=lambda word: word not in {"-m", "--multirun"})  # argparse needs it
     _check_flags(words)
     sys.argv = ["continual-repmode run", *words]
@@ -79,8 +85,9 @@ def launch(
         if hydra_config.mode == RunMode.MULTIRUN:
             sweeps.append(hydra_config.sweep.dir)
         folder = Path(hydra_config.runtime.output_dir)
+        settings = [spelling.given.get(w, w) for w in hydra_config.overrides.task]
         try:
-            job(to_run_config(composed), folder, hydra_config.overrides.task)
+            job(to_run_config(composed), folder, settings)
         except UserError as error:
             _remove_empty(folder)
             if os.getpid() != this_process:
@@ -102,7 +109,7 @@ def launch(
         where = [f"hydra.sweep.dir={quoted(sweeps[-1])}"]
         if any(word.startswith("hydra.sweep.dir=") for word in words):
             where = []
-        again = shlex.join(["continual-repmode", "run", *words, *where])
+        again = shlex.join(["continual-repmode", "run", *arguments, *where])
         raise Interrupted(again) from stop
     except OSError as error:
         if _OF_JOB in getattr(error, "__notes__", ()):
@@ -131,9 +138,9 @@ def compose_runs(runs: Sequence[Sequence[str]]) -> list[RunConfig]:
         If a setting is unknown or its value cannot be understood.
     """
     with _hydra() as main, _errors_in_one_line():
-        compose = _Composer(main)
-        _register_scenarios([])
-        return [to_run_config(compose(_register_files(run))) for run in runs]
+        compose, spelling = _Composer(main), _Spelling()
+        _register_scenarios()
+        return [to_run_config(compose([*map(spelling, run)])) for run in runs]
 
 
 class _Composer:
@@ -169,7 +176,13 @@ class _Composer:
 
 def quoted(text: str) -> str:
     """Return a text as Hydra's syntax takes it literally."""
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return _in_quotes(str(literal(text)))
+
+
+def _in_quotes(text: str) -> str:
+    """Return a text as Hydra's syntax takes it, with ``${...}`` still to resolve."""
+    doubled = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text)
+    escaped = doubled.replace("'", r"\'")
     return f"'{escaped}'"
 
 
@@ -214,29 +227,81 @@ def _check_flags(arguments: Sequence[str]) -> None:
         )
 
 
-def _register_scenarios(arguments: Sequence[str]) -> list[str]:
-    """Offer the package's scenarios, and files given by path under their own name."""
+def _register_scenarios() -> None:
+    """Offer the package's scenarios."""
     for name in scenario_names():
         register_scenario(name, load_scenario(name))
-    return _register_files(arguments)
 
 
-def _register_files(arguments: Sequence[str]) -> list[str]:
-    """Offer scenarios that are given by path under their own name."""
-    return [re.sub(r"^(scenario=)(.*)$", _offer_files, text) for text in arguments]
+class _Spelling:
+    """Writes settings as Hydra's syntax has them.
+
+    A setting whose value is a text, such as a path, is taken as it stands: no character
+    of it has a meaning. Only ``null``, values in quotes of their own, Hydra's
+    ``${...}`` and, in a sweep, commas keep theirs.
+
+    Parameters
+    ----------
+    sweep : bool
+        Commas part the values of several runs.
+
+    Attributes
+    ----------
+    given : dict of str to str
+        Setting as Hydra has it -> as the user wrote it.
+    """
+
+    def __init__(self, sweep: bool = False) -> None:
+        self.given: dict[str, str] = {}
+        self._sweep = sweep
+        self._texts = text_settings()
+
+    def __call__(self, word: str) -> str:
+        """Return one setting, offering its scenario if that is a file."""
+        name, equal, value = word.partition("=")
+        spell = self._speller(name.lstrip("+"))
+        kept = value == "null" or (self._sweep and _SWEEP.match(value))
+        if not equal or spell is None or kept:
+            return word
+        parts = [value]
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            if spell is _in_quotes:
+                return word
+            parts = [value[1:-1]]
+        elif self._sweep:
+            parts = value.split(",")
+        spelled = [spell(part) for part in parts]
+        for ours, theirs in zip(spelled, parts, strict=True):
+            self.given[f"{name}={ours}"] = f"{name}={theirs}"
+        return f"{name}={','.join(spelled)}"
+
+    def _speller(self, name: str) -> Callable[[str], str] | None:
+        if name == "scenario":
+            return _scenario_option
+        if name in {"hydra.run.dir", "hydra.sweep.dir"}:
+            return lambda value: _in_quotes(_folder(name, value))
+        return _in_quotes if name in self._texts else None
 
 
-def _offer_files(match: re.Match[str]) -> str:
-    chosen = []
-    for name in match[2].split(","):
-        if name.endswith((".yaml", ".yml")):
-            scenario = load_scenario(name)
-            register_scenario(f"file_{scenario.name}", scenario)
-            chosen.append(f"file_{scenario.name}")
-        else:
-            chosen.append(name)
-    return match[1] + ",".join(chosen)
+def _folder(name: str, value: str) -> str:
+    """Return the folder for results, however it is given."""
+    try:
+        return str(user_path(value))
+    except UserError as error:
+        raise UserError(f"{name}={value}: {error}") from error
 
+
+def _scenario_option(value: str) -> str:
+    """Return the option of a scenario; that of a file is offered now."""
+    if not value.endswith((".yaml", ".yml")):
+        return value
+    option = f"file_{hashlib.sha256(os.fsencode(value)).hexdigest()[:16]}"
+    register_scenario(option, load_scenario(value))
+    return option
+
+
+_SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort)\(")
+"""Hydra's ways to give several values besides commas."""
 
 _FURTHER_OPTIONS = {
     "scenario": ", or the path of a .yaml file",
@@ -247,6 +312,18 @@ _FURTHER_OPTIONS = {
 def _explain(error: HydraException) -> str:
     """Return one line that names the setting, the value and the remedy."""
     text, cause = str(error), error.__cause__
+    if isinstance(error, OverrideParseException) and "missing EQUAL" not in text:
+        name = error.override.partition("=")[0]
+        if name not in setting_options():
+            return _unknown_setting(name)
+        return (
+            f"{error.override}: not a value that can be read; give a number, true, "
+            "false, null, a name, or a list such as [16,32,32]"
+        )
+    if found := re.match(
+        r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text
+    ):
+        return f"{found[1]}: give one value, or add -m to run with each of them"
     if found := re.match(r"Could not override '([\w./]+)'", text):
         return _unknown_setting(found[1])
     if found := re.match(r"In '.*': Could not find '(hydra/\w+|\w+)/(.*)'", text):

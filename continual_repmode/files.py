@@ -24,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
         An empty file of the same suffix, with the permissions of a new file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+    temporary = hidden_beside(path)
     try:
         temporary.touch()
         mode = temporary.stat().st_mode
@@ -33,6 +33,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def hidden_beside(path: Path, mark: str = "") -> Path:
+    """Return a hidden, unused name beside ``path``, of the same suffix.
+
+    It is no longer than disks allow, however long that of ``path`` is.
+    """
+    suffix = path.suffix if len(path.suffix) < 20 else ""
+    return path.with_name(f".{path.stem[:30]}.{uuid.uuid4().hex}{mark}{suffix}")
 
 
 def sha256_of(path: str | Path) -> str:

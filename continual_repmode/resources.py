@@ -5,6 +5,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 
 
 def config_folder() -> Path:
@@ -28,7 +29,7 @@ def cache_folder(name: str) -> Path:
     name : str
         What is kept there.
     """
-    return user_cache_path("continual_repmode", appauthor=False) / name
+    return user_path(user_cache_path("continual_repmode", appauthor=False)) / name
 
 
 def _folder(name: str) -> Path:

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import sha256_of
+from continual_repmode.paths import unicode_path, user_path
 from continual_repmode.processes import let_go
 from continual_repmode.runtime import write_text_atomically
 
@@ -97,7 +98,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self.config = self.path / "config.yaml"
         self.header = self.path / "run.json"
         self.results = self.path / "results.json"
@@ -119,6 +120,7 @@ class RunFolder:
         UserError
             If another process works in it, or it cannot be written.
         """
+        unicode_path(self.path)
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 from continual_repmode.resources import scenario_folder
 from continual_repmode.tasks import check_task_name
 
@@ -43,6 +44,11 @@ class Scenario:
         listed = [task for tasks in self.experiences for task in tasks]
         for task in listed:
             check_task_name(task)
+        if Path(self.name).name != self.name or self.name == "..":
+            raise UserError(
+                f"scenario {self.name!r}: its name becomes that of a folder; write it "
+                "without slashes"
+            )
         twice = sorted({task for task in listed if listed.count(task) > 1})
         if twice:
             raise UserError(
@@ -92,7 +98,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     UserError
         If there is no such scenario or file, or its content is not a scenario.
     """
-    path = Path(name_or_path)
+    path = user_path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:
         path = scenario_folder() / f"{name_or_path}.yaml"
         if not path.is_file():

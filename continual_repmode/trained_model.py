@@ -24,6 +24,7 @@ from continual_repmode.models import (
 )
 from continual_repmode.models.fingerprint import sha256_of_tensors
 from continual_repmode.models.model_file import read_structure
+from continual_repmode.paths import user_path
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.preparation import Order, Preparation, VoxelSizeUm
 from continual_repmode.volumes.resampling import ResizeMethod
@@ -57,7 +58,8 @@ class TrainedModel:
         UserError
             If the file is missing, broken, or does not hold a network.
         """
-        return cls(load_model(path), read_card(path), Path(path))
+        path = user_path(path)
+        return cls(load_model(path), read_card(path), path)
 
     @classmethod
     def outline(cls, path: str | Path) -> Self:
@@ -68,7 +70,8 @@ class TrainedModel:
         UserError
             As for :meth:`load`.
         """
-        return cls(read_structure(path), read_card(path), Path(path))
+        path = user_path(path)
+        return cls(read_structure(path), read_card(path), path)
 
     @classmethod
     def opened(cls, model: "str | Path | TrainedModel") -> "TrainedModel":

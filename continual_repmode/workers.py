@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 from continual_repmode.processes import fresh_processes
 
 TRY_AGAIN = 75
@@ -318,8 +319,9 @@ def _client(scheduler: str) -> Any:
             f"scheduler {scheduler}: Dask is not installed; "
             "pip install 'continual-repmode[cluster]'"
         ) from None
-    is_file = "://" not in scheduler and Path(scheduler).is_file()
-    where = {"scheduler_file": scheduler} if is_file else {"address": scheduler}
+    where = {"address": scheduler}
+    if "://" not in scheduler and (file := user_path(scheduler)).is_file():
+        where = {"scheduler_file": str(file)}
     try:
         return Client(  # type: ignore[no-untyped-call]
             **where, timeout=_CONNECT_S, set_as_default=False

@@ -16,6 +16,7 @@ from continual_repmode.allen.checksums import Checksums, sha256_of
 from continual_repmode.allen.download import Part, Patience, receive
 from continual_repmode.allen.web import remote_size
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 from continual_repmode.processes import let_go
 from continual_repmode.volumes.disk import format_bytes
 from continual_repmode.volumes.formats import readable
@@ -54,7 +55,7 @@ class AllenFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self._checksums = Checksums(self.path)
 
     def images(self, dataset: Dataset) -> list[str]:

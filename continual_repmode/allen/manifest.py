@@ -58,7 +58,7 @@ def build_manifest(
     folder: AllenFolder,
     *,
     voxel_size: VoxelSizeFrom = "metadata",
-    published_lists: Path | None = None,
+    published_lists: str | Path | None = None,
     progress: bool = True,
 ) -> BuiltManifest:
     """Write ``manifest.csv`` for the data sets that are completely there.
@@ -69,7 +69,7 @@ def build_manifest(
     voxel_size : {"metadata", "paper_code"}
         ``metadata``: what each image says, when it is read. ``paper_code``: columns
         with the size that the published code assumes.
-    published_lists : Path, optional
+    published_lists : str or Path, optional
         Folder with the image lists of the published code; see
         :mod:`continual_repmode.allen.splits`.
     progress : bool
@@ -112,7 +112,7 @@ def build_manifest(
     )
 
 
-def _order_note(published_lists: Path | None) -> str:
+def _order_note(published_lists: str | Path | None) -> str:
     """Return what the division is based on."""
     if published_lists is None:
         return (
@@ -126,7 +126,7 @@ def _order_note(published_lists: Path | None) -> str:
 def _ordered(
     folder: AllenFolder,
     dataset: Dataset,
-    published_lists: Path | None,
+    published_lists: str | Path | None,
     notes: list[str],
 ) -> list[str]:
     """Return the images of a data set in the order in which they are divided."""

@@ -25,6 +25,7 @@ import numpy as np
 from continual_repmode.data.collection import Split
 from continual_repmode.data.splits import split_counts
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 
 SEED = 42
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -84,12 +85,12 @@ def draw_dna(
     return drawn
 
 
-def read_published_order(folder: Path, dataset: str) -> list[str]:
+def read_published_order(folder: str | Path, dataset: str) -> list[str]:
     """Return the names of a data set's images in the order of the published list.
 
     Parameters
     ----------
-    folder : Path
+    folder : str or Path
         With the lists of the published code, ``<data set>.csv``.
     dataset : str
         Name of a data set.
@@ -99,7 +100,7 @@ def read_published_order(folder: Path, dataset: str) -> list[str]:
     UserError
         If there is no such list, or it is none.
     """
-    path = folder / f"{dataset}.csv"
+    path = user_path(folder) / f"{dataset}.csv"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             names = [Path(row[_COLUMN]).name for row in csv.DictReader(file)]

@@ -8,6 +8,7 @@ from typing import Any
 from continual_repmode.models import RepModeUNet, TaskNetwork, read_model_header
 from continual_repmode.models.merging import base_sha256
 from continual_repmode.models.model_file import altered_tasks
+from continual_repmode.paths import user_path
 from continual_repmode.trained_model import TrainedModel
 
 _WIDTH = 88
@@ -35,6 +36,7 @@ def model_facts(path: str | Path, *, with_hashes: bool) -> dict[str, Any]:
     UserError
         If the file cannot be read or holds no model.
     """
+    path = user_path(path)
     version = read_model_header(path)["version"]
     model = TrainedModel.load(path) if with_hashes else TrainedModel.outline(path)
     net, card = model.net, model.card
@@ -44,7 +46,7 @@ def model_facts(path: str | Path, *, with_hashes: bool) -> dict[str, Any]:
     del known["tasks"]
     return {
         "file": str(path),
-        "num_bytes": Path(path).stat().st_size,
+        "num_bytes": path.stat().st_size,
         "format_version": version,
         "sha256": model.sha256 if with_hashes else None,
         "base_sha256": _base_sha256(net) if with_hashes else None,

@@ -4,7 +4,6 @@ import argparse
 import shlex
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import OpenerDirector
 
@@ -119,7 +118,6 @@ def _parser() -> Parser:
     add(
         "--published-lists",
         metavar="DIR",
-        type=Path,
         help="image lists of the paper's code (its data/csvs): exactly its splits",
     )
     return parser

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from continual_repmode.commands._manifest_arguments import Parser, parse
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 
 _ABOUT = """\
 Write one task of a model for other programs: as the merged plain U-Net that it is, for
@@ -81,13 +82,12 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", type=Path, help="a model file (.safetensors)")
+    add("model", metavar="MODEL", help="a model file (.safetensors)")
     add("--task", metavar="T", required=True, help="a task of the model, or all")
     add("--format", choices=tuple(_SUFFIXES), required=True, help="what to write")
     add(
         "--out",
         metavar="PATH",
-        type=Path,
         help="file to write, or a folder (default: MODEL_T with the suffix of the "
         "format, in the current folder)",
     )
@@ -124,10 +124,10 @@ def _voxel_size_um(sizes: list[float] | None) -> tuple[float, float, float] | No
 
 def _path(chosen: argparse.Namespace, task: str) -> Path:
     suffix = _SUFFIXES[chosen.format]
-    name = f"{chosen.model.stem}_{task}{suffix}"
-    out: Path | None = chosen.out
-    if out is None:
-        return Path(name)
+    name = f"{user_path(chosen.model).stem}_{task}{suffix}"
+    if chosen.out is None:
+        return user_path(name)
+    out = user_path(chosen.out)
     if out.is_dir():
         return out / name
     if chosen.task == "all":

@@ -65,7 +65,6 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--out",
-        type=Path,
         metavar="DIR",
         help="where the results go (default: MODEL+NAME in the current folder)",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from continual_repmode.commands._manifest_arguments import Parser, parse
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 
 if TYPE_CHECKING:
     from continual_repmode.models import ModelCard, RepModeUNet
@@ -40,8 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse(_parser(), arguments)
     if chosen is None:
         return 0
-    out = Path(chosen.out)
-    paths = [Path(path) for path in chosen.models]
+    out = user_path(chosen.out)
+    paths = [user_path(path) for path in chosen.models]
     _check_files(paths, out, chosen.overwrite)
 
     from continual_repmode.models import save_model

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from continual_repmode.commands._manifest_arguments import Parser, parse
 
@@ -32,11 +31,10 @@ def main(arguments: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("folders", nargs="+", type=Path, metavar="RUN_FOLDER", help="as a run wrote it")
+    add("folders", nargs="+", metavar="RUN_FOLDER", help="as a run wrote it")
     add(
         "--out",
-        type=Path,
-        default=Path("report.html"),
+        default="report.html",
         metavar="FILE",
         help="the file to write (default: report.html)",
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from continual_repmode.errors import UserError
 from continual_repmode.offers import offers
+from continual_repmode.paths import user_path
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import scenario_names
 from continual_repmode.workers import Interrupted
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
             raise UserError(
                 "resume=FOLDER takes all settings from there: give it alone"
             )
-        return resume(Path(resumed[0]))
+        return resume(user_path(resumed[0]))
     from continual_repmode.compose import launch
 
     return launch(arguments, start)

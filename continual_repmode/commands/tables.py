@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from continual_repmode.errors import UserError, nearest
 from continual_repmode.experiments.table import Table
 from continual_repmode.experiments.tables import TABLES
+from continual_repmode.paths import user_path
 from continual_repmode.workers import Interrupted, Workers
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         table=table,
         rows=rows or [row.name for row in table.rows],
         seeds=_seeds(own["seeds"]),
-        results=Path(own["results"]),
+        results=user_path(own["results"]),
         run=own["run"] == "true",
         costs_again=own["costs"] == "again",
         common=common,

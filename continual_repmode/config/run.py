@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import yaml
@@ -110,6 +110,32 @@ def setting_options() -> dict[str, list[str]]:
     return found
 
 
+def text_settings() -> set[str]:
+    """Return the names of all settings whose value is a text, such as a path."""
+    schemas: dict[str, list[type]] = {"": [RunConfig], "scenario.": [Scenario]}
+    schemas["train."] = [TrainConfig]
+    schemas |= {f"{group}.": [*_schemas(group).values()] for group in GROUPS}
+    return {
+        f"{group}{item.name}"
+        for group, kinds in schemas.items()
+        for kind in kinds
+        for item in fields(kind)
+        if item.type in (str, str | None, "str", "str | None")
+    }
+
+
+def literal(value: Any) -> Any:
+    """Return plain values so that OmegaConf takes ``${...}`` in their texts as text."""
+    match value:
+        case str():
+            return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+        case dict():
+            return {key: literal(item) for key, item in value.items()}
+        case list():
+            return [literal(item) for item in value]
+    return value
+
+
 def register_configs() -> None:
     """Tell Hydra the types of all settings.
 
@@ -126,7 +152,10 @@ def register_configs() -> None:
 
 def register_scenario(name: str, scenario: Scenario) -> None:
     """Make ``scenario=name`` choose this scenario."""
-    ConfigStore.instance().store(group="scenario", name=name, node=scenario)
+    node = OmegaConf.structured(Scenario)
+    for key, value in asdict(scenario).items():
+        node[key] = literal(value)
+    ConfigStore.instance().store(group="scenario", name=name, node=node)
 
 
 def to_run_config(composed: DictConfig) -> RunConfig:
@@ -198,7 +227,7 @@ def load_run_config(text: str) -> RunConfig:
         for group in GROUPS:
             option = loaded[group].pop("option")
             schema[group] = OmegaConf.structured(schema_of(group, option))
-        merged = OmegaConf.merge(schema, loaded)
+        merged = OmegaConf.merge(schema, literal(loaded))
     except (
         OmegaConfBaseException,
         YAMLError,
@@ -217,14 +246,15 @@ def load_run_config(text: str) -> RunConfig:
 
 def dump_run_config(config: RunConfig) -> str:
     """Return the settings as YAML; the chosen options are named in ``option``."""
-    return OmegaConf.to_yaml(OmegaConf.create(plain_settings(config)))
+    plain = plain_settings(config)
+    text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def plain_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings as plain values; the chosen options are in ``option``."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config))
-    assert isinstance(plain, dict)
+    plain = asdict(config)
     for group in GROUPS:
         option = option_name(group, getattr(config, group))
         plain[group] = {"option": option, **plain[group]}
-    return {str(name): value for name, value in plain.items()}
+    return plain

@@ -13,6 +13,7 @@ from continual_repmode.config.run import RunConfig, plain_settings
 from continual_repmode.errors import UserError
 from continual_repmode.manifests.files import csv_files
 from continual_repmode.manifests.rows import ManifestRow, read_rows
+from continual_repmode.paths import user_path
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -57,8 +58,8 @@ def resolved_settings(config: RunConfig) -> dict[str, Any]:
     settings = _flat(plain_settings(config))
     settings["scenario.experiences"] = config.stream().stream
     if isinstance(config.data, ManifestConfig):
-        root = None if config.data.root is None else Path(config.data.root)
-        settings |= _manifest_settings(Path(config.data.manifest), root)
+        root = None if config.data.root is None else user_path(config.data.root)
+        settings |= _manifest_settings(user_path(config.data.manifest), root)
     return {k: v for k, v in settings.items() if k not in WITHOUT_EFFECT}
 
 

@@ -12,6 +12,7 @@ from continual_repmode.exporting.program import trace
 from continual_repmode.exporting.publication import Publication
 from continual_repmode.exporting.torch_file import TorchFile, write_torch
 from continual_repmode.files import replacing
+from continual_repmode.paths import unicode_path
 from continual_repmode.trained_model import TrainedModel
 
 Format = Literal["onnx", "torch", "bioimageio"]
@@ -70,7 +71,7 @@ def export_task(
     model: TrainedModel,
     task: str,
     format: Format,
-    path: Path,
+    path: str | Path,
     publication: Publication | None = None,
 ) -> Exported:
     """Write one task; a file that does not predict what the network does is not kept.
@@ -80,7 +81,7 @@ def export_task(
     model : TrainedModel
     task : str
     format : {"onnx", "torch", "bioimageio"}
-    path : Path
+    path : str or Path
         With the suffix of the format; replaced if it exists.
     publication : Publication, optional
         What bioimageio needs besides.
@@ -92,6 +93,7 @@ def export_task(
         traced, bioimage.io lacks something, or the file deviates.
     """
     check_request(format, publication)
+    path = unicode_path(path)
     traced = trace(model.net, model.net.task_name(task))
     facts = facts_of(model, task, any_batch=traced.any_batch)
     with replacing(path) as temporary:

@@ -28,6 +28,7 @@ from continual_repmode.extending.provenance import (
 from continual_repmode.extending.reference import Comparison, Side
 from continual_repmode.extending.settings import ExtensionSettings
 from continual_repmode.files import replacing
+from continual_repmode.paths import user_path
 from continual_repmode.results import ExperienceRecord, RunFolder, write_json
 from continual_repmode.runtime import resolve_device
 
@@ -111,7 +112,7 @@ def extend_model(
         If an earlier task changed.
     """
     settings = settings or ExtensionSettings()
-    model, manifest = Path(model), Path(manifest)
+    model, manifest = user_path(model), user_path(manifest)
     device = resolve_device(settings.device)
     base = open_base(model, task, settings)
     target = RunFolder(default_folder(model, task) if folder is None else folder)

@@ -16,6 +16,7 @@ from continual_repmode.manifests.check import check_manifest, sound_collection
 from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.manifests.rows import read_rows
 from continual_repmode.models.spatial import Size3
+from continual_repmode.paths import source_of, user_path
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.workers import Workers
 
@@ -130,9 +131,9 @@ def choose_patch(
 
 def _check_rows(manifest: Path, task: str, settings: ExtensionSettings) -> None:
     """Say what a manifest lacks of one task; looks at no files."""
-    root = None if settings.root is None else Path(settings.root)
+    root = None if settings.root is None else user_path(settings.root)
     rows = read_rows(manifest, root, tasks=(), faults=Faults())
-    images = {str(row.signal_path) for row in rows if row.task == task}
+    images = {source_of(row.signal_path) for row in rows if row.task == task}
     if not images:
         present = ", ".join(dict.fromkeys(row.task for row in rows)) or "no usable row"
         raise UserError(

@@ -4,6 +4,7 @@ import math
 
 from continual_repmode.errors import UserError
 from continual_repmode.manifests.rows import CROP, VOXEL_SIZE, ManifestRow, cell_error
+from continual_repmode.paths import source_of
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import Box, SourceChannel
 from continual_repmode.volumes.volume import VolumeReader, channel_index, volume_shape
@@ -31,7 +32,8 @@ def source_channels(
     box = _box(row, shape)
     signal_index = _channel(row, "channel_signal", row.signal_channel, signal)
     target_index = _channel(row, "channel_target", row.target_channel, target)
-    if row.signal_path == row.target_path and signal_index == target_index:
+    same_file = source_of(row.signal_path) == source_of(row.target_path)
+    if same_file and signal_index == target_index:
         raise cell_error(
             row.where,
             "channel_target",

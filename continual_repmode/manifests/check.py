@@ -13,6 +13,7 @@ from continual_repmode.manifests.checks.findings import finding_from_error, judg
 from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.manifests.pairs import ManifestPair
 from continual_repmode.manifests.preparing import measure_pairs
+from continual_repmode.paths import user_path
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.volume import VolumeReader
 from continual_repmode.workers import HERE, WHOLE, Part, Workers
@@ -95,7 +96,7 @@ def check_manifest(
     UserError
         If the manifest itself cannot be read.
     """
-    faults = Faults()
+    path, faults = user_path(path), Faults()
     collection = ManifestCollection(path, tasks=tasks, faults=faults, **settings)
     listed = collection.all_pairs()
 

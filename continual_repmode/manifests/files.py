@@ -6,6 +6,7 @@ from pathlib import Path
 
 from continual_repmode.data.collection import Split
 from continual_repmode.errors import UserError
+from continual_repmode.paths import is_there, not_there
 from continual_repmode.tasks import TASK_OF_LABEL, TASKS
 from continual_repmode.volumes.volume import check_fetched
 
@@ -29,8 +30,8 @@ def csv_files(path: Path) -> list[Path]:
     UserError
         If there is no such file, or none in the folder tells a task or split.
     """
-    if not exists(path):
-        raise UserError(f"{str(path)[:MAX_SHOWN]}: no such manifest")
+    if not is_there(path):
+        raise UserError(f"{str(path)[:MAX_SHOWN]}: {not_there(path)}")
     if not path.is_dir():
         check_fetched(path)
         return [path]
@@ -50,14 +51,6 @@ def csv_files(path: Path) -> list[Path]:
             "name the manifest itself"
         )
     return sorted(file for files in chosen for file in files)
-
-
-def exists(path: Path) -> bool:
-    """Return whether a path leads anywhere."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or with a zero byte
-        return False
 
 
 def told_by_name(file: Path) -> tuple[str | None, Split | None]:

@@ -23,6 +23,7 @@ from continual_repmode.manifests.rows import (
     ManifestRow,
     read_rows,
 )
+from continual_repmode.paths import source_of, user_path
 from continual_repmode.resources import cache_folder
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import (
@@ -116,9 +117,11 @@ class ManifestCollection:
         )
         grid_um = _voxel_size("data.voxel_size_um", voxel_size_um)
         self._preparation = Preparation(grid_um, resize, order, storage)
-        self._store = PreparedStore(Path(cache_dir or cache_folder("prepared")))
-        path = Path(path)
-        rows = read_rows(path, None if root is None else Path(root), tasks, faults)
+        self._store = PreparedStore(
+            cache_folder("prepared") if cache_dir is None else user_path(cache_dir)
+        )
+        path, below = user_path(path), None if root is None else user_path(root)
+        rows = read_rows(path, below, tasks, faults)
         #: The tasks of all rows, also of those that are left alone or left out.
         self.listed_tasks = tuple(dict.fromkeys(row.task for row in rows))
         pairs = self._open(rows, tasks, faults)
@@ -305,12 +308,12 @@ def _assign_splits(path: Path, rows: Sequence[ManifestRow], seed: int) -> list[S
         return given
     sources = defaultdict(list)
     for row in rows:
-        sources[row.task].append(str(row.signal_path))
+        sources[row.task].append(source_of(row.signal_path))
     try:
         sides = split_sources(sources, seed=seed)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return [sides[str(row.signal_path)] for row in rows]
+    return [sides[source_of(row.signal_path)] for row in rows]
 
 
 def _check_no_leak(pairs: Sequence[tuple[ManifestPair, Split]], faults: Faults) -> None:
@@ -318,8 +321,12 @@ def _check_no_leak(pairs: Sequence[tuple[ManifestPair, Split]], faults: Faults) 
     seen: dict[object, list[tuple[ManifestPair, Split]]] = defaultdict(list)
     for pair, split in pairs:
         with faults:
-            for path in {pair.row.signal_path, pair.row.target_path}:
-                field = (path, pair.row.choices)
+            row = pair.row
+            files = {
+                source_of(path): path for path in (row.signal_path, row.target_path)
+            }
+            for source, path in files.items():
+                field = (source, row.choices)
                 for other, other_split in seen[field]:
                     if split != other_split and _overlap(
                         pair.signal.box, other.signal.box

@@ -11,10 +11,10 @@ from continual_repmode.manifests.files import (
     MAX_SHOWN,
     SPLIT_NAMES,
     csv_files,
-    exists,
     read_csv,
     told_by_name,
 )
+from continual_repmode.paths import is_there, not_there, user_path
 from continual_repmode.tasks import check_task_name
 from continual_repmode.volumes.preparation import VOXEL_RANGE_UM, is_voxel_length
 from continual_repmode.volumes.volume import CHOICES, VoxelSize, index_from
@@ -39,7 +39,7 @@ class ManifestRow:
     number : int
         Line of the CSV file; the header is line 1.
     signal_path, target_path : Path
-        Absolute; the same file if it holds both channels.
+        Absolute, links not followed; the same file if it holds both channels.
     signal_channel, target_channel : int, str or None
         Index from 0, or name; None where the file must have one channel.
     split : {"train", "valid", "test"} or None
@@ -215,14 +215,15 @@ class _Cells:
 
     def file(self, column: str, root: Path) -> Path:
         value = self.text(column)
-        path = root / value
         try:
-            path = path.resolve()
-            found = bool(value) and exists(path)
-        except (OSError, ValueError, RuntimeError):  # links in a circle
-            found = False
-        if not found and self.files_needed:
-            remedy = f"no such file; paths are relative to {root} (or to data.root)"
+            path = user_path(value, root.absolute())
+        except UserError:  # nothing can be called so
+            path, found = root / value, False
+        else:
+            found = is_there(path)
+        if self.files_needed and not found:
+            reason = not_there(path) if value else "no such file"
+            remedy = f"{reason}; paths are relative to {root} (or to data.root)"
             raise cell_error(self.where, column, value, remedy)
         return path
 

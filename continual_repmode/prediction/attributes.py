@@ -6,6 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 from continual_repmode.volumes.formats.damage import damage_named, read_json
 from continual_repmode.volumes.formats.image_metadata import NAMESPACE
 from continual_repmode.volumes.formats.tiff_pages import open_tiff
@@ -19,7 +20,7 @@ def read_attributes(path: str | Path) -> dict[str, Any]:
     dict of str to JSON values
         Empty for files of others, damaged ones among them.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         found = _of_zarr(path) if path.is_dir() else _of_tiff(path)
     except UserError:

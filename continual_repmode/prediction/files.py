@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import Faults, UserError
+from continual_repmode.paths import user_path
 from continual_repmode.prediction.estimate import Estimator
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.planning import SUFFIXES, find_images, plan_outputs
@@ -48,7 +49,7 @@ def predict_file(
     UserError
         If the image cannot be predicted, or the output exists and was made otherwise.
     """
-    output = Path(output)
+    output = user_path(output)
     suffix = next((s for s in SUFFIXES.values() if output.name.endswith(s)), None)
     if suffix is None:
         raise UserError(f"{output}: use one of {', '.join(SUFFIXES.values())}")

@@ -1,12 +1,20 @@
 """Which images files, folders and patterns mean, and what their outputs are called."""
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from unicodedata import normalize
 
 from continual_repmode.errors import UserError
+from continual_repmode.paths import (
+    is_there,
+    names_in,
+    not_there,
+    source_of,
+    user_path,
+)
 from continual_repmode.prediction.plates import fields_of, place_in_plate
 from continual_repmode.volumes.formats import FOLDER_SUFFIX, plain_stem, readable
 
@@ -74,13 +82,39 @@ def is_zarr(path: Path) -> bool:
 
 def _matching(given: str | Path) -> list[Path]:
     """Return the path itself, or what it matches as a pattern."""
-    if Path(given).exists():
-        return [Path(given)]
-    pattern = str(given)  # may be absolute, which Path.glob refuses
-    matches = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
-    if not matches:
-        raise UserError(f"{given}: no such file or folder, and nothing matches it")
-    return matches
+    path = user_path(given)
+    if is_there(path):
+        return [path]
+    matches = [Path(path.anchor)]
+    for part in path.parts[bool(path.anchor) :]:
+        matches = [match for folder in matches for match in _named_so(folder, part)]
+    found = sorted({match for match in matches if is_there(match)})
+    if not found:
+        raise UserError(f"{given}: {not_there(path)}, and nothing matches it")
+    return found
+
+
+def _named_so(folder: Path, part: str) -> list[Path]:
+    """Return what a part of a pattern means in a folder.
+
+    A name that is there means itself. Brackets are of the name where nothing matches
+    them as a choice of characters; accents match in both forms of Unicode.
+    """
+    if os.path.lexists(folder / part) or part == "..":
+        return [folder / part]
+    if part == "**":
+        return [folder, *_folders_below(folder)]
+    names = [n for n in names_in(folder) if part.startswith(".") or n[0] != "."]
+    for pattern in (part, part.replace("[", "[[]")):
+        wanted = normalize("NFC", pattern)
+        if found := [n for n in names if fnmatch(normalize("NFC", n), wanted)]:
+            return [folder / name for name in found]
+    return []
+
+
+def _folders_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, _ in _walk_links(folder):
+        yield from (parent / name for name in folders)
 
 
 def _images_in(zarr: Path, parent: Path = Path()) -> list[Found]:
@@ -110,17 +144,32 @@ def _images_below(folder: Path, leave_out: Path) -> list[Found]:
 
 
 def _walk(folder: Path, leave_out: Path) -> Iterator[Path]:
-    hidden_from = leave_out.resolve()
-    for parent, folders, files in os.walk(folder):
-        here = Path(parent)
-        inside = [here / name for name in sorted(folders) if not name.startswith(".")]
+    hidden_from = source_of(leave_out)
+    for here, folders, files in _walk_links(folder):
+        inside = [here / name for name in folders]
         zarrs = [path for path in inside if is_zarr(path)]
         yield from zarrs
         folders[:] = [
             path.name
             for path in inside
-            if path not in zarrs and path.resolve() != hidden_from
+            if path not in zarrs and source_of(path) != hidden_from
         ]
         for name in sorted(files):
             if not name.startswith(".") and name.lower().endswith(readable()):
                 yield here / name
+
+
+def _walk_links(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Walk as ``os.walk`` does, also along links to folders, but never in a circle.
+
+    Hidden folders are left out; what the caller takes from the list is, too.
+    """
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        here = Path(parent)
+        above = {source_of(place) for place in (here, *here.absolute().parents)}
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if not name.startswith(".") and source_of(here / name) not in above
+        ]
+        yield here, folders, files

@@ -10,6 +10,7 @@ from continual_repmode.manifests.channels import (
     source_channels,
 )
 from continual_repmode.manifests.rows import ManifestRow, read_rows
+from continual_repmode.paths import place_of
 from continual_repmode.prediction.images import (
     VOXEL_SIZE_REMEDY,
     Image,
@@ -55,7 +56,8 @@ def listed_images(
         with faults:
             image = _row_image(row, source_um, model_um)
             signal = image.signal
-            key = (row.signal_path, row.choices, signal.channel, str(signal.box))
+            place = place_of(row.signal_path)
+            key = (place, row.choices, signal.channel, str(signal.box))
             known = images.get(key)
             if known is None:
                 taken = {other.name for other in images.values()}

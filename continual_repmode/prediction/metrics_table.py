@@ -20,6 +20,9 @@ Row = Mapping[str, str]
 Key = tuple[str, str]
 """Image and task."""
 
+_ANY_NAME = "surrogateescape"
+"""Names of files that are not UTF-8 are in the table as they are on the disk."""
+
 _BLOCK_VOXELS = 2_000_000
 
 
@@ -54,7 +57,7 @@ def read_metrics(folder: Path) -> dict[Key, Row]:
     if not path.exists():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8", errors=_ANY_NAME) as file:
             reader = csv.DictReader(file)
             header = tuple(reader.fieldnames or ())
             rows = list(reader) if header == COLUMNS else []
@@ -78,7 +81,7 @@ def add_metrics(folder: Path, new: Iterable[Row]) -> None:
     with (
         FileLock(folder / f".{METRICS_FILE}.lock"),  # others add theirs meanwhile
         replacing(folder / METRICS_FILE) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
+        temporary.open("w", newline="", encoding="utf-8", errors=_ANY_NAME) as file,
     ):
         rows = read_metrics(folder) | {(row["image"], row["task"]): row for row in new}
         writer = csv.DictWriter(file, COLUMNS)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from continual_repmode.errors import Faults, UserError
+from continual_repmode.paths import is_there, place_of, source_of, user_path
 from continual_repmode.prediction.attributes import read_attributes
 from continual_repmode.prediction.finding import Found, find_files
 from continual_repmode.prediction.images import Image, open_image, with_target
@@ -19,6 +20,7 @@ from continual_repmode.prediction.provenance import differences, provenance_of
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.disk import check_free
+from continual_repmode.volumes.formats import readable
 from continual_repmode.volumes.formats.stream_writing import check_writable
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.stream_resizing import scratch_bytes
@@ -83,10 +85,14 @@ def plan_predictions(
         images would have one output, or an output was made otherwise and is not to be
         overwritten. Faults of single images are collected instead.
     """
-    setup, out, faults = Setup.of(model, options), Path(out), Faults()
+    setup, out, faults = Setup.of(model, options), user_path(out), Faults()
     _check_call(out, options.choices)
     images = find_images(inputs, out, setup, options, faults)
-    outputs = [(image, out / output_name(image, format_)) for image in images]
+    outputs = []
+    for image in images:
+        with faults:  # a name that is too long for the disk
+            name = output_name(image, format_)
+            outputs.append((image, user_path(f"./{name}", out)))
     _check_distinct(outputs)
     if part.number > 1:
         faults.found.clear()
@@ -179,7 +185,8 @@ def find_images(
                 model_um=model_um,
             )
             volume = image.signal.volume
-            parts = (volume.path.resolve(),) if volume.path.is_dir() else volume.files
+            whole = (volume.path,) if volume.path.is_dir() else volume.files
+            parts = tuple(map(place_of, whole))
             if parts in seen:
                 continue  # one of the files of a stack that is spread over several
             seen.add(parts)
@@ -212,7 +219,8 @@ def _target(
         )
     if isinstance(target, int):
         return target
-    if not Path(target).exists():
+    is_file = isinstance(target, Path) or target.lower().endswith(readable())
+    if not is_file and not is_there(user_path(target)):
         index = index_from(str(target))
         return str(target) if index is None else index
     if num_inputs != 1:
@@ -234,13 +242,13 @@ def _named(file: Found, choices: Mapping[str, str]) -> str:
 def _check_distinct(outputs: Sequence[tuple[Image, Path]]) -> None:
     """Raise if an output would replace another one, or an image that is read."""
     read = {
-        channel.volume.path.resolve()
+        source_of(channel.volume.path)
         for image, _ in outputs
         for channel in (image.signal, *image.targets.values())
     }
     taken: dict[Path, Image] = {}
     for image, output in outputs:
-        if output.resolve() in read:
+        if source_of(output) in read:
             raise UserError(
                 f"{output}: would be replaced by a prediction, but is read for one; "
                 "choose another output (--out)"

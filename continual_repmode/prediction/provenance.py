@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from continual_repmode.errors import one_line
 from continual_repmode.prediction.images import Image
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.runtime import package_versions
@@ -26,7 +27,7 @@ def provenance_of(image: Image, setup: Setup) -> dict[str, Any]:
     """
     grid, tasks = setup.preparation, setup.tasks
     return {
-        "model": {"file": setup.model.name, "sha256": setup.model.sha256},
+        "model": {"file": one_line(setup.model.name), "sha256": setup.model.sha256},
         "tasks": list(tasks),
         "intensity": setup.options.intensity,
         "input": {**_channel(image.signal), "voxel_size_um": list(image.signal_um)},
@@ -65,7 +66,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 def _channel(channel: SourceChannel) -> dict[str, Any]:
     volume = channel.volume
     return {
-        "file": volume.path.name,
+        "file": one_line(volume.path.name),
         "content": _identity(channel),
         "chosen": [list(choice) for choice in volume.chosen],
         "channel": channel.channel,

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from continual_repmode import __version__
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
+from continual_repmode.paths import user_path
 from continual_repmode.reporting.data_section import DataSection, data_section
 from continual_repmode.reporting.run_content import RunContent, read_run
 from continual_repmode.reporting.run_facts import (
@@ -107,15 +108,16 @@ def write_report(
         If a folder is no run folder or was written by a newer version, or the file
         exists.
     """
-    path = Path(path)
+    path = user_path(path)
     _check_target(path, overwrite=overwrite)
-    resolved = [Path(folder).resolve() for folder in folders]
+    places = [user_path(folder) for folder in folders]
+    resolved = [folder.resolve() for folder in places]
     for folder in resolved:
         if resolved.count(folder) > 1:
             raise UserError(f"{folder}: is named twice; name every run folder once")
     if not folders:
         raise UserError("no run folder was named; name at least one")
-    runs = [read_run(Path(folder)) for folder in folders]
+    runs = [read_run(folder) for folder in places]
     text = _render(runs)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

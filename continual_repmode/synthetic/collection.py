@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from continual_repmode.data.collection import LoadedPair, Split
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 from continual_repmode.resources import cache_folder
 from continual_repmode.synthetic.cache import PairCache, Recipe
 from continual_repmode.synthetic.field import VOXEL_SIZE_UM
@@ -105,8 +106,10 @@ class SyntheticCells:
         self._tasks = tuple(tasks)
         self._voxel_um = float(voxel_size_um)
         self._check()
-        folder = cache_folder("synthetic") if cache_dir is None else Path(cache_dir)
-        self._cache = PairCache(folder.expanduser())
+        folder = (
+            cache_folder("synthetic") if cache_dir is None else user_path(cache_dir)
+        )
+        self._cache = PairCache(folder)
 
     def _check(self) -> None:
         for split, count in self._counts.items():

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from continual_repmode.errors import UserError
 from continual_repmode.offers import offers
+from continual_repmode.paths import is_there, not_there, user_path
 from continual_repmode.volumes import formats
 from continual_repmode.volumes.formats import (
     FOLDER_READER,
@@ -60,9 +61,9 @@ def open_volume(
         If the file is missing, of an unknown kind or damaged, or holds several volumes
         of which none was chosen; then it lists the choices.
     """
-    path, choices = Path(path), dict(choices or {})
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
+    path, choices = user_path(path), dict(choices or {})
+    if not is_there(path):
+        raise UserError(f"{path}: {not_there(path)}")
     if not path.is_dir():
         check_fetched(path)
     unknown = sorted(set(choices) - set(CHOICES))

@@ -249,7 +249,7 @@ class PreparedStore:
         return self.folder / key[:2] / (key + suffix)
 
     def _hash_path(self, volume: VolumeReader) -> Path:
-        where = f"{volume.path.resolve()} {volume.chosen}"
+        where = f"{volume.path.absolute()} {volume.chosen}"
         name = hashlib.sha256(os.fsencode(where)).hexdigest()[:32]
         return self.folder / "sources" / f"{name}.json"
 

@@ -199,15 +199,15 @@ def test_a_row_twice_is_a_warning(folder, check):
 
 
 PLACES: dict[str, tuple[Callable[[Path], str], str]] = {
-    "missing": (lambda f: "none.csv", "no such manifest"),
+    "missing": (lambda f: "none.csv", "no such file"),
     "a-folder-of-images": (lambda f: ".", "holds no CSV file"),
     "fifo": (lambda f: os.mkfifo(f / "a.csv") or "a.csv", "neither a file"),
     "device": (lambda f: "/dev/zero", "neither a file"),
     "link-loop": (lambda f: (f / "a.csv").symlink_to("a.csv") or "a.csv", "a.csv"),
     "a-folder-with-a-fifo": (lambda f: os.mkfifo(f / "dna.csv") or ".", "no CSV file"),
     "an-image": (lambda f: "one.ome.tif", "not a readable CSV"),
-    "zero-byte": (lambda f: "a\0.csv", "no such manifest"),
-    "too-long": (lambda f: "a" * 5000, "no such manifest"),
+    "zero-byte": (lambda f: "a\0.csv", "no path"),
+    "too-long": (lambda f: "a" * 5000, "cannot be used"),
 }
 
 

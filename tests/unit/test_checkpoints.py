@@ -142,7 +142,7 @@ def newer(path):
         (break_by_truncation, "truncated"),
         (break_by_emptying, "truncated"),
         (break_by_text, "truncated"),
-        (break_by_folder, "no such file"),
+        (break_by_folder, "is a folder"),
         (break_by_absence, "no such file"),
         (foreign, "not a file of this program"),
         (foreign_header, "not a file of this program"),

@@ -181,14 +181,14 @@ def _too_few(
         have = {split: counts[task, split] for split in get_args(Split)}
         few = {split: num for split, num in have.items() if num < LEAST_IMAGES[split]}
         if few:
-            listed = ", ".join(f"{num or 'no'} {split}" for split, num in few.items())
+            there = ", ".join(f"{num or 'no'} {split}" for split, num in few.items())
             wanted = ", ".join(f"{LEAST_IMAGES[split]} {split}" for split in few)
             yield Finding(
                 "error" if 0 in few.values() else "warning",
                 "few-images",
                 where,
                 "",
-                f"images: {listed}",
+                f"images: {there}",
                 f"have at least {wanted}: add images, or change the column split",
             )
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.paths import as_on_disk
 from continual_repmode.volumes.formats.damage import read_xml
 from continual_repmode.volumes.formats.ome_xml import OmeImage, parse_ome
 from continual_repmode.volumes.formats.tiff_pages import count_pages, open_tiff
@@ -126,7 +127,7 @@ def _beside(path: Path, name: str) -> Path:
             f"{path}: its OME metadata name the file {name!r}, which is not in the "
             "folder of this one; put the files of one image together and save again"
         )
-    return path.parent / name
+    return as_on_disk(path.parent / name)
 
 
 class _ListedFiles:

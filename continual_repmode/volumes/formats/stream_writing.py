@@ -1,7 +1,6 @@
 """Volumes written a few planes at a time: OME-Zarr and OME-TIFF."""
 
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any
 from numpy.typing import DTypeLike, NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import hidden_beside
+from continual_repmode.paths import user_path
 from continual_repmode.volumes.formats import OME_TIFF, OME_ZARR
 from continual_repmode.volumes.formats.pixel_files import (
     PixelFile,
@@ -91,7 +92,7 @@ def writing(
 ) -> Iterator["VolumeWriter"]:
     """Open the file of a checked image; otherwise as :func:`open_writer`."""
     path = image.path
-    work = work_path or path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    work = work_path or hidden_beside(path)
     try:
         with failure_told(path):
             writer = VolumeWriter(image, work, dict(attributes or {}))
@@ -128,7 +129,13 @@ def check_writable(
         the disk has too little room.
     """
     image = WritableImage.checked(
-        Path(path), STREAMED, "CZYX", shape_czyx, dtype, voxel_size_um, channel_names
+        user_path(path),
+        STREAMED,
+        "CZYX",
+        shape_czyx,
+        dtype,
+        voxel_size_um,
+        channel_names,
     )
     if image.format == OME_TIFF and image.dtype == bool:
         raise UserError(
@@ -287,7 +294,7 @@ def failure_told(path: Path) -> Iterator[None]:
 
 def _put_in_place(folder: Path, path: Path) -> None:
     """Give a folder the name ``path``; what was there goes once that is done."""
-    old = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.old{path.suffix}")
+    old = hidden_beside(path, ".old")
     try:
         if path.exists():
             path.rename(old)

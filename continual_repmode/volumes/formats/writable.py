@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from continual_repmode.errors import UserError
+from continual_repmode.errors import UserError, one_line
 from continual_repmode.volumes.disk import check_free
 from continual_repmode.volumes.formats import IMAGEJ_TIFF, NUMPY, OME_TIFF, OME_ZARR
 from continual_repmode.volumes.volume import VOLUME_AXES
@@ -62,9 +62,9 @@ class WritableImage:
 
     @property
     def name(self) -> str:
-        """That of the file, without the suffix of its format."""
+        """That of the file, without the suffix of its format, in printable signs."""
         name = self.path.name
-        return name[: len(name) - len(_ending(self.path, self.format))]
+        return one_line(name[: len(name) - len(_ending(self.path, self.format))])
 
     @property
     def shape_czyx(self) -> tuple[int, int, int, int]:

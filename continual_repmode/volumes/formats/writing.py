@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
+from continual_repmode.paths import user_path
 from continual_repmode.volumes.formats import IMAGEJ_TIFF, OME_TIFF, OME_ZARR
 from continual_repmode.volumes.formats.image_metadata import ome_tiff
 from continual_repmode.volumes.formats.stream_writing import failure_told, writing
@@ -59,7 +60,7 @@ def save_volume(
         If the format cannot hold the image, the voxel size is unknown, or there is a
         file at ``path`` already.
     """
-    path = Path(path)
+    path = user_path(path)
     image = WritableImage.checked(
         path, WHOLE, axes, array.shape, array.dtype, voxel_size_um, channel_names
     )

@@ -355,7 +355,7 @@ def test_a_manifest_that_is_no_csv_text_is_named(tmp_path):
         (tmp_path / "m.csv").write_bytes(content)
         with pytest.raises(UserError, match=r"m\.csv: "):
             ManifestCollection(tmp_path / "m.csv")
-    with pytest.raises(UserError, match=r"n\.csv: no such manifest"):
+    with pytest.raises(UserError, match=r"n\.csv: no such file"):
         ManifestCollection(tmp_path / "n.csv")
 
 
