@@ -230,7 +230,7 @@ def succeed(capsys, *words: str, status: int = 0) -> str:
 
 
 def test_check_and_prepare(places, stock, capsys):
-    volumes = ("--voxel-size", "0.3", "0.3", "0.3", "--processes", "1")
+    volumes = ("--voxel-size", "0.3", "0.3", "0.3", "--workers", "1")
     for place in places():
         manifest = put_manifest(place, stock)
         if not manifest:
@@ -470,7 +470,7 @@ def test_extend(kinds, places, stock, capsys):
             capsys, "extend", model, place.to("new.csv"), "--task", "new",
             "--out", place.to("out"), "--root", place.given, "--epochs", "1",
             "--cache-dir", place.to("cache"), "--image-curve", "none",
-            "--patch-size", "4", "8", "8", "--processes", "1", "--device", "cpu",
+            "--patch-size", "4", "8", "8", "--workers", "1", "--device", "cpu",
         )  # fmt: skip
         assert load_model(place.real / "out" / "model.safetensors").task_names == (
             *TASKS,
