@@ -1,12 +1,13 @@
 """One way to put a run together: for ``run``, for ``extend``, and in Python."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from continual_repmode.metrics.further import choose_metrics
 from continual_repmode.models import ModelCard, TaskNetwork
 from continual_repmode.results import RunFolder, write_json
 from continual_repmode.runtime import versions
@@ -18,7 +19,10 @@ from continual_repmode.training.avalanche_api import (
 )
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.loop import run_stream
-from continual_repmode.training.metric_plugins import RegressionMetrics
+from continual_repmode.training.metric_plugins import (
+    RegressionMetrics,
+    silent_evaluator,
+)
 from continual_repmode.training.plugins.learning_rate import OneCyclePlugin
 from continual_repmode.training.plugins.progress import ProgressPlugin
 from continual_repmode.training.plugins.samples import SamplesPlugin
@@ -116,6 +120,7 @@ def assemble(
     schedule: str = "constant",
     save_every: int = 1,
     tensorboard: bool = False,
+    metrics: str | Iterable[str] = (),
     **loop: Any,
 ) -> Run:
     """Give a network all it needs to learn a stream, resumable at saved epochs.
@@ -146,6 +151,9 @@ def assemble(
         Epochs between savings of the training state.
     tensorboard : bool
         Write scalars for TensorBoard into the folder.
+    metrics : str or iterable of str
+        What tests measure besides MSE, MAE, R2 and Pearson's r, such as ``"ssim,dice"``
+        (docs/metrics.md).
     **loop
         Further arguments of
         :class:`~continual_repmode.training.dense_strategy.DenseStrategy`, such as
@@ -154,16 +162,21 @@ def assemble(
     Raises
     ------
     UserError
-        If the method does not go with the network.
+        If the method does not go with the network, or there is no such metric.
     """
     state = TrainingStatePlugin(folder.state, every=save_every)
     plugins: list[SupervisedPlugin] = [SeedingPlugin(seed)]
     if schedule == "one_cycle":
         plugins.append(OneCyclePlugin())
     plugins += [state, SamplesPlugin(folder.samples), ProgressPlugin()]
+    measured = RegressionMetrics(
+        choose_metrics(metrics, "metrics="), card.voxel_size_um
+    )
     if tensorboard:
         loggers = [TensorboardLogger(folder.tensorboard)]
-        loop["evaluator"] = EvaluationPlugin(RegressionMetrics(), loggers=loggers)
+        loop["evaluator"] = EvaluationPlugin(measured, loggers=loggers)
+    else:
+        loop["evaluator"] = silent_evaluator(measured)
     origin = {"scenario": benchmark.scenario.name, "strategy": strategy, "seed": seed}
     return Run(
         folder=folder,

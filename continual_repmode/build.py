@@ -71,6 +71,7 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         schedule=train.schedule,
         save_every=train.save_every,
         tensorboard=True,
+        metrics=config.metrics,
         criterion=LOSSES[train.loss],
         train_mb_size=train.batch_size,
         train_epochs=train.epochs,

@@ -49,7 +49,25 @@ NETWORKS = (
 )
 """The same for ``model=``; the class is that of the settings."""
 
-_OURS = {"strategies": STRATEGIES, "networks": NETWORKS}
+METRICS = (
+    "ssim = continual_repmode.metrics.similarity:SSIM",
+    "nrmse = continual_repmode.metrics.similarity:NRMSE",
+    "psnr = continual_repmode.metrics.similarity:PSNR",
+    "spectral_r = continual_repmode.metrics.similarity:SPECTRAL_R",
+    "fsc_um = continual_repmode.metrics.similarity:FSC_UM",
+    "foreground_mse = continual_repmode.metrics.similarity:FOREGROUND_MSE",
+    "foreground_r = continual_repmode.metrics.similarity:FOREGROUND_R",
+    "count_error = continual_repmode.metrics.objects:COUNT_ERROR",
+    "dice = continual_repmode.metrics.objects:DICE",
+    "average_precision = continual_repmode.metrics.objects:AVERAGE_PRECISION",
+    "lmc_mae = continual_repmode.metrics.light_my_cells:MAE",
+    "lmc_ssim = continual_repmode.metrics.light_my_cells:SSIM",
+    "lmc_euclidean = continual_repmode.metrics.light_my_cells:EUCLIDEAN",
+    "lmc_cosine = continual_repmode.metrics.light_my_cells:COSINE",
+)
+"""The same for ``metrics=``; what is there is a metric."""
+
+_OURS = {"strategies": STRATEGIES, "networks": NETWORKS, "metrics": METRICS}
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +131,7 @@ def offers(what: str) -> dict[str, Offer]:
 
     Parameters
     ----------
-    what : {"strategies", "networks", "readers", "metrics"}
+    what : {"strategies", "networks", "readers", "metrics", "segmenters"}
     """
     group = f"continual_repmode.{what}"
     found: dict[str, Offer] = {}

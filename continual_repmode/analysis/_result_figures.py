@@ -29,7 +29,7 @@ from continual_repmode.analysis._figure import (
     plain_frame,
     set_title,
 )
-from continual_repmode.metrics.regression import METRICS
+from continual_repmode.metrics.further import shown_metrics
 from continual_repmode.results import ExperienceRecord
 from continual_repmode.tasks import display_name
 
@@ -45,7 +45,7 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
     results : mapping
         The content of a ``results.json``.
     metric : str
-        A key of :data:`continual_repmode.metrics.regression.METRICS`.
+        One that the results have.
     """
     tasks, experiences = results["tasks"], results["experiences"]
     values = _result_array(results, metric)
@@ -53,10 +53,11 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
     num_tasks, num_rows = len(tasks), len(experiences)
     figure = new_figure(max(7.0, 3.8 + 0.62 * num_tasks), 2.1 + 0.42 * num_rows)
     axes = figure.subplots()
-    better = METRICS[metric].higher_is_better
+    shown = shown_metrics(results)[metric]
+    better = shown.higher_is_better
     colours = colormaps["viridis" if better else "viridis_r"]
     known = values[~np.isnan(values)]
-    low, high = METRICS[metric].color_limits(known)
+    low, high = shown.color_limits(known)
     norm = Normalize(low, high)
     image = axes.imshow(values, cmap=colours, norm=norm, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
@@ -83,8 +84,7 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
     axes.set_ylabel("after experience", fontsize=SMALL + 0.5)
     bare_cells(axes)
     direction = "higher" if better else "lower"
-    label = METRICS[metric].label
-    set_title(axes, f"{label} (framed: learned in this experience)")
+    set_title(axes, f"{shown.label} (framed: learned in this experience)")
     ends = "min" if (known < low).any() else "neither"
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=12, extend=ends)
     bar.set_label(f"{direction} is better", fontsize=SMALL)
@@ -104,7 +104,7 @@ def plot_forgetting(runs: Mapping[str, Mapping[str, Any]], metric: str) -> Figur
     runs : mapping of str to mapping
         Name of the run -> content of its ``results.json``; at least one.
     metric : str
-        A key of :data:`continual_repmode.metrics.regression.METRICS`.
+        One that the results have.
     """
     num_tasks = max(len(results["tasks"]) for results in runs.values())
     num_experiences = max(len(results["experiences"]) for results in runs.values())
@@ -114,7 +114,7 @@ def plot_forgetting(runs: Mapping[str, Mapping[str, Any]], metric: str) -> Figur
     for axes, (name, results) in zip(panels, runs.items(), strict=True):
         _draw_scores(axes, results, metric, colours)
         set_title(axes, name)
-        axes.set_xlabel(METRICS[metric].label, fontsize=SMALL + 0.5)
+        axes.set_xlabel(shown_metrics(results)[metric].label, fontsize=SMALL + 0.5)
     handles = [
         Line2D(
             [],

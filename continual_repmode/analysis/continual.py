@@ -9,14 +9,15 @@ from typing import Any
 from continual_repmode.analysis.gating import write_gating_weights
 from continual_repmode.errors import UserError
 from continual_repmode.metrics.continual import (
+    Overall,
     backward_transfer,
     forgetting,
     forward_transfer,
     learned_values,
     overall,
 )
-from continual_repmode.metrics.further import known_metrics
-from continual_repmode.metrics.regression import METRICS
+from continual_repmode.metrics.further import metric_named
+from continual_repmode.metrics.regression import METRICS, Metric
 from continual_repmode.models import RepModeUNet, load_model
 from continual_repmode.results import (
     ExperienceRecord,
@@ -28,6 +29,8 @@ from continual_repmode.runtime import write_text_atomically
 
 ResultRows = list[dict[str, float]]
 """Row *i*: task -> mean over its test images after experience *i*."""
+
+_NOWHERE = Overall(math.nan, math.nan)
 
 
 def result_matrix(records: Sequence[ExperienceRecord], metric: str) -> ResultRows:
@@ -68,7 +71,11 @@ def summarize(
     return {
         "tasks": [task for record in records for task in record.tasks],
         "experiences": [record.tasks for record in records],
-        "metrics": {m: _metric(records, m, reference) for m in known_metrics()},
+        "metrics": {
+            name: _metric(records, metric, reference)
+            for name in _measured(records)
+            if (metric := metric_named(name)) is not None
+        },
         "validation": {t: s for r in records for t, s in r.validation.items()},
         "old_tasks_unchanged": all(proof["unchanged"] for proof in proofs),
         "proofs": [record.proofs for record in records],
@@ -112,10 +119,9 @@ def publish(folder: RunFolder, reference: dict[str, Any] | None = None) -> None:
 def write_image_metrics(records: Sequence[ExperienceRecord], folder: RunFolder) -> None:
     """Write ``image_metrics.csv``: one line per experience and test image."""
     text = io.StringIO()
-    names = ["experience", "task", "image", *METRICS, "num_voxels"]
-    found = dict.fromkeys(name for r in records for row in r.rows for name in row)
-    further = [name for name in found if name not in names]
-    writer = csv.DictWriter(text, [*names, *further], lineterminator="\n")
+    further = [name for name in _measured(records) if name not in METRICS]
+    names = ["experience", "task", "image", *METRICS, "num_voxels", *further]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for record in records:
         for row in record.rows:
@@ -124,16 +130,19 @@ def write_image_metrics(records: Sequence[ExperienceRecord], folder: RunFolder) 
 
 
 def _metric(
-    records: Sequence[ExperienceRecord], metric: str, reference: dict[str, Any] | None
+    records: Sequence[ExperienceRecord],
+    measured: Metric,
+    reference: dict[str, Any] | None,
 ) -> dict[str, Any]:
+    metric, better = measured.name, measured.higher_is_better
     matrix = result_matrix(records, metric)
     tasks = [task for record in records for task in record.tasks]
-    better = known_metrics()[metric].higher_is_better
     defined = _defined_at_the_end(matrix)
     lost = forgetting(defined, higher_is_better=better)
     back = backward_transfer(defined, higher_is_better=better)
     both = [
-        overall(row, _count_images(r)) for row, r in zip(matrix, records, strict=True)
+        overall(row, _count_images(r, metric)) if row else _NOWHERE
+        for row, r in zip(matrix, records, strict=True)
     ]
     result = {
         "higher_is_better": better,
@@ -179,12 +188,16 @@ def reference_values(results: dict[str, Any], metric: str) -> dict[str, float]:
 
 
 def _defined_at_the_end(matrix: ResultRows) -> ResultRows:
-    """Leave out tasks whose last score is NaN, as R2 is if a target is constant."""
-    undefined = {task for task, value in matrix[-1].items() if math.isnan(value)}
-    return [
-        {task: value for task, value in row.items() if task not in undefined}
-        for row in matrix
-    ]
+    """Leave out tasks without a last score, as R2 has none if a target is constant."""
+    defined = {task for task, value in matrix[-1].items() if not math.isnan(value)}
+    return [{t: value for t, value in row.items() if t in defined} for row in matrix]
+
+
+def _measured(records: Sequence[ExperienceRecord]) -> list[str]:
+    """Return the names of all metrics that any image has, the four first."""
+    found = dict.fromkeys(name for r in records for row in r.rows for name in row)
+    others = {"task", "image", "num_voxels"}
+    return [*METRICS, *(n for n in found if n not in METRICS and n not in others)]
 
 
 def check_reference(results: dict[str, Any]) -> dict[str, Any]:
@@ -203,15 +216,18 @@ def check_reference(results: dict[str, Any]) -> dict[str, Any]:
 def _mean_by_task(record: ExperienceRecord, metric: str) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for row in record.rows:
-        value = row.get(metric)  # None where its package was not there yet
-        values.setdefault(row["task"], []).append(
-            float("nan") if value is None else value
-        )
+        if metric in row:  # else it is not defined for the image
+            value = row[metric]
+            values.setdefault(row["task"], []).append(
+                math.nan if value is None else value
+            )
     return {task: sum(found) / len(found) for task, found in values.items()}
 
 
-def _count_images(record: ExperienceRecord) -> dict[str, int]:
+def _count_images(record: ExperienceRecord, metric: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     for row in record.rows:
+        if metric not in row:
+            continue
         counts[row["task"]] = counts.get(row["task"], 0) + 1
     return counts

@@ -20,7 +20,6 @@ from continual_repmode.analysis._result_figures import (
 )
 from continual_repmode.analysis._sample_figures import plot_samples
 from continual_repmode.analysis.gating import read_gating_weights
-from continual_repmode.metrics.regression import METRICS
 from continual_repmode.results import RunFolder
 
 __all__ = [
@@ -71,7 +70,7 @@ def save_figures(folder: RunFolder) -> list[Path]:
             "scale_preference": plot_scale_preference(rows),
             "extent_profile": plot_extent_profile(rows),
         }
-    for metric in METRICS:
+    for metric in results["metrics"]:
         figures[f"result_matrix_{metric}"] = plot_result_matrix(results, metric)
     if len(results["experiences"]) > 1:
         name = results["strategy"]

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import yaml
@@ -15,6 +15,7 @@ from continual_repmode.checks import require
 from continual_repmode.config.data import DataConfig, ManifestConfig, SyntheticConfig
 from continual_repmode.config.train import TrainConfig
 from continual_repmode.errors import UserError
+from continual_repmode.metrics.further import choose_metrics
 from continual_repmode.models.model_config import ModelConfig
 from continual_repmode.offers import Offer, offers
 from continual_repmode.resources import config_folder
@@ -41,9 +42,17 @@ class RunConfig:
     base_model: str | None = None
     #: Folder of an interrupted run to resume; given alone.
     resume: str | None = None
+    #: Metrics of tests beside MSE, MAE, R2 and Pearson's r: [ssim,dice] or a set of
+    #: them, field, objects or lightmycells; see docs/metrics.md.
+    metrics: Any = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        names = [self.metrics] if isinstance(self.metrics, str) else self.metrics or []
+        listed = isinstance(names, list) and all(isinstance(n, str) for n in names)
+        require(listed, "metrics", self.metrics, "names, such as [ssim,dice]")
+        choose_metrics(names, "metrics=")
+        self.metrics = names
         require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def stream(self) -> Scenario:

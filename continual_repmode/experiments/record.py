@@ -13,7 +13,6 @@ from continual_repmode.config.run import RunConfig
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.costs import Costs
 from continual_repmode.measuring import describe_machine
-from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models import RepModeUNet, load_model
 from continual_repmode.results import ExperienceRecord, RunFolder, finite, read_json
 from continual_repmode.runtime import (
@@ -153,7 +152,7 @@ def make_record(
         settings=dict(settings),
         tasks=results["tasks"],
         experiences=results["experiences"],
-        metrics={name: _metric(results, name) for name in METRICS},
+        metrics={name: _metric(results, name) for name in results["metrics"]},
         images=_images(records[-1]),
         parameters=results["parameters"],
         trained_parameters=[entry["num_trained_parameters"] for entry in spent],

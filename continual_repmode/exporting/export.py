@@ -6,11 +6,11 @@ from typing import Literal
 
 from continual_repmode.errors import UserError
 from continual_repmode.exporting.deviation import Deviation, measure_deviation
-from continual_repmode.exporting.extras import require
 from continual_repmode.exporting.facts import facts_of
 from continual_repmode.exporting.program import trace
 from continual_repmode.exporting.publication import Publication
 from continual_repmode.exporting.torch_file import TorchFile, write_torch
+from continual_repmode.extras import require
 from continual_repmode.files import replacing
 from continual_repmode.paths import unicode_path
 from continual_repmode.trained_model import TrainedModel

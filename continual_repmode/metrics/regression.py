@@ -19,6 +19,8 @@ from continual_repmode.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from continual_repmode.metrics.image_pair import ImagePair
+
 ArrayLike: TypeAlias = "NDArray[Any] | Tensor"
 
 
@@ -35,8 +37,15 @@ class Metric:
         tables and figures; None where there is no best value: colors then span the
         values that there are.
     measure : callable or None
-        Of a metric of another package: called with prediction and target of an image,
-        float arrays (Z, Y, X), z-scored; returns a number.
+        Called with prediction and target of an image, float arrays (Z, Y, X), z-scored;
+        returns a number.
+    measure_pair : callable or None
+        In place of it: called with an
+        :class:`~continual_repmode.metrics.image_pair.ImagePair`, which also has the
+        task and the voxel size.
+    applies_to : callable or None
+        Called with the name of a task: whether the metric means something for it; None:
+        for all.
     """
 
     name: str
@@ -44,6 +53,18 @@ class Metric:
     higher_is_better: bool
     limits: tuple[float, float] | None = None
     measure: Callable[[NDArray[Any], NDArray[Any]], float] | None = None
+    measure_pair: Callable[["ImagePair"], float] | None = None
+    applies_to: Callable[[str], bool] | None = None
+
+    def value_of(self, pair: "ImagePair") -> float:
+        """Return the value for an image; NaN if it is not defined for it."""
+        if self.applies_to is not None and not self.applies_to(pair.task):
+            return math.nan
+        if self.measure_pair is not None:
+            return float(self.measure_pair(pair))
+        if self.measure is None:
+            raise TypeError(f"metric {self.name!r} has nothing to measure with")
+        return float(self.measure(pair.prediction, pair.target))
 
     def color_limits(self, values: Iterable[float]) -> tuple[float, float]:
         """Return the ends of the color scale for some values."""

@@ -12,6 +12,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.inference.memory import WindowCost, measure_window, seconds_of
 from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.measuring import resident_bytes
+from continual_repmode.metrics.further import BYTES_PER_VOXEL
 from continual_repmode.prediction.bounds import (
     RESERVE_BYTES,
     memory_left,
@@ -76,7 +77,13 @@ class Estimator:
         self._voxel_s: float | None = None
 
     def estimate(
-        self, source: Size3, grid: Size3, written: Size3, num_tasks: int
+        self,
+        source: Size3,
+        grid: Size3,
+        written: Size3,
+        num_tasks: int,
+        *,
+        compared: bool = False,
     ) -> Estimate:
         """Estimate one image.
 
@@ -85,6 +92,8 @@ class Estimator:
         source, grid, written : (int, int, int)
             Shapes (z, y, x) of what is read, on the model grid, and of what is written.
         num_tasks : int
+        compared : bool
+            There is a target to compare with.
 
         Raises
         ------
@@ -93,11 +102,17 @@ class Estimator:
         """
         windows = WindowGrid.over(grid, self._setup.window, self._setup.overlap)
         steps = [(source, grid), *[(grid, written)] * num_tasks]
+        measuring = 0
+        if compared and self._setup.metrics:
+            measuring = BYTES_PER_VOXEL * math.prod(grid)
+            self._check_measuring(measuring)
         self._check(source, steps)
         cost = self._cost(windows)
         resized = sum(math.prod(new) for old, new in steps if old != new)
         beside = max(
-            statistics_bytes(source), *(self._resizing_bytes(*s) for s in steps)
+            measuring,
+            statistics_bytes(source),
+            *(self._resizing_bytes(*s) for s in steps),
         )
         num_bytes = cost.peak_bytes or 0
         if self._device.type == "cpu":
@@ -161,6 +176,16 @@ class Estimator:
             raise UserError(
                 f"memory={format_bytes(self._memory)}: planes of this size need "
                 f"{format_bytes(self._memory + lacking)}; increase --memory to that"
+            )
+
+    def _check_measuring(self, num_bytes: int) -> None:
+        """Raise if comparing whole volumes takes more memory than is left."""
+        lacking = num_bytes - memory_left(self._memory)
+        if lacking > 0:
+            raise UserError(
+                f"memory={format_bytes(self._memory)}: --metrics compares whole "
+                f"volumes and needs {format_bytes(self._memory + lacking)}; leave it "
+                "out, or increase --memory to that"
             )
 
     def _resizing_seconds(self) -> float:

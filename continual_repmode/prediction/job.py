@@ -74,6 +74,13 @@ class Job:
         return WorkFolder(self.output, self.root)
 
     @property
+    def recipe(self) -> Mapping[str, Any]:
+        """What decides the work: the voxels, and what they are measured by."""
+        names = [metric.name for metric in self.setup.metrics]
+        compared = names and self.provenance["targets"]
+        return {**self.provenance, "metrics": names} if compared else self.provenance
+
+    @property
     def unfinished(self) -> Path:
         """Where the output is while it lacks tasks."""
         return self.work.path / "output"
@@ -109,6 +116,7 @@ class Job:
             self.grid_shape,
             self.image.shape,
             len(self.setup.tasks),
+            compared=bool(self.provenance["targets"]),
         )
 
     def run(self, title: str = "") -> None:
@@ -128,7 +136,7 @@ class Job:
         """
         setup, image = self.setup, self.image
         try:
-            with self.work.held(self.provenance):
+            with self.work.held(self.recipe):
                 signal = self._signal()
                 with open_writer(
                     self.output,
@@ -214,7 +222,14 @@ class Job:
             return
         target = self._volume("target")
         self._prepare(channel, target)
-        self.work.write_note(note, asdict(compare(prediction, target)))
+        measured = compare(
+            prediction,
+            target,
+            task,
+            self.setup.preparation.voxel_size_um,
+            self.setup.metrics,
+        )
+        self.work.write_note(note, measured)
         target.remove()
 
     def _publish_metrics(self) -> None:

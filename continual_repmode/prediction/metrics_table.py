@@ -1,20 +1,26 @@
 """How well predictions agree with targets, image by image, and the table of it."""
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
-from continual_repmode.metrics.regression import METRICS, ImageMetrics, RegressionSums
+from continual_repmode.metrics.further import measure_further, metric_named
+from continual_repmode.metrics.image_pair import ImagePair
+from continual_repmode.metrics.regression import METRICS, Metric, RegressionSums
+from continual_repmode.volumes.preparation import VoxelSizeUm
 from continual_repmode.volumes.volume_file import VolumeFile
 
 METRICS_FILE = "metrics.csv"
 """Beside the outputs."""
 
 COLUMNS = ("image", "task", "split", *METRICS, "num_voxels")
+"""The first of every table; further metrics follow, empty where not measured."""
 
 Row = Mapping[str, str]
 Key = tuple[str, str]
@@ -26,22 +32,48 @@ _ANY_NAME = "surrogateescape"
 _BLOCK_VOXELS = 2_000_000
 
 
-def compare(prediction: VolumeFile, target: VolumeFile) -> ImageMetrics:
-    """Return the metrics of a prediction on the model grid, as a run tests it."""
+def compare(
+    prediction: VolumeFile,
+    target: VolumeFile,
+    task: str,
+    voxel_size_um: VoxelSizeUm,
+    metrics: Sequence[Metric] = (),
+) -> dict[str, float]:
+    """Return the metrics of a prediction on the model grid, as a run tests it.
+
+    Parameters
+    ----------
+    prediction, target : VolumeFile
+    task : str
+    voxel_size_um : tuple of float
+        Of the model grid, (z, y, x).
+    metrics : sequence of Metric
+        Beside those that are always there; these need both volumes in memory.
+
+    Returns
+    -------
+    dict of str to float
+        NaN where a metric is not defined.
+    """
     sums = RegressionSums()
     num_z, y, x = target.shape
     step = max(1, _BLOCK_VOXELS // (y * x))
     for start in range(0, num_z, step):
         planes = slice(start, min(start + step, num_z))
         sums.update(prediction[planes], target[planes])
-    return sums.result()
+    found: dict[str, float] = asdict(sums.result())
+    if metrics:
+        pair = ImagePair(prediction[:], target[:], task, voxel_size_um)
+        found |= dict.fromkeys((metric.name for metric in metrics), math.nan)
+        found |= measure_further(metrics, pair)
+    return found
 
 
 def metrics_row(
     image: str, task: str, split: str | None, metrics: Mapping[str, float]
 ) -> dict[str, str]:
     """Return a row of the table; numbers are written so that no digit is lost."""
-    values = {name: repr(metrics[name]) for name in (*METRICS, "num_voxels")}
+    values = {name: repr(value) for name, value in metrics.items()}
     return {"image": image, "task": task, "split": split or "", **values}
 
 
@@ -59,11 +91,11 @@ def read_metrics(folder: Path) -> dict[Key, Row]:
     try:
         with path.open(newline="", encoding="utf-8", errors=_ANY_NAME) as file:
             reader = csv.DictReader(file)
-            header = tuple(reader.fieldnames or ())
-            rows = list(reader) if header == COLUMNS else []
+            ours = tuple(reader.fieldnames or ())[: len(COLUMNS)] == COLUMNS
+            rows = list(reader) if ours else []
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
-    if header != COLUMNS:
+    if not ours:
         raise UserError(
             f"{path}: is not a table of this command; move it, or choose another --out"
         )
@@ -84,7 +116,8 @@ def add_metrics(folder: Path, new: Iterable[Row]) -> None:
         temporary.open("w", newline="", encoding="utf-8", errors=_ANY_NAME) as file,
     ):
         rows = read_metrics(folder) | {(row["image"], row["task"]): row for row in new}
-        writer = csv.DictWriter(file, COLUMNS)
+        columns = [*COLUMNS, *(name for row in rows.values() for name in row)]
+        writer = csv.DictWriter(file, list(dict.fromkeys(columns)))
         writer.writeheader()
         writer.writerows(rows.values())
 
@@ -96,19 +129,36 @@ def format_metrics(rows: Sequence[Row]) -> str:
         by_task.setdefault(row["task"], []).append(row)
     width = max(5, *(len(row["image"]) for row in rows))
     task_width = max(map(len, (*by_task, "task")))
-    labels = "".join(f"{metric.label:>11}" for metric in METRICS.values())
+    metrics = _measured(rows)
+    labels = "".join(f"{metric.label:>11}" for metric in metrics)
     lines = [f"{'image':<{width}}  {'task':<{task_width}}{labels}"]
     for task, found in by_task.items():
         for row in found:
-            lines.append(f"{row['image']:<{width}}  {task:<{task_width}}" + _cells(row))
+            lines.append(
+                f"{row['image']:<{width}}  {task:<{task_width}}" + _cells(row, metrics)
+            )
         if len(found) > 1:
-            means = {
-                name: str(sum(float(row[name]) for row in found) / len(found))
-                for name in METRICS
-            }
-            lines.append(f"{'mean':<{width}}  {task:<{task_width}}" + _cells(means))
+            means = {metric.name: _mean(found, metric.name) for metric in metrics}
+            mean = f"{'mean':<{width}}  {task:<{task_width}}"
+            lines.append(mean + _cells(means, metrics))
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> str:
-    return "".join(f"{float(row[name]):>11.4f}" for name in METRICS)
+def _measured(rows: Sequence[Row]) -> list[Metric]:
+    """Return the metrics that any row has; those that are always there come first."""
+    found = {name for row in rows for name, value in row.items() if value}
+    further = dict.fromkeys(name for row in rows for name in row)
+    names = [*METRICS, *(n for n in further if n in found and n not in COLUMNS)]
+    return [metric_named(n) or Metric(n, n, higher_is_better=False) for n in names]
+
+
+def _mean(rows: Sequence[Row], name: str) -> str:
+    """Return the mean over the images; of further metrics, over those with a value."""
+    values = [float(row.get(name) or "nan") for row in rows]
+    known = [v for v in values if name in METRICS or not math.isnan(v)]
+    return str(sum(known) / len(known)) if known else ""
+
+
+def _cells(row: Row, metrics: Sequence[Metric]) -> str:
+    values = [float(row.get(metric.name) or "nan") for metric in metrics]
+    return "".join(f"{'-' if math.isnan(v) else f'{v:.4f}':>11}" for v in values)

@@ -85,6 +85,14 @@ class PredictOptions:
             metavar="CHANNEL_OR_FILE",
         ),
     )
+    metrics: str | tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "compare by these, too: ssim,dice or a set of them, field, objects or "
+            "lightmycells (default: MSE, MAE, R2 and Pearson's r only)",
+            metavar="NAMES",
+        ),
+    )
     intensity: Unit = field(
         default="zscore",
         metadata=option(

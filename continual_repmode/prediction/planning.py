@@ -14,7 +14,7 @@ from continual_repmode.prediction.finding import Found, find_files
 from continual_repmode.prediction.images import Image, open_image, with_target
 from continual_repmode.prediction.job import Job
 from continual_repmode.prediction.listed import listed_images
-from continual_repmode.prediction.metrics_table import read_metrics
+from continual_repmode.prediction.metrics_table import Key, Row, read_metrics
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.provenance import differences, provenance_of
 from continual_repmode.prediction.setup import Setup
@@ -131,8 +131,7 @@ def plan_outputs(
     known, jobs, done = read_metrics(root), [], []
     for image, output in outputs:
         job = Job(image, output, root, provenance_of(image, setup), setup)
-        measured = {(image.name, task) for task in job.provenance["targets"]}
-        if _is_done(job) and measured <= known.keys():
+        if _is_done(job) and _is_measured(job, known):
             done.append(job)
             continue
         if not setup.options.overwrite:
@@ -267,6 +266,13 @@ def _is_done(job: Job) -> bool:
     return bool(read_attributes(job.output).get("recipe") == job.provenance)
 
 
+def _is_measured(job: Job, known: Mapping[Key, Row]) -> bool:
+    """Tell whether the table has all that the predictions are to be compared by."""
+    names = [metric.name for metric in job.setup.metrics]
+    rows = [known.get((job.image.name, task)) for task in job.provenance["targets"]]
+    return all(row is not None and all(map(row.get, names)) for row in rows)
+
+
 def _refuse_other(job: Job) -> None:
     """Raise if the output, or work begun for it, was made otherwise."""
     remedy = (
@@ -290,10 +296,10 @@ def _refuse_other(job: Job) -> None:
             f"{job.output}: exists with different settings ({other}); {remedy}"
         )
     begun = job.work.provenance
-    if begun is not None and begun != job.provenance:
+    if begun is not None and begun != job.recipe:
         raise UserError(
             f"{job.output}: was begun with other settings "
-            f"({differences(begun, job.provenance)}); {remedy}"
+            f"({differences(begun, job.recipe)}); {remedy}"
         )
 
 

@@ -59,7 +59,7 @@ def attributes_of(provenance: Mapping[str, Any], setup: Setup) -> dict[str, Any]
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Return in words what differs between two outputs."""
-    keys = [key for key in other if one.get(key) != other[key]]
+    keys = [key for key in {**other, **one} if one.get(key) != other.get(key)]
     return ", ".join(key.replace("_", " ") for key in keys)
 
 

@@ -11,6 +11,8 @@ import torch
 
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import WindowGrid, overlap_per_axis
+from continual_repmode.metrics.further import choose_metrics
+from continual_repmode.metrics.regression import Metric
 from continual_repmode.prediction.bounds import default_memory, memory_left
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.runtime import resolve_device
@@ -42,6 +44,8 @@ class Setup:
         As given; what they leave to defaults is in the other attributes.
     intensities : mapping of str to Intensity
         Task -> what undoes the z-score; empty where z-scores are written.
+    metrics : tuple of Metric
+        To compare with targets by, beside those that are always there.
     """
 
     model: TrainedModel
@@ -54,6 +58,7 @@ class Setup:
     batch_size: int
     memory: int
     device: torch.device
+    metrics: tuple[Metric, ...]
 
     @classmethod
     def of(cls, model: TrainedModel, options: PredictOptions) -> "Setup":
@@ -98,6 +103,7 @@ class Setup:
             batch_size=batch_size,
             memory=options.memory or default_memory(),
             device=device,
+            metrics=choose_metrics(options.metrics, "--metrics "),
         )
 
     def __reduce__(self) -> Any:

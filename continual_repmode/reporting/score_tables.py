@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from continual_repmode.metrics.further import shown_metrics
 from continual_repmode.metrics.learned import ValidationScore
 from continual_repmode.metrics.regression import METRICS, Metric
 from continual_repmode.reporting.colors import cell_style
@@ -13,7 +14,7 @@ from continual_repmode.tasks import display_name
 REPORTED: Mapping[str, Metric] = {
     name: METRICS[name] for name in ("r2", "pearson_r", "mse", "mae")
 }
-"""The metrics in the order of the report."""
+"""The metrics in the order of the report; others follow them in result tables."""
 _OVER_IMAGES = "all, over images"
 _OVER_TASKS = "all, over structures"
 
@@ -140,7 +141,7 @@ def result_tables(results: Mapping[str, Any]) -> list[ScoreTable]:
     """Return the result matrix of every metric; rows are structures."""
     tasks, experiences = results["tasks"], results["experiences"]
     tables = []
-    for name, metric in REPORTED.items():
+    for name, metric in {**REPORTED, **shown_metrics(results)}.items():
         scores = results["metrics"][name]
         matrix = scores["result_matrix"]
         limits = metric.color_limits(v for row in matrix for v in row if v is not None)

@@ -5,9 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from continual_repmode.errors import UserError
 from continual_repmode.metrics.continual import overall
-from continual_repmode.metrics.further import known_metrics, measure_further
-from continual_repmode.metrics.regression import ImageMetrics, RegressionSums
+from continual_repmode.metrics.further import measure_further
+from continual_repmode.metrics.image_pair import ImagePair
+from continual_repmode.metrics.regression import (
+    METRICS,
+    ImageMetrics,
+    Metric,
+    RegressionSums,
+)
 from continual_repmode.training.avalanche_api import (
     EvaluationPlugin,
     MetricValue,
@@ -29,7 +36,8 @@ class ImageRow:
     metrics : ImageMetrics
         MSE, MAE, R2 and Pearson's r over the whole volume.
     further : mapping of str to float
-        Metrics of other packages.
+        Metrics that were chosen beside them, without those that are not defined for
+        the image.
     """
 
     task: str
@@ -43,16 +51,38 @@ class ImageRow:
 
 
 class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is untyped
-    """MSE, MAE, R2 and Pearson's r of every image, task and stream.
+    """MSE, MAE, R2, Pearson's r and chosen metrics of every image, task and stream.
 
     Emits one value per metric and task, named ``mse/test_stream/dna``, and the overall
     value in both weightings, ``mse/test_stream/all_images`` (the paper's "All") and
     ``mse/test_stream/all_tasks``. ``rows`` keeps the images of the last evaluation.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+        Beside the four; see
+        :func:`~continual_repmode.metrics.further.choose_metrics`.
+    voxel_size_um : tuple of float, optional
+        Edges (z, y, x) of a voxel; needed for ``metrics``.
+
+    Raises
+    ------
+    UserError
+        If there are metrics and no voxel size.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        metrics: Sequence[Metric] = (),
+        voxel_size_um: tuple[float, float, float] | None = None,
+    ) -> None:
         super().__init__()
-        known_metrics()  # a metric that cannot be used is told before the start
+        if metrics and voxel_size_um is None:
+            raise UserError(
+                f"metrics={metrics[0].name}: give voxel_size_um, too; sizes of objects "
+                "and of details follow from it"
+            )
+        self._metrics, self._voxel_size_um = tuple(metrics), voxel_size_um
         self.rows: list[ImageRow] = []
         self._position = 0
 
@@ -63,10 +93,11 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
     def result(self) -> dict[str, dict[str, list[float]]]:
         """Return the values of every image: metric -> task -> values."""
         values: dict[str, dict[str, list[float]]] = {}
-        for metric in known_metrics():
-            by_task = values.setdefault(metric, {})
-            for row in self.rows:
-                by_task.setdefault(row.task, []).append(row.values()[metric])
+        for row in self.rows:
+            for metric, value in row.values().items():
+                if metric in METRICS or metric in row.further:
+                    by_task = values.setdefault(metric, {})
+                    by_task.setdefault(row.task, []).append(value)
         return values
 
     def before_eval(self, strategy: Any) -> None:
@@ -83,11 +114,14 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
         self._position += 1
         sums = RegressionSums()
         sums.update(strategy.mb_output, strategy.mb_y)
-        predicted, true = (
-            volume[0, 0].detach().float().cpu().numpy()
-            for volume in (strategy.mb_output, strategy.mb_y)
-        )
-        further = measure_further(predicted, true)
+        further: dict[str, float] = {}
+        if self._voxel_size_um is not None and self._metrics:
+            predicted, true = (
+                volume[0, 0].detach().float().cpu().numpy()
+                for volume in (strategy.mb_output, strategy.mb_y)
+            )
+            measured = ImagePair(predicted, true, pair.task, self._voxel_size_um)
+            further = measure_further(self._metrics, measured)
         self.rows.append(ImageRow(pair.task, pair.name, sums.result(), further))
 
     def after_eval(self, strategy: Any) -> Sequence[MetricValue]:
@@ -109,11 +143,11 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
         return "RegressionMetrics"
 
 
-def silent_evaluator() -> EvaluationPlugin:
+def silent_evaluator(metrics: RegressionMetrics | None = None) -> EvaluationPlugin:
     """Return an evaluator that measures and keeps the values but logs nowhere."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No loggers specified")
-        return EvaluationPlugin(RegressionMetrics(), loggers=[])
+        return EvaluationPlugin(metrics or RegressionMetrics(), loggers=[])
 
 
 def regression_metrics(evaluator: EvaluationPlugin) -> RegressionMetrics:

@@ -48,12 +48,16 @@ def main(arguments):
     return 0
 '''
 METRIC = """\
-            Metric(
-                "bias",
-                "Bias",
-                higher_is_better=False,
-                measure=lambda prediction, target: abs(np.mean(prediction - target)),
-            ),
+import numpy as np
+
+from continual_repmode.metrics.regression import Metric
+
+BIAS = Metric(
+    "bias",
+    "Bias",
+    higher_is_better=False,
+    measure=lambda prediction, target: abs(np.mean(prediction - target)),
+)
 """
 MEASURED = """\
     @property
@@ -152,7 +156,11 @@ ADDITIONS = {
         ),
     },
     "a metric": {
-        f"{PACKAGE}/metrics/regression.py": ('            Metric("mse", ', METRIC),
+        f"{PACKAGE}/metrics/mine.py": ("", METRIC),
+        f"{PACKAGE}/offers.py": (
+            '    "ssim = continual_repmode.metrics.',
+            '    "bias = continual_repmode.metrics.mine:BIAS",\n',
+        ),
     },
     "a file format": {
         f"{PACKAGE}/volumes/formats/mine.py": ("", READER),
@@ -252,7 +260,7 @@ def test_a_run_uses_what_was_added(copy, called):
     called(
         *("run", "scenario=mine", "model=mine", "strategy=mine_strong", *settings),
         *("model.width=2", "train.epochs=1", "train.extension_epochs=1"),
-        *("device=cpu", "hydra.run.dir=run"),
+        *("device=cpu", "hydra.run.dir=run", "metrics=[bias]"),
     )
     folder = RunFolder(copy / "run")
     results = folder.read_results()

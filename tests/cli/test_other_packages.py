@@ -57,7 +57,8 @@ def test_a_strategy_a_network_a_reader_and_a_metric_serve_a_run(
     work, command, monkeypatch
 ):
     install(PACKAGE, monkeypatch)
-    done = command("run", *SETTINGS, "strategy=theirs", "model=theirs", cwd=work)
+    words = ("strategy=theirs", "model=theirs", "metrics=[bias,dice]")
+    done = command("run", *SETTINGS, *words, cwd=work)
     assert done.returncode == 0, done.stderr
     folder = RunFolder(work / "run")
     results = folder.read_results()
@@ -66,7 +67,7 @@ def test_a_strategy_a_network_a_reader_and_a_metric_serve_a_run(
     assert all(value >= 0 for value in bias["result_matrix"][-1])
     assert bias["higher_is_better"] is False
     assert "option: theirs\n" in folder.config.read_text()
-    assert ",bias\n" in folder.image_metrics.read_text()
+    assert ",bias,dice\n" in folder.image_metrics.read_text()
     told = command("info", str(folder.checkpoint(1)), cwd=work)
     assert "TheirNet" in told.stdout
     (work / "fields").mkdir()

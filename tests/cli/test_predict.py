@@ -1,6 +1,7 @@
 """``continual-repmode predict`` on files: all kinds, interrupted, killed, repeated."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import cosine
+from skimage.filters import threshold_otsu
+from skimage.metrics import structural_similarity
 
 from continual_repmode.__main__ import main
 from continual_repmode.models import RepModeUNet, save_model
@@ -271,6 +275,64 @@ def test_targets_give_a_table_and_a_file(predict, folder):
     assert f"{mean:.4f}" in again.stdout
 
 
+def test_chosen_metrics_are_those_of_an_independent_computation(predict, folder, net):
+    um, words = (0.3, 0.3, 0.3), ("--tasks", "dna", "--target", "DAPI")
+    light = save_light(folder / "own" / "c.ome.tif", seed=0, um=um)
+    assert predict("own", *words).returncode == 0
+    refused = predict("own", *words, "--metrics", "ssim,objects")
+    assert refused.returncode == 2
+    assert "its metrics are not in the table beside it; --overwrite" in refused.stderr
+
+    words += ("--metrics", "ssim,foreground_mse,lmc_cosine,objects")
+    done = predict("own", *words, "--overwrite")
+
+    assert done.returncode == 0, done.stderr
+    with (folder / "out" / "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    predicted = predict_array(TrainedModel(net, CARD), light, um)["dna"]
+    stained = light[:, ::-1].astype(np.float64)
+    true = (stained - stained.mean()) / stained.std()
+    low, high = np.percentile(true, (0.1, 99.9))
+    expected = {
+        "ssim": structural_similarity(
+            predicted.astype(np.float64), true, data_range=high - low
+        ),
+        "foreground_mse": np.square(predicted - true)[
+            true > threshold_otsu(true)
+        ].mean(),
+        "lmc_cosine": cosine(*(as_percentiles(v) for v in (predicted, true))),
+    }
+    found = {name: float(row[name]) for name in expected}
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert {"count_error", "dice", "average_precision"} <= row.keys()
+    head, line = done.stdout.splitlines()[-3:-1]
+    assert all(label in head for label in ("SSIM", "Dice", "AP 0.5"))
+    assert f"{found['ssim']:.4f}" in line
+    for again in (predict("own", *words), predict("own", *words[:4])):
+        assert again.returncode == 0
+        assert "is there already" in again.stdout
+        assert f"{found['ssim']:.4f}" in again.stdout
+    unknown = predict("own", *words[:4], "--metrics", "dicee")
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith(
+        "error: --metrics dicee: there is no such metric; "
+    )
+
+
+def as_percentiles(image: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(image, (2, 99.8))
+    return ((image - low) / (high - low)).ravel()
+
+
+def test_comparing_whole_volumes_is_refused_where_memory_lacks(predict, folder):
+    save_light(folder / "large.ome.tif", seed=0, shape=(40, 500, 400), um=(0.3,) * 3)
+    words = ("large.ome.tif", "--tasks", "dna", "--target", "DAPI", "--estimate")
+    assert predict(*words, "--memory", "1.5GB").returncode == 0
+    refused = predict(*words, "--memory", "1.5GB", "--metrics", "ssim")
+    assert refused.returncode == 3
+    assert "--metrics compares whole volumes and needs" in refused.stderr
+
+
 def test_rows_of_other_structures_are_predicted_and_said_not_to_be_compared(
     predict, folder
 ):
@@ -299,13 +361,14 @@ def test_metrics_equal_those_of_the_run_that_made_the_model(folder, command):
         *("run", "scenario=one.yaml", "data=manifest", "data.manifest=pairs.csv"),
         *("data.storage=float32", "data.patch_size=[8,16,16]", "data.cache_dir=cache"),
         *("model.width=2", "model.depth=1", "train.epochs=2", "device=cpu"),
-        *("train.batch_size=2", "hydra.run.dir=run"),
+        *("train.batch_size=2", "hydra.run.dir=run", "metrics=[field,lmc_mae]"),
         cwd=folder,
     )
     assert ran.returncode == 0, ran.stderr
     (model,) = (folder / "run").rglob("*.safetensors")
 
-    done = command("predict", str(model), "pairs.csv", "--out", "out", cwd=folder)
+    words = ("--out", "out", "--metrics", "field,lmc_mae")
+    done = command("predict", str(model), "pairs.csv", *words, cwd=folder)
 
     assert done.returncode == 0, done.stderr
     with (folder / "out" / "metrics.csv").open(newline="") as file:
@@ -314,9 +377,16 @@ def test_metrics_equal_those_of_the_run_that_made_the_model(folder, command):
         tested = {row["image"]: row for row in csv.DictReader(file)}
     assert found["f0"]["split"] == "train"
     for name in ("f3", "f4"):
-        for metric in ("mse", "mae", "r2", "pearson_r"):
+        for metric in (
+            *("mse", "mae", "r2", "pearson_r", "ssim", "nrmse", "spectral_r", "fsc_um"),
+            *("psnr", "foreground_mse", "foreground_r", "lmc_mae"),
+        ):
             expected = float(tested[f"dna_{name}"][metric])
             assert float(found[name][metric]) == pytest.approx(expected, abs=1e-5)
+    results = json.loads((folder / "run" / "results.json").read_text())["metrics"]
+    values = [float(row["ssim"]) for row in tested.values()]
+    assert results["ssim"]["result_matrix"] == [[pytest.approx(sum(values) / 2)]]
+    assert (folder / "run" / "figures" / "result_matrix_ssim.png").is_file()
 
 
 MEASURED = """

@@ -19,6 +19,11 @@ from continual_repmode.config.run import (
 )
 from continual_repmode.config.train import TrainConfig
 from continual_repmode.errors import UserError
+from continual_repmode.experiments.identity import (
+    default_settings,
+    resolved_settings,
+    run_key,
+)
 from continual_repmode.models.methods.condnet import CondNetConfig
 from continual_repmode.models.methods.dodnet import DoDNetConfig
 from continual_repmode.models.methods.multihead import (
@@ -77,6 +82,28 @@ def test_the_defaults_are_the_quick_incremental_run():
     assert isinstance(config.data, SyntheticConfig)
     assert isinstance(config.strategy, RepModeConfig)
     assert config.model.width == 8
+
+
+def test_metrics_are_names_or_a_set_and_are_checked_before_the_run():
+    for text, names in {
+        "metrics=lightmycells": ["lightmycells"],
+        "metrics=[ssim,objects]": ["ssim", "objects"],
+        "metrics=null": [],
+    }.items():
+        config = composed(text)
+        assert config.metrics == names
+        assert load_run_config(dump_run_config(config)) == config
+        settings, defaults = resolved_settings(config), default_settings(config)
+        key = run_key(settings, defaults, None)
+        plain = run_key(resolved_settings(composed()), defaults, None)
+        assert (key == plain) is (not names)  # runs of earlier versions keep theirs
+    for text, told in {
+        "metrics=[dicee]": "metrics=dicee: there is no such metric; did you mean dice?",
+        "metrics=3": r"metrics=3: must be names",
+        "metrics=[3]": r"metrics=\[3\]: must be names",
+    }.items():
+        with pytest.raises(UserError, match=told):
+            composed(text)
 
 
 def test_paper_training_is_the_setup_of_section_4_1():

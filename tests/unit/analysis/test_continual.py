@@ -71,6 +71,30 @@ def test_forward_transfer_compares_the_tasks_that_the_reference_shares(
     assert summary["metrics"]["mse"]["forward_transfer"]["mean"] == pytest.approx(0.1)
 
 
+def test_a_metric_that_not_all_images_have_is_averaged_over_those_that_have(
+    records, tmp_path
+):
+    for record, rows in zip(records, ([0, 1], [1]), strict=True):  # images of task a
+        for row, value in zip(rows, (0.25, 0.75), strict=False):
+            record.rows[row]["dice"] = value
+    records[1].rows[0]["never_heard_of"] = 1.0
+
+    summary = summarize(records)["metrics"]
+
+    assert list(summary) == ["mse", "mae", "r2", "pearson_r", "dice"]
+    assert summary["dice"]["result_matrix"] == [[0.5, None, None], [0.25, None, None]]
+    assert summary["dice"]["overall"]["over_images"] == [0.5, 0.25]
+    assert summary["dice"]["forgetting"]["per_task"] == {"a": 0.25}
+    del records[1].rows[1]["dice"]
+    scores = summarize(records)["metrics"]["dice"]
+    assert scores["forgetting"]["per_task"] == {}
+    assert math.isnan(scores["overall"]["over_tasks"][1])
+    folder = RunFolder(tmp_path)
+    write_image_metrics(records, folder)
+    rows = csv.DictReader(folder.image_metrics.read_text().splitlines())
+    assert [row["dice"] for row in rows][:3] == ["0.25", "0.75", ""]
+
+
 def test_one_changed_task_means_that_old_tasks_did_not_stay_unchanged(
     records, make_record
 ):

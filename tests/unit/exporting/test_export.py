@@ -2,8 +2,8 @@ import pytest
 
 from continual_repmode.errors import UserError
 from continual_repmode.exporting import export
-from continual_repmode.exporting.extras import require
 from continual_repmode.exporting.publication import Publication
+from continual_repmode.extras import require
 
 
 def test_a_file_that_deviates_is_not_kept(make_model, tmp_path, monkeypatch):

@@ -64,6 +64,7 @@ def test_every_score_of_the_results_is_there(report, tmp_path):
             name = {"over_images": "images", "over_tasks": "structures"}[mean]
             written = [f"{value:.3f}" for value in values]
             assert written in cells(page, f"all, over {name}")
+    assert "Dice, higher is better" in page.text
 
 
 def test_forgetting_stands_beside_backward_transfer(report):

@@ -1,4 +1,4 @@
-"""Packages that only some formats need."""
+"""Packages that not everybody needs."""
 
 from importlib.util import find_spec
 

@@ -1,0 +1,51 @@
+"""One predicted volume beside its target, with what several metrics need of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual_repmode.metrics.segmentation import segment
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """A prediction and its target.
+
+    Attributes
+    ----------
+    prediction, target : ndarray of float, shape (Z, Y, X)
+        z-scored, on the model grid.
+    task : str
+    voxel_size_um : tuple of float
+        Edges (z, y, x) of a voxel, in micrometers.
+    """
+
+    prediction: NDArray[Any]
+    target: NDArray[Any]
+    task: str
+    voxel_size_um: tuple[float, float, float]
+
+    @cached_property
+    def data_range(self) -> float:
+        """Percentile 99.9 of the target less its percentile 0.1."""
+        low, high = np.percentile(self.target, (0.1, 99.9))
+        return float(high - low)
+
+    @cached_property
+    def foreground(self) -> NDArray[np.bool_]:
+        """Where the target is above its threshold by Otsu's method."""
+        from skimage.filters import threshold_otsu
+
+        return np.asarray(self.target > threshold_otsu(self.target.ravel()))
+
+    @cached_property
+    def objects(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The segmented prediction and target: 0 outside, then 1, 2, ... per object."""
+        prediction, target = (
+            segment(image, self.task, self.voxel_size_um)
+            for image in (self.prediction, self.target)
+        )
+        return prediction, target
