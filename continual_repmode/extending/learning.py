@@ -145,5 +145,6 @@ class Lesson:
             window=(z, y, x),
             overlap=tuple(chosen["overlap"]),
             precision=chosen["precision"],
+            metrics=chosen["metrics"],
             **method,
         )

@@ -32,6 +32,7 @@ _BEFORE = {
     "gate_init": "mean",
     "gate_rate": 1.0,
     "outer_rate": 1.0,
+    "metrics": [],
 }
 """What decided an extension whose folder does not say so: all there was then."""
 _OTHER = {
@@ -50,8 +51,8 @@ def provenance_of(
 
     The pairs are those of training, validation and test images by name, and the voxels
     of the training and validation images by their digest. Where the files lie and the
-    device they are learned on may change. ``reference`` decides nothing about the
-    extension: it says what is learned beside it.
+    device they are learned on may change. ``metrics`` and ``reference`` decide nothing
+    about the extension: they say what is measured, and what is learned beside it.
     """
     pairs = {split: volumes.collection.pairs(task, split) for split in get_args(Split)}
     return {
@@ -62,6 +63,7 @@ def provenance_of(
         "window": list(base.card.window or volumes.patch_size),
         "overlap": list(overlap_per_axis(base.card.overlap or DEFAULT_OVERLAP)),
         **{name: getattr(settings, name) for name in _DECIDING},
+        "metrics": list(settings.metrics),
         "voxel_size_um": list(volumes.collection.voxel_size_um),
         "images": {split: [pair.name for pair in of] for split, of in pairs.items()},
         "train_sha256": hash_of_pairs(pairs["train"]),

@@ -173,6 +173,16 @@ class ExtensionSettings:
             choices=("scratch",),
         ),
     )
+    metrics: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "measure by these, too: ssim,dice or a set of them, field, objects or "
+            "lightmycells (default: MSE, MAE, R2 and Pearson's r only)",
+            lambda text: tuple(text.split(",")),
+            group=_LEARNING,
+            metavar="NAMES",
+        ),
+    )
     device: str = field(
         default="auto",
         metadata=option("auto (default), cpu or cuda", group=_LEARNING, metavar="NAME"),
@@ -263,6 +273,10 @@ class ExtensionSettings:
             raise UserError(f"reference={self.reference!r}: use scratch or None")
         if self.precision not in ("float32", "bfloat16"):
             raise UserError(f"precision={self.precision!r}: use float32 or bfloat16")
+        if self.metrics:
+            from continual_repmode.metrics.further import choose_metrics
+
+            choose_metrics(self.metrics, "metrics=")
 
     def command_line(self) -> list[str]:
         """Return the settings that differ from the defaults as words of the command."""
@@ -278,7 +292,7 @@ class ExtensionSettings:
                     words += [flag.replace("--", "--no-", 1)]
                 case None | ():
                     words += [flag, "none"]
-                case tuple() if declared.name == "image_curve":
+                case tuple() if declared.name in ("image_curve", "metrics"):
                     words += [flag, ",".join(map(str, value))]
                 case tuple():
                     words += [flag, *map(str, value)]

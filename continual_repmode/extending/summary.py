@@ -2,6 +2,7 @@
 
 from continual_repmode.extending.extension import Extension
 from continual_repmode.extending.reference import Comparison
+from continual_repmode.metrics.further import metric_named
 from continual_repmode.metrics.regression import METRICS
 
 _WIDTH = 10
@@ -43,10 +44,16 @@ def _test_table(extension: Extension) -> list[str]:
     rows = extension.record.rows
     names = [*(row["image"] for row in rows), "mean"]
     width = max(map(len, [*names, "test image"]))
-    means = {m: _mean([row[m] for row in rows]) for m in METRICS}
-    head = "".join(metric.label.rjust(_WIDTH + 1) for metric in METRICS.values())
+    measured = {
+        name: metric
+        for name in dict.fromkeys([*METRICS, *(n for row in rows for n in row)])
+        if (metric := metric_named(name)) is not None
+    }
+    means = {m: _mean([row.get(m) for row in rows]) for m in measured}
+    head = "".join(metric.label.rjust(_WIDTH + 1) for metric in measured.values())
     body = [
-        name.ljust(width) + "".join(_number(row[m]).rjust(_WIDTH + 1) for m in METRICS)
+        name.ljust(width)
+        + "".join(_number(row.get(m)).rjust(_WIDTH + 1) for m in measured)
         for name, row in zip(names, [*rows, means], strict=True)
     ]
     head = "test image".ljust(width) + head

@@ -10,6 +10,7 @@ import torch
 from continual_repmode.errors import UserError
 from continual_repmode.extending import ExtensionSettings, extend_model
 from continual_repmode.extending.extension import default_folder
+from continual_repmode.extending.summary import format_extension
 from continual_repmode.models import (
     ModelCard,
     fingerprint,
@@ -102,9 +103,13 @@ def test_an_extended_model_is_extended_again(
         lab.manifest,
         "peroxisome",
         folder=tmp_path / "second",
-        settings=settings(use_extensions=use_extensions, private_bn=True),
+        settings=settings(
+            use_extensions=use_extensions, private_bn=True, metrics=("ssim",)
+        ),
     )
     assert_same_tasks(first.model, second.model)
+    assert -1 <= second.record.rows[0]["ssim"] <= 1
+    assert "SSIM" in format_extension(second)
     net = load_model(second.model)
     assert net.task_names[2:] == ("lysosome", "peroxisome")
     gate = next(table for table in net.gating_weights() if table.task == "peroxisome")

@@ -1,8 +1,12 @@
+import math
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.metrics.regression import ImageMetrics, RegressionSums
+from continual_repmode.metrics.further import choose_metrics
+from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.prediction import metrics_table
 from continual_repmode.prediction.metrics_table import (
     METRICS_FILE,
@@ -25,13 +29,14 @@ def test_volumes_are_compared_part_by_part_as_at_once(tmp_path, monkeypatch):
         files.append(VolumeFile(tmp_path / f"{name}.npy", array.shape))
         np.save(files[-1].path, array)
 
-    found = compare(*files)
+    chosen = choose_metrics("foreground_mse,lmc_mae", "")
+    found = compare(*files, "golgi", (0.3, 0.3, 0.3), chosen)
 
-    expected = RegressionSums.of(*arrays).result()
-    assert isinstance(found, ImageMetrics)
-    for name in ("mse", "mae", "r2", "pearson_r"):
-        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-9)
-    assert found.num_voxels == 120
+    expected = asdict(RegressionSums.of(*arrays).result())
+    assert found.pop("foreground_mse") > 0
+    assert math.isnan(found.pop("lmc_mae"))  # not for this structure
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert found["num_voxels"] == 120
 
 
 def test_rows_are_added_or_replaced_and_lose_no_digit(tmp_path):
@@ -45,6 +50,22 @@ def test_rows_are_added_or_replaced_and_lose_no_digit(tmp_path):
     assert float(rows["a", "dna"]["mse"]) == 1 / 3
     assert float(rows["a", "dna"]["mae"]) == 2.0
     assert rows["a", "dna"]["split"] == ""
+
+
+def test_a_table_gains_the_columns_of_further_metrics(tmp_path):
+    add_metrics(tmp_path, [metrics_row("a", "dna", None, VALUES)])
+    further = VALUES | {"ssim": 0.5, "dice": math.nan}
+    add_metrics(tmp_path, [metrics_row("b", "dna", None, further)])
+    add_metrics(tmp_path, [metrics_row("c", "dna", None, further | {"ssim": 0.25})])
+
+    rows = list(read_metrics(tmp_path).values())
+
+    assert [row["ssim"] for row in rows] == ["", "0.5", "0.25"]  # a is not measured
+    assert [row["dice"] for row in rows] == ["", "nan", "nan"]  # not defined for b, c
+    head, *lines = format_metrics(rows).splitlines()
+    assert head.split()[-2:] == ["SSIM", "Dice"]
+    last = [line.split()[-2:] for line in lines]
+    assert last == [["-", "-"], ["0.5000", "-"], ["0.2500", "-"], ["0.3750", "-"]]
 
 
 def test_a_table_of_something_else_is_left_alone(tmp_path):

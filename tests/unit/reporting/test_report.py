@@ -58,13 +58,15 @@ def test_every_score_of_the_results_is_there(report, tmp_path):
     for metric, scores in results["metrics"].items():
         columns = zip(*scores["result_matrix"], strict=True)
         for task, column in zip(results["tasks"], columns, strict=True):
-            written = ["" if v is None else f"{v:.3f}" for v in column]
+            first = next(i for i, t in enumerate(results["experiences"]) if task in t)
+            written = ["\N{EN DASH}" if v is None else f"{v:.3f}" for v in column]
+            written[:first] = [""] * first  # not learned yet
             assert written in cells(page, display_name(task)), (metric, task)
         for mean, values in scores["overall"].items():
             name = {"over_images": "images", "over_tasks": "structures"}[mean]
             written = [f"{value:.3f}" for value in values]
             assert written in cells(page, f"all, over {name}")
-    assert "Dice, higher is better" in page.text
+    assert "Dice" in page.text
 
 
 def test_forgetting_stands_beside_backward_transfer(report):
