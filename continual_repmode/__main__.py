@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 from continual_repmode import __version__
 from continual_repmode.commands import VERBS
@@ -41,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def call(verb: str, arguments: list[str]) -> int:
     """Run one verb, telling a user's mistake in one line."""
-    module = import_module(f"continual_repmode.commands.{verb}")
+    name = f"{verb}_" if iskeyword(verb) else verb
+    module = import_module(f"continual_repmode.commands.{name}")
     try:
         with heeding_signals():
             status: int = module.main(arguments)

@@ -4,6 +4,7 @@ VERBS = {
     "predict": "predict structures in images of yours with a trained model",
     "extend": "add a structure of yours to a trained model, leaving the others as is",
     "merge": "put extensions of the same model into one",
+    "import": "weights of the published RepMode or fnet as a model file",
     "export": "one task of a model as ONNX, PyTorch program or bioimage.io package",
     "info": "tell what is in a model file",
     "report": "show runs in one HTML file",

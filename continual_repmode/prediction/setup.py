@@ -76,8 +76,8 @@ class Setup:
                 f"{model.name}: maps {net.in_channels} channels to {net.out_channels}; "
                 "only networks from one channel to one can predict files"
             )
-        _check_voxel_size("--voxel-size", options.voxel_size_um)
-        _check_voxel_size("--model-voxel-size", options.model_voxel_size_um)
+        check_voxel_size("--voxel-size", options.voxel_size_um)
+        check_voxel_size("--model-voxel-size", options.model_voxel_size_um)
         tasks = model.choose_tasks(options.tasks)
         device = resolve_device(options.device)
         model = model.with_voxel_size(options.model_voxel_size_um, "--model-voxel-size")
@@ -127,7 +127,14 @@ def _setup_again(path: Path, sha256: str, options: bytes) -> Setup:
     return Setup.of(model, pickle.loads(options))
 
 
-def _check_voxel_size(option: str, size_um: VoxelSizeUm | None) -> None:
+def check_voxel_size(option: str, size_um: VoxelSizeUm | None) -> None:
+    """Refuse what cannot be the voxel size of an image.
+
+    Raises
+    ------
+    UserError
+        Naming the option.
+    """
     if size_um is not None and not all(map(is_voxel_length, size_um)):
         shortest, longest = VOXEL_RANGE_UM
         raise UserError(

@@ -1,0 +1,92 @@
+"""``continual-repmode import``: weights of the published programs as a model file."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from continual_repmode.commands._manifest_arguments import Parser, parse
+from continual_repmode.errors import UserError
+
+_ABOUT = """\
+Make a model file of weights that another program trained.
+
+Checkpoints of the published RepMode release (Correr-Zhou/RepMode) and of pytorch_fnet
+(AllenCellModeling/pytorch_fnet, fnet_nn_3d) become a model file, which predict, info
+and export take, and a RepMode one extend and merge, too. Every tensor has one place, so
+predictions are the same. Nothing in a file is run; one that holds anything but tensors
+and plain values is refused."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write a model file; return the exit status.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be imported, or the output is in the way.
+    """
+    chosen = parse(_parser(), arguments)
+    if chosen is None:
+        return 0
+    out = Path(chosen.out)
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}: give a name that ends with .safetensors")
+    if out.exists() and not chosen.overwrite:
+        raise UserError(f"--out {out}: exists; give another name or --overwrite")
+    tasks = [name.strip() for name in (chosen.tasks or "").split(",") if name.strip()]
+
+    from continual_repmode.models import save_model
+    from continual_repmode.prediction.setup import check_voxel_size
+    from continual_repmode.published_weights import VOXEL_SIZE_UM, import_weights
+
+    voxel_size_um = tuple(chosen.voxel_size or VOXEL_SIZE_UM)
+    check_voxel_size("--voxel-size", voxel_size_um)
+    net, card = import_weights(chosen.weights, chosen.source, tasks, voxel_size_um)
+    save_model(net, out, card)
+    print(
+        f"{out}: {len(net.task_names)} tasks: {', '.join(net.task_names)}, "
+        f"{net.num_parameters():,} parameters"
+    )
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="continual-repmode import",
+        description=_ABOUT,
+        epilog="example: continual-repmode import model.p --from repmode --out "
+        "model.safetensors",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "weights",
+        nargs="+",
+        metavar="WEIGHTS",
+        help="a checkpoint of RepMode, or one of pytorch_fnet for each task",
+    )
+    add(
+        "--from",
+        dest="source",
+        required=True,
+        choices=("repmode", "fnet"),
+        help="the program that wrote it",
+    )
+    add(
+        "--tasks",
+        metavar="NAMES",
+        help="names of the tasks in the order of their labels: dna,nucleolus (default: "
+        "as a checkpoint of RepMode names its data sets)",
+    )
+    add("--out", required=True, metavar="FILE", help="the model file to write")
+    add(
+        "--voxel-size",
+        type=float,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        help="of the images that it was trained on, as resized, in um (default: 0.29 "
+        "0.29 0.29, as published)",
+    )
+    add("--overwrite", action="store_true", help="replace the file if it is there")
+    return parser
