@@ -10,6 +10,7 @@ from benchmarks import (
     loading,
     overlap,
     prediction,
+    processes,
     resizing,
     startup,
     structures,
@@ -48,6 +49,7 @@ SECTIONS = {
         "Training step, batch 8, width 32", partial(training.measure, 32)
     ),
     "extension": Section("Training step on a new task, batch 8", extension.measure),
+    "processes": Section("Training step shared by two processes", processes.measure),
     "prediction": Section("Prediction of a volume", prediction.measure),
     "structures": Section("Twelve structures from one image", structures.measure),
     "windows": Section("Prediction of one window", windows.measure),

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from continual_repmode import distributed
 from continual_repmode.metrics.further import choose_metrics
 from continual_repmode.models import ModelCard, TaskNetwork
 from continual_repmode.results import RunFolder, write_json
 from continual_repmode.runtime import versions
 from continual_repmode.training.avalanche_api import (
     CLScenario,
-    EvaluationPlugin,
     SupervisedPlugin,
     TensorboardLogger,
 )
@@ -21,7 +21,7 @@ from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.loop import run_stream
 from continual_repmode.training.metric_plugins import (
     RegressionMetrics,
-    silent_evaluator,
+    evaluator_with,
 )
 from continual_repmode.training.plugins.learning_rate import OneCyclePlugin
 from continual_repmode.training.plugins.progress import ProgressPlugin
@@ -62,11 +62,13 @@ class Run:
         command : str
             What repeats the run.
         """
+        processes = distributed.world()
         header = {
             "command": command,
             "schema": "continual_repmode.results",
             "schema_version": 1,
             **self.card.run,
+            **({"num_processes": processes} if processes > 1 else {}),
             "device": str(self.strategy.device),
             "voxel_size_um": self.card.voxel_size_um,
             "versions": self.card.versions,
@@ -168,15 +170,16 @@ def assemble(
     plugins: list[SupervisedPlugin] = [SeedingPlugin(seed)]
     if schedule == "one_cycle":
         plugins.append(OneCyclePlugin())
-    plugins += [state, SamplesPlugin(folder.samples), ProgressPlugin()]
+    plugins += [state, SamplesPlugin(folder.samples)]
+    loggers = []
+    if distributed.is_first():
+        plugins.append(ProgressPlugin())
+        if tensorboard:
+            loggers.append(TensorboardLogger(folder.tensorboard))
     measured = RegressionMetrics(
         choose_metrics(metrics, "metrics="), card.voxel_size_um
     )
-    if tensorboard:
-        loggers = [TensorboardLogger(folder.tensorboard)]
-        loop["evaluator"] = EvaluationPlugin(measured, loggers=loggers)
-    else:
-        loop["evaluator"] = silent_evaluator(measured)
+    loop["evaluator"] = evaluator_with(measured, loggers)
     origin = {"scenario": benchmark.scenario.name, "strategy": strategy, "seed": seed}
     return Run(
         folder=folder,

@@ -3,6 +3,7 @@
 import logging
 import os
 
+from continual_repmode import distributed
 from continual_repmode.assembly import Run, assemble
 from continual_repmode.combinations import check_combination
 from continual_repmode.config.data import DataConfig, ManifestConfig, SyntheticConfig
@@ -100,26 +101,29 @@ def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
                 tasks=tasks,
                 cache_dir=data.cache_dir,
             )
-            cells.prepare(workers=Workers(os.cpu_count() or 1))
+            with distributed.first_before_others():
+                cells.prepare(workers=Workers(os.cpu_count() or 1))
             return cells
         case ManifestConfig() as data:
-            check = sound_collection(
-                data.manifest,
-                tasks=tasks,
-                patch_size=_triple(data.patch_size),
-                pad_small=data.pad_small,
-                workers=Workers(os.cpu_count() or 1),
-                root=data.root,
-                voxel_size_um=data.voxel_size_um,
-                source_voxel_size_um=data.source_voxel_size_um,
-                seed=data.seed,
-                resize=data.resize,
-                order=data.order,
-                storage=data.storage,
-                cache_dir=data.cache_dir,
-            )
-            for finding in check.findings:
-                _log.warning("%s: %s", finding.severity, finding.line())
+            with distributed.first_before_others():
+                check = sound_collection(
+                    data.manifest,
+                    tasks=tasks,
+                    patch_size=_triple(data.patch_size),
+                    pad_small=data.pad_small,
+                    workers=Workers(os.cpu_count() or 1),
+                    root=data.root,
+                    voxel_size_um=data.voxel_size_um,
+                    source_voxel_size_um=data.source_voxel_size_um,
+                    seed=data.seed,
+                    resize=data.resize,
+                    order=data.order,
+                    storage=data.storage,
+                    cache_dir=data.cache_dir,
+                )
+            if distributed.is_first():
+                for finding in check.findings:
+                    _log.warning("%s: %s", finding.severity, finding.line())
             return check.collection
     raise TypeError(f"no data source for {type(config.data).__name__}")
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from continual_repmode import distributed
 from continual_repmode.config.run import RunConfig, option_name, strategy_name
 from continual_repmode.errors import UserError
 from continual_repmode.models import TaskNetwork
@@ -35,6 +36,23 @@ def check_combination(config: RunConfig) -> None:
         more = f"; or {CLOSEST!r}, which finds one" if starts else ""
         raise UserError(f"strategy={name}: {error}{more}") from None
     _check_base_model(config)
+    if distributed.world() > 1:
+        _check_shares(config)
+
+
+def _check_shares(config: RunConfig) -> None:
+    """Refuse what several processes cannot train together."""
+    alone = "train in one process, without torchrun"
+    if not config.strategy.shares_batches:
+        raise UserError(
+            f"strategy={strategy_name(config.strategy)}: it cannot be trained by "
+            f"several processes; {alone}, or choose another strategy"
+        )
+    if config.train.loss == "spotlight":
+        raise UserError(
+            "train.loss=spotlight: it is no mean over the patches of a batch, so "
+            f"several processes cannot share one; {alone}, or choose another loss"
+        )
 
 
 def _grow(net: TaskNetwork, strategy: StrategyConfig, later: list[list[str]]) -> None:

@@ -36,6 +36,7 @@ from continual_repmode.config.run import (
 )
 from continual_repmode.errors import UserError, nearest
 from continual_repmode.paths import user_path
+from continual_repmode.processes import started_by_torchrun
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
 from continual_repmode.workers import Interrupted
@@ -118,6 +119,10 @@ def launch(
             f"{error.filename}: {error.strerror}; choose another folder for the "
             "results: hydra.run.dir=FOLDER, or hydra.sweep.dir=FOLDER with -m"
         ) from error
+    if failures and started_by_torchrun():
+        from continual_repmode.distributed import let_first_tell
+
+        let_first_tell()
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return 2 if failures else 0

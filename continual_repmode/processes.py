@@ -1,11 +1,17 @@
 """Processes that start afresh, whoever started this one, and locks between them."""
 
 import multiprocessing
+import os
 from contextlib import suppress
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 
 from filelock import BaseFileLock
+
+
+def started_by_torchrun() -> bool:
+    """Tell whether ``torchrun`` has started this process and others beside it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def fresh_processes() -> SpawnContext:

@@ -12,6 +12,13 @@ import torch
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 
+PRECISIONS: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Of a network's arithmetic in training; the shorter ones by autocast."""
+
 _PACKAGES = ("continual-repmode", "torch", "avalanche-lib", "numpy", "scipy")
 
 

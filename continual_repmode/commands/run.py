@@ -10,19 +10,22 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from continual_repmode.errors import UserError
 from continual_repmode.offers import offers
 from continual_repmode.paths import user_path
+from continual_repmode.processes import started_by_torchrun
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import scenario_names
-from continual_repmode.workers import Interrupted
+from continual_repmode.workers import TRY_AGAIN, Interrupted
 
 if TYPE_CHECKING:
     from continual_repmode.assembly import Run
     from continual_repmode.config.run import RunConfig
+    from continual_repmode.results import RunFolder
 
 _HELP = """\
 Learn a stream of tasks, testing after each experience; write a run folder.
@@ -59,6 +62,8 @@ settings, their choices (* is the default):
 
 A single value has a dot: train.epochs=100 model.width=16 data.num_train=20.
 `--cfg job` prints every setting without running.
+`torchrun --nproc-per-node 4 -m continual_repmode.run SETTING=VALUE ...` trains with
+four processes; train.batch_size stays that of all together.
 `-m` runs all combinations: continual-repmode run -m seed=0,1,2 strategy=repmode,naive
 hydra.sweep.dir=FOLDER says where; hydra/launcher=NAME where they run (docs/cluster.md).
 
@@ -77,6 +82,17 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(_help())
         return 0
+    if started_by_torchrun():
+        # Avalanche makes a logger on import, which it refuses in all processes but one.
+        import continual_repmode.training.avalanche_api  # noqa: F401
+        from continual_repmode.distributed import errors_told_once, joined
+
+        with joined(), errors_told_once():
+            return _run(arguments)
+    return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     resumed = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
     if resumed:
         if len(arguments) > 1:
@@ -97,15 +113,16 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     UserError
         If the folder holds another run or is in use, or the run cannot be built.
     """
+    from continual_repmode import distributed
     from continual_repmode.build import build_run
     from continual_repmode.config.run import dump_run_config
     from continual_repmode.results import RunFolder
     from continual_repmode.runtime import write_text_atomically
 
-    folder = RunFolder(path)
-    with folder.held():
+    folder = RunFolder(distributed.of_first(path))
+    with _held(folder):
         settings = dump_run_config(config)
-        begun = folder.config.exists()
+        begun = distributed.of_first(folder.config.exists())
         if begun and folder.config.read_text(encoding="utf-8") != settings:
             raise UserError(
                 f"{path} already holds a run with other settings: resume it with "
@@ -113,7 +130,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
             )
         reference = _read_reference(config)
         run = build_run(config, folder)
-        if not begun:
+        if not begun and distributed.is_first():
             run.write_header(shlex.join(["continual-repmode", "run", *overrides]))
             write_text_atomically(folder.config, settings)
         _carry_out(run, reference)
@@ -137,10 +154,17 @@ def resume(path: Path) -> int:
             f"resume={path}: no config.yaml there; name the folder of a run, for "
             "example runs/incremental/2026-01-31_12-00-00"
         )
-    with folder.held():
+    with _held(folder):
         config = load_run_config(folder.config.read_text(encoding="utf-8"))
         _carry_out(build_run(config, folder), _read_reference(config))
     return 0
+
+
+def _held(folder: "RunFolder") -> AbstractContextManager[None]:
+    """Hold the folder; of several processes that train together, the first does."""
+    from continual_repmode import distributed
+
+    return folder.held() if distributed.is_first() else nullcontext()
 
 
 def _read_reference(config: "RunConfig") -> dict[str, Any] | None:
@@ -154,20 +178,26 @@ def _read_reference(config: "RunConfig") -> dict[str, Any] | None:
 
 def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
     """Train and test what is left, then write figures and print the table."""
+    from continual_repmode import distributed
     from continual_repmode.analysis.continual import publish
     from continual_repmode.analysis.plots import save_figures
     from continual_repmode.analysis.table import format_table
 
     folder = run.folder
-    print(f"run folder: {folder.path}", file=sys.stderr)
+    if distributed.is_first():
+        print(f"run folder: {folder.path}", file=sys.stderr)
     try:
         run.learn(
             lambda: publish(folder, reference),
             adopt_first="base_model" in run.card.run,
         )
     except KeyboardInterrupt as stop:
+        if not distributed.is_first():
+            raise SystemExit(TRY_AGAIN) from stop  # the first one says how to go on
         command = ["continual-repmode", "run", f"resume={folder.path}"]
         raise Interrupted(shlex.join(command)) from stop
+    if not distributed.is_first():
+        return
     publish(folder, reference)
     save_figures(folder)
     print(format_table(folder.read_results()))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from continual_repmode.checks import require, require_choice
+from continual_repmode.runtime import PRECISIONS
 from continual_repmode.training.losses import LOSSES
 from continual_repmode.training.sampling import SAMPLERS
 
@@ -34,7 +35,7 @@ class TrainConfig:
     save_every: int = 1
     #: Overlap of prediction windows, 0 to below 1.
     overlap: float = 0.5
-    #: float32, or bfloat16 on a GPU.
+    #: float32; on a GPU also bfloat16, or float16 with a loss that is scaled.
     precision: str = "float32"
     #: Processes that load training patches; the seed repeats a run with equally many.
     num_workers: int = 0
@@ -54,6 +55,6 @@ class TrainConfig:
         require_choice("train.loss", self.loss, tuple(LOSSES))
         require_choice("train.mixing", self.mixing, tuple(SAMPLERS))
         require_choice("train.schedule", self.schedule, ("constant", "one_cycle"))
-        require_choice("train.precision", self.precision, ("float32", "bfloat16"))
+        require_choice("train.precision", self.precision, tuple(PRECISIONS))
         workers = self.num_workers
         require(workers >= 0, "train.num_workers", workers, "at least 0")

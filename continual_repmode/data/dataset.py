@@ -1,6 +1,8 @@
 """Pairs of volumes as PyTorch datasets: random patches to train on, or whole."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,6 +27,23 @@ FLIPS = ("", "X", "Y", "Z", "YX", "ZX", "ZY", "ZYX")
 
 Sampling = Literal["uniform", "foreground"]
 """Which places of a volume patches come from."""
+
+
+_drawing_only = ContextVar("drawing only", default=False)
+
+
+@contextmanager
+def drawing_only() -> Iterator[None]:
+    """Let patch datasets draw what they would draw, without cutting a patch.
+
+    For a process that takes a share of a batch: its random numbers stay those of one
+    process that cuts all. What the datasets return is zero.
+    """
+    before = _drawing_only.set(True)
+    try:
+        yield
+    finally:
+        _drawing_only.reset(before)
 
 
 class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -112,6 +131,9 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         else:
             start = random_start((z, y, x), size)
         flips = random_flips(self.flip_axes)
+        if _drawing_only.get():
+            nothing = torch.zeros(1, *self.patch_size)
+            return self.variation.change_light(nothing), nothing
         light, wanted = (
             turn.apply(cut(volume, start, size, flips), self.patch_size)
             for volume in (signal, target)

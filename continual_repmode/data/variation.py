@@ -93,7 +93,8 @@ class Variation:
             gain = 1 + self.intensity * _up_to_one()
             signal = gain * signal + self.intensity * _up_to_one()
         if self.noise:
-            signal = signal + self.noise * torch.randn_like(signal)
+            noise = torch.randn(signal.shape, dtype=signal.dtype)
+            signal = signal + self.noise * noise
         return signal
 
 

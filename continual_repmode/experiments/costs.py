@@ -16,7 +16,7 @@ from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.measuring import peak_memory, synchronize
 from continual_repmode.models import deploy, load_model
 from continual_repmode.results import RunFolder, read_json, write_json
-from continual_repmode.runtime import resolve_device
+from continual_repmode.runtime import PRECISIONS, resolve_device
 from continual_repmode.training.plugins.step_clock import EnoughStepsError, StepClock
 
 NUM_STEPS = 6
@@ -126,12 +126,13 @@ def _volume_seconds(config: RunConfig, folder: RunFolder) -> float:
     pair = build_collection(config, (task,)).pairs(task, "test")[0]
     signal = torch.from_numpy(pair.load().signal[None].astype("float32")).to(device)
     network = deploy(net, task).to(device).eval()
-    half = config.train.precision == "bfloat16"
+    dtype = PRECISIONS[config.train.precision]
+    reduced = dtype != torch.float32
     seconds = []
     for _ in range(1 + NUM_VOLUMES):
         synchronize()
         began = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(device.type, dtype if reduced else None, enabled=reduced):
             predict_volume(
                 network,
                 signal,

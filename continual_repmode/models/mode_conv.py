@@ -128,9 +128,11 @@ class MoDEConv(nn.Module):
         return self
 
     def _mixture(self, groups: TaskGroups) -> Mixture:
-        tasks = [group.task for group in groups.groups]
+        own = [group for group in groups.groups if group.stop > group.start]
+        own = own or list(groups.groups[:1])  # others may have rows, this process none
+        tasks = [group.task for group in own]
         used = {name: e for task in tasks for name, e in self.experts_of(task).items()}
-        counts = [group.stop - group.start for group in groups.groups]
+        counts = [group.stop - group.start for group in own]
         return Mixture(
             tuple(used.values()), self.gate.table(tasks, tuple(used)), counts
         )

@@ -5,12 +5,13 @@ per task that is present instead of once per sample.
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from continual_repmode.distributed import labels_everywhere
 from continual_repmode.errors import UserError
 
 
@@ -33,6 +34,9 @@ class TaskGroups:
         Task label of each sample, in the order of the batch.
     task_names : sequence of str, or mapping of int to str
         Task names; a label is a position in it, or a key.
+    present : collection of int
+        Labels that have a group even if no sample has them: several processes that
+        share a batch pass the same parts of a network, some with no rows.
 
     Attributes
     ----------
@@ -41,12 +45,15 @@ class TaskGroups:
     """
 
     def __init__(
-        self, labels: Sequence[int], task_names: Sequence[str] | Mapping[int, str]
+        self,
+        labels: Sequence[int],
+        task_names: Sequence[str] | Mapping[int, str],
+        present: Collection[int] = (),
     ) -> None:
         order = sorted(range(len(labels)), key=labels.__getitem__)
         self._order = None if order == list(range(len(labels))) else order
         groups: list[TaskGroup] = []
-        for label in sorted(set(labels)):
+        for label in sorted({*labels, *present}):
             start = groups[-1].stop if groups else 0
             stop = start + sum(other == label for other in labels)
             groups.append(TaskGroup(task_names[label], label, start, stop))
@@ -73,11 +80,16 @@ class TaskGroups:
     def alone(self, task: str) -> "TaskGroups":
         """Return the groups of a batch that consists of the rows of one task only."""
         (own,) = (group for group in self.groups if group.task == task)
-        return TaskGroups([own.label] * (own.stop - own.start), {own.label: task})
+        labels = [own.label] * (own.stop - own.start)
+        return TaskGroups(labels, {own.label: task}, [own.label])
 
 
 def group_by_task(
-    task_labels: Tensor | int, batch_size: int, task_names: Sequence[str]
+    task_labels: Tensor | int,
+    batch_size: int,
+    task_names: Sequence[str],
+    *,
+    shared: bool = False,
 ) -> TaskGroups:
     """Check the task labels of a batch and group its samples by task.
 
@@ -89,6 +101,10 @@ def group_by_task(
         Number of samples B.
     task_names : sequence of str
         Task names; a label is a position in it.
+    shared : bool
+        The batch is the share of this process of one that several have
+        (:mod:`continual_repmode.distributed`): there is a group for every task that any
+        of them has.
 
     Raises
     ------
@@ -122,4 +138,4 @@ def group_by_task(
                 f"task label {label} is out of range: this network knows "
                 f"{len(task_names)} tasks, labels 0 to {len(task_names) - 1}"
             )
-    return TaskGroups(labels, task_names)
+    return TaskGroups(labels, task_names, labels_everywhere(labels) if shared else ())

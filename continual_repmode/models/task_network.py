@@ -163,7 +163,9 @@ class TaskNetwork(nn.Module, ABC):
         UserError
             If a shape, a dtype or a label is not as above.
         """
-        groups = group_by_task(task_labels, len(signal), self._task_names)
+        groups = group_by_task(
+            task_labels, len(signal), self._task_names, shared=self.training
+        )
         prediction = groups.unsort(self.run(groups.sort(signal), groups))
         self.side_predictions = tuple(map(groups.unsort, self.side_predictions))
         return prediction

@@ -6,7 +6,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from continual_repmode import distributed
 from continual_repmode.errors import UserError
+from continual_repmode.models.shared_norm import SharedBatchNorm
 from continual_repmode.models.task_groups import TaskGroups
 
 _STATE = ("weight", "bias", "running_mean", "running_var")
@@ -15,9 +17,11 @@ _STATE = ("weight", "bias", "running_mean", "running_var")
 class TaskNorm(nn.BatchNorm3d):
     """Batch normalization over (B, Z, Y, X), shared by the tasks of a batch.
 
-    A frozen one normalizes with its running statistics, whatever mode is asked for:
-    loops that call ``train()`` on single modules cannot make it drift. A task with a
-    private copy (a child called ``private_<task>``) is normalized by that one.
+    Where several processes share a batch (:mod:`continual_repmode.distributed`), the
+    statistics are those of all of it. A frozen one normalizes with its running
+    statistics, whatever mode is asked for: loops that call ``train()`` on single
+    modules cannot make it drift. A task with a private copy (a child called
+    ``private_<task>``) is normalized by that one.
 
     Parameters
     ----------
@@ -65,16 +69,34 @@ class TaskNorm(nn.BatchNorm3d):
                 range(group.start, group.stop)
             )
         if set(rows) <= {self}:
-            return super().forward(features)
+            return self._normalize(features)
         if len(rows) == 1:
             (norm,) = rows
-            return super(TaskNorm, norm).forward(features)
+            return norm._normalize(features)
         parts = [norm(features[_run(own)]) for norm, own in rows.items()]
         order = [row for own in rows.values() for row in own]
         joined = torch.cat(parts)
         if order == sorted(order):
             return joined
         return joined[torch.tensor(order).argsort().to(features.device)]
+
+    def _normalize(self, features: Tensor) -> Tensor:
+        if not self.training or distributed.world() == 1:
+            return super().forward(features)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        normalized, mean, variance = SharedBatchNorm.apply(
+            features, self.weight, self.bias, self.eps
+        )
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean.to(self.running_mean), momentum)
+        self.running_var.lerp_(variance.to(self.running_var), momentum)
+        output: Tensor = normalized
+        return output
 
     def of(self, task: str) -> "TaskNorm":
         """Return the normalization that a task uses: its own one or the shared one."""
@@ -144,5 +166,7 @@ class TaskNorm(nn.BatchNorm3d):
 
 def _run(rows: list[int]) -> slice | list[int]:
     """Return rows as a slice where they follow each other: a view, not a copy."""
+    if not rows:  # of a task that only other processes have
+        return slice(0, 0)
     first, last = rows[0], rows[-1]
     return slice(first, last + 1) if last - first + 1 == len(rows) else rows

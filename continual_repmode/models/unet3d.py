@@ -236,10 +236,11 @@ class UNet3d(nn.Module):
         yield "output", make("output", "output", self.width, self.out_channels)
 
     def _check(self, signal: Tensor) -> None:
-        if signal.ndim != 5 or signal.shape[1] != self.in_channels or 0 in signal.shape:
+        shape, channels = signal.shape, self.in_channels
+        if signal.ndim != 5 or shape[1] != channels or 0 in shape[2:]:
             raise UserError(
-                f"signal has shape {tuple(signal.shape)}; expected "
-                f"(B, {self.in_channels}, Z, Y, X) with no empty axis"
+                f"signal has shape {tuple(shape)}; expected (B, {channels}, Z, Y, X) "
+                "with no empty axis"
             )
 
 

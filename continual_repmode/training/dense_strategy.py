@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
+from continual_repmode import distributed
 from continual_repmode.data.collection import Pair
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
@@ -36,12 +37,16 @@ from continual_repmode.training.avalanche_api import (
     SupervisedTemplate,
 )
 from continual_repmode.training.context import context_of, task_names_of
-from continual_repmode.training.metric_plugins import silent_evaluator
+from continual_repmode.training.metric_plugins import evaluator_with
 from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
 from continual_repmode.training.plugins.validation import ValidationPlugin
 from continual_repmode.training.rate_groups import RateGroups
-from continual_repmode.training.sampling import SAMPLERS, RecordingSampler
+from continual_repmode.training.sampling import (
+    SAMPLERS,
+    BatchShare,
+    RecordingSampler,
+)
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
 from continual_repmode.training.task_module import TaskModule
 from continual_repmode.volumes.volume import DEFAULT_WINDOW
@@ -98,8 +103,10 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     overlap : float or sequence of float
         Share of a window, 0 to below 1, that it has in common with the next; for all
         axes, or for each of (Z, Y, X).
-    precision : {"float32", "bfloat16"}
-        Of forward and backward passes (autocast).
+    precision : {"float32", "bfloat16", "float16"}
+        Of forward and backward passes (autocast). With ``"float16"`` the loss is scaled
+        so that small gradients do not vanish; where a scaled one overflows, the step is
+        left out and the scale halved.
     num_workers : int
         Processes that load training patches. Each draws random places of its own, so
         a run repeats with equally many.
@@ -120,6 +127,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     validation_pairs : list of Pair
         Its pairs, in the same order.
     """
+
+    loss: Any
 
     def __init__(
         self,
@@ -150,6 +159,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.overlap = overlap
         self.num_workers = num_workers
         self.mixing = mixing
+        self.scaler = torch.amp.GradScaler(
+            torch.device(device).type, enabled=precision == "float16"
+        )
         self.first_epoch = 0
         self.train_pairs: list[Pair] = []
         self.validation_volumes: Any = None
@@ -175,7 +187,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
                 *plugins,
                 *method.plugins(),
             ],
-            evaluator=evaluator or silent_evaluator(),
+            evaluator=evaluator or evaluator_with(),
             eval_every=-1,
         )
         self._rate_groups = RateGroups(self.optimizer, method.rate_factors())
@@ -226,13 +238,35 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
 
     def make_train_dataloader(self, **_: Any) -> None:
         """Draw patches of all tasks of the experience."""
-        self._sampler = SAMPLERS[self.mixing](self.adapted_dataset)
+        data = self.adapted_dataset
+        sampler = self._sampler = SAMPLERS[self.mixing](data)
+        batches: dict[str, Any] = {
+            "batch_size": self.train_mb_size,
+            "sampler": sampler,
+            "collate_fn": data.collate_fn,
+        }
+        if distributed.world() > 1:
+            data = BatchShare(data, context_of(self.experience).patch_size)
+            batches = {
+                "batch_sampler": BatchSampler(sampler, self.train_mb_size, False),
+                "collate_fn": data.collate,
+            }
         self.dataloader = DataLoader(
-            self.adapted_dataset,
-            batch_size=self.train_mb_size,
-            sampler=self._sampler,
+            data,
             num_workers=self.num_workers,
             pin_memory=self.device.type == "cuda",
+            **batches,
+        )
+
+    def make_eval_dataloader(self, **kwargs: Any) -> None:
+        """Predict every volume, or every one of the share of this process."""
+        if distributed.world() == 1:
+            super().make_eval_dataloader(**kwargs)
+            return
+        volumes = range(len(self.adapted_dataset))
+        self.dataloader = DataLoader(
+            self.adapted_dataset,
+            sampler=distributed.share(volumes),
             collate_fn=self.adapted_dataset.collate_fn,
         )
 
@@ -264,12 +298,39 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.first_epoch = 0
 
     def batch_images(self) -> list[str]:
-        """Return the names of the images in the current training batch."""
-        if self._sampler is None or self.mbatch is None:
+        """Return the names of the images that this process has of the batch."""
+        if self.mbatch is None:
+            return []
+        own = distributed.share(self._batch_indices())
+        return [self.train_pairs[index].name for index in own]
+
+    def _batch_indices(self) -> list[int]:
+        """Return the places in the dataset of the current batch, of all processes."""
+        if self._sampler is None:
             return []
         start = self.clock.train_epoch_iterations * self.train_mb_size
-        indices = self._sampler.order[start : start + self.train_mb_size]
-        return [self.train_pairs[index].name for index in indices]
+        return self._sampler.order[start : start + self.train_mb_size]
+
+    def backward(self) -> None:
+        """Differentiate the loss; with several processes, that of the whole batch.
+
+        The loss of a batch is the mean over its patches, so that of a share counts by
+        its number of patches.
+        """
+        part = self.loss
+        if distributed.world() > 1:
+            part = part * (len(self.mb_x) / len(self._batch_indices()))
+        self.scaler.scale(part).backward()
+        if distributed.world() > 1:
+            distributed.sum_gradients(self.model.parameters())
+            self.loss = distributed.sum_over_processes(part.detach())
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+
+    def optimizer_step(self) -> None:
+        """Take the step, unless a scaled gradient was too large for float16."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
     def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
         """Measure every learned task of a stream; says which tasks it left out.
@@ -309,6 +370,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
 
     def criterion(self) -> Tensor:
         """Return the loss of the current batch, side predictions included."""
+        if not len(self.mb_output):  # other processes have the rows
+            none: Tensor = self.mb_output.sum()
+            return none + sum(side.sum() for side in self._side_predictions)
         sides, self._side_predictions = self._side_predictions, ()
         return self._loss(self.mb_output, sides, self.mb_y)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
 
+from continual_repmode import distributed
 from continual_repmode.data.collection import Pair, Split
 from continual_repmode.files import sha256_of
 from continual_repmode.inference.windows import overlap_per_axis
@@ -88,14 +89,16 @@ def run_stream(
         record = _test(strategy, benchmark, experience, state)
         learned = () if record.adopted else record.tasks
         card = _with_tasks(card, benchmark, index, learned, record.rows)
-        save_model(strategy.net, folder.checkpoint(index), card)
         strategy.proof.verify(strategy.net)  # evaluation has plugins, too
-        state.keep_memory(strategy, index)
-        checkpoint_sha256 = sha256_of(folder.checkpoint(index))
-        folder.write_record(replace(record, checkpoint_sha256=checkpoint_sha256))
-        state.clear(keep_memory_of=index)
-        after_experience()
-    state.clear()
+        if distributed.is_first():
+            save_model(strategy.net, folder.checkpoint(index), card)
+            state.keep_memory(strategy, index)
+            checkpoint_sha256 = sha256_of(folder.checkpoint(index))
+            folder.write_record(replace(record, checkpoint_sha256=checkpoint_sha256))
+            state.clear(keep_memory_of=index)
+            after_experience()
+    if distributed.is_first():
+        state.clear()
 
 
 def _test(

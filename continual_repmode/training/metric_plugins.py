@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from continual_repmode import distributed
+from continual_repmode.data.collection import Pair
 from continual_repmode.errors import UserError
 from continual_repmode.metrics.continual import overall
 from continual_repmode.metrics.further import measure_further
@@ -84,7 +86,8 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
             )
         self._metrics, self._voxel_size_um = tuple(metrics), voxel_size_um
         self.rows: list[ImageRow] = []
-        self._position = 0
+        self._pairs: Sequence[Pair] = ()
+        self._measured: list[ImageRow] = []
 
     def reset(self) -> None:
         """Forget the rows of the last evaluation."""
@@ -106,12 +109,12 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
 
     def before_eval_exp(self, strategy: Any) -> None:
         """Start at the first image of the experience."""
-        self._position = 0
+        self._pairs = distributed.share(context_of(strategy.experience).pairs)
+        self._measured = []
 
     def after_eval_iteration(self, strategy: Any) -> None:
         """Measure the volume that was just predicted."""
-        pair = context_of(strategy.experience).pairs[self._position]
-        self._position += 1
+        pair = self._pairs[len(self._measured)]
         sums = RegressionSums()
         sums.update(strategy.mb_output, strategy.mb_y)
         further: dict[str, float] = {}
@@ -122,7 +125,11 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
             )
             measured = ImagePair(predicted, true, pair.task, self._voxel_size_um)
             further = measure_further(self._metrics, measured)
-        self.rows.append(ImageRow(pair.task, pair.name, sums.result(), further))
+        self._measured.append(ImageRow(pair.task, pair.name, sums.result(), further))
+
+    def after_eval_exp(self, strategy: Any) -> None:
+        """Take the images of the experience, those of other processes too."""
+        self.rows += distributed.in_turn(self._measured)
 
     def after_eval(self, strategy: Any) -> Sequence[MetricValue]:
         """Emit the values of the stream."""
@@ -143,11 +150,13 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
         return "RegressionMetrics"
 
 
-def silent_evaluator(metrics: RegressionMetrics | None = None) -> EvaluationPlugin:
-    """Return an evaluator that measures and keeps the values but logs nowhere."""
+def evaluator_with(
+    metrics: RegressionMetrics | None = None, loggers: Sequence[Any] = ()
+) -> EvaluationPlugin:
+    """Return an evaluator that measures, keeps the values and tells the loggers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No loggers specified")
-        return EvaluationPlugin(metrics or RegressionMetrics(), loggers=[])
+        return EvaluationPlugin(metrics or RegressionMetrics(), loggers=list(loggers))
 
 
 def regression_metrics(evaluator: EvaluationPlugin) -> RegressionMetrics:

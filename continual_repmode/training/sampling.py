@@ -1,11 +1,14 @@
-"""In which order training patches come."""
+"""In which order training patches come, and which of them a process takes."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import RandomSampler
+from torch.utils.data import Dataset, RandomSampler
+
+from continual_repmode import distributed
+from continual_repmode.data.dataset import drawing_only
 
 
 class RecordingSampler(RandomSampler):
@@ -55,3 +58,45 @@ class BalancedSampler(RecordingSampler):
 
 SAMPLERS = {"random": RecordingSampler, "balanced": BalancedSampler}
 """How batches mix the tasks of an experience, by the name that ``train.mixing`` has."""
+
+
+class BatchShare(Dataset[Any]):
+    """The samples that this process takes of each batch.
+
+    Every process draws the places of all patches, so that its random numbers are those
+    of one process alone, but cuts only its own out of the volumes.
+
+    Parameters
+    ----------
+    dataset : TaskDataset
+        Of patches.
+    patch_size : tuple of int
+        Their sides (Z, Y, X) in voxels.
+    """
+
+    def __init__(self, dataset: Any, patch_size: tuple[int, int, int]) -> None:
+        self._dataset = dataset
+        self._patch_size = patch_size
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Return the samples of a batch, ``None`` in place of those of others."""
+        found = []
+        for position, index in enumerate(indices):
+            if position % distributed.world() == distributed.rank():
+                found.append(self._dataset[index])
+            else:
+                with drawing_only():
+                    self._dataset[index]
+                found.append(None)
+        return found
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Make a batch of the samples of this process; there may be none."""
+        own = [sample for sample in samples if sample is not None]
+        if own:
+            return self._dataset.collate_fn(own)
+        nothing = torch.zeros(0, 1, *self._patch_size)
+        return [nothing, nothing, torch.zeros(0, dtype=torch.long)]

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from continual_repmode import distributed
 from continual_repmode.errors import UserError
 from continual_repmode.models import TaskNetwork
+from continual_repmode.runtime import PRECISIONS
 from continual_repmode.training.avalanche_api import CLExperience, MultiTaskModule
 from continual_repmode.training.context import context_of, task_names_of
 from continual_repmode.training.strategies.strategy_config import (
@@ -27,7 +29,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
     net : TaskNetwork
     method : StrategyConfig
         What the network is given when it meets tasks that it does not know.
-    precision : {"float32", "bfloat16"}
+    precision : {"float32", "bfloat16", "float16"}
         Of the network's arithmetic. Applied here and not in the strategy because some
         of Avalanche's plugins call the model themselves.
     """
@@ -38,12 +40,13 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
         super().__init__()
         self.net = net
         self._method = method
-        self._precision = precision
+        self._dtype = PRECISIONS[precision]
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which the network computes on ``device``."""
+        reduced = self._dtype != torch.float32
         return torch.autocast(
-            device.type, torch.bfloat16, enabled=self._precision == "bfloat16"
+            device.type, self._dtype if reduced else None, enabled=reduced
         )
 
     def forward(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
@@ -78,6 +81,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
         new = [name for name in names if name not in self.net.task_names]
         if new:
             self._add_tasks(new, experience)
+        distributed.copy_from_first(self.net)
         for name in names:
             _check_label(self.net.task_names.index(name), name, stream_names)
         self.known_train_tasks_labels.update(experience.task_labels)
@@ -88,7 +92,9 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
         options = self._method.task_options(self.net)
         for name in names:
             found = {
-                option: closest_task(self.net, known, name, experience)
+                option: distributed.of_first(
+                    closest_task(self.net, known, name, experience)
+                )
                 if value == CLOSEST
                 else value
                 for option, value in options.items()

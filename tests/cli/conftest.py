@@ -34,14 +34,22 @@ def cells_cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def spawn_tiny(cells_cache) -> Callable[..., "subprocess.Popen[str]"]:
+def tiny_settings(cells_cache) -> Callable[[Path], list[str]]:
+    """Return the settings of a run of seconds in a folder."""
+
+    def prepare(folder: Path) -> list[str]:
+        (folder / "tiny.yaml").write_text(SCENARIO)
+        return [*SETTINGS, f"data.cache_dir={cells_cache}"]
+
+    return prepare
+
+
+@pytest.fixture(scope="session")
+def spawn_tiny(tiny_settings) -> Callable[..., "subprocess.Popen[str]"]:
     """Start a run of seconds in a folder."""
 
     def spawn(folder: Path, *settings: str) -> "subprocess.Popen[str]":
-        (folder / "tiny.yaml").write_text(SCENARIO)
-        return start(
-            "run", *SETTINGS, f"data.cache_dir={cells_cache}", *settings, cwd=folder
-        )
+        return start("run", *tiny_settings(folder), *settings, cwd=folder)
 
     return spawn
 

@@ -226,7 +226,7 @@ def test_a_command_line_value_beats_the_training_preset():
         ("data.rotation=half", "data.rotation=half: must be none or quarter or any"),
         ("data.patch_size=[4,8,6] data.rotation=quarter", "not square in Y and X"),
         ("data.scaling=-1", "data.scaling=-1.0: must be 0 to below 1"),
-        ("train.precision=half", "float32 or bfloat16"),
+        ("train.precision=half", "float32 or bfloat16 or float16"),
         ("data.patch_size=[16,32]", "three positive numbers"),
         ("data.num_test=0", "data.num_test=0"),
         ("seed=-1", "seed=-1"),

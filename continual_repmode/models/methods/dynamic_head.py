@@ -75,4 +75,4 @@ class DynamicHead(nn.Module):
             voxels = torch.baddbmm(bias.unsqueeze(2), kernel, voxels)
             if index < 2:
                 voxels = F.relu_(voxels)
-        return voxels.reshape(len(hidden), -1, *hidden.shape[2:])
+        return voxels.view(len(hidden), voxels.shape[1], *hidden.shape[2:])

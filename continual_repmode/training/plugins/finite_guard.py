@@ -1,9 +1,11 @@
 """Stops a run at the first non-finite loss or gradient."""
 
+from operator import itemgetter
 from typing import Any
 
 import torch
 
+from continual_repmode import distributed
 from continual_repmode.errors import UserError
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.context import context_of, task_names_of
@@ -19,6 +21,9 @@ class FiniteGuardPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is 
     def after_backward(self, strategy: Any, **_: Any) -> None:
         """Check the loss and the norm of all gradients.
 
+        A gradient that overflows because the loss was scaled is no fault: the step is
+        left out.
+
         Raises
         ------
         NonFiniteError
@@ -26,14 +31,18 @@ class FiniteGuardPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is 
         """
         gradients = [p.grad for p in strategy.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(norm + strategy.loss.detach()):
-            raise NonFiniteError(_describe(strategy))
+        scaled = strategy.scaler.is_enabled() and strategy.scaler.get_scale() > 1
+        checked = strategy.loss.detach() if scaled else norm + strategy.loss.detach()
+        if not torch.isfinite(checked):
+            bad = _bad_samples(strategy)
+            told = distributed.gathered((bool(bad), _describe(strategy, bad)))
+            raise NonFiniteError(max(told, key=itemgetter(0))[1])
 
 
-def _describe(strategy: Any) -> str:
+def _describe(strategy: Any, bad: list[int]) -> str:
     """Say where it happened, as closely as it can be told."""
     images, labels = strategy.batch_images(), strategy.mb_task_id.tolist()
-    suspects = _suspects(strategy)
+    suspects = bad or range(len(labels))
     names = context_of(strategy.experience).stream_tasks
     tasks = sorted({names[labels[i]] for i in suspects})
     bad_loss = not torch.isfinite(strategy.loss.detach())
@@ -48,12 +57,12 @@ def _describe(strategy: Any) -> str:
     )
 
 
-def _suspects(strategy: Any) -> list[int]:
-    """Return the samples with a bad input, else with a bad output, else all."""
+def _bad_samples(strategy: Any) -> list[int]:
+    """Return the samples with a bad input, else with a bad output."""
     batch = (strategy.mb_x + strategy.mb_y, strategy.mb_output.detach())
     for values in batch:
         bad = ~torch.isfinite(values.flatten(1)).all(dim=1)
         if bad.any():
             found: list[int] = bad.nonzero().flatten().tolist()
             return found
-    return list(range(len(strategy.mb_x)))
+    return []

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from continual_repmode import distributed
+from continual_repmode.data.collection import Pair
 from continual_repmode.files import replacing
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.context import context_of
@@ -28,24 +30,23 @@ class SamplesPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unty
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
-        self._position = 0
-        self._seen: set[str] = set()
-
-    def before_eval(self, strategy: Any, **_: Any) -> None:
-        """Start a new evaluation."""
-        self._seen = set()
+        self._left: list[tuple[Pair, bool]] = []
 
     def before_eval_exp(self, strategy: Any, **_: Any) -> None:
-        """Start at the first image of the experience."""
-        self._position = 0
+        """Note which images of the experience are the first of their task."""
+        pairs = context_of(strategy.experience).pairs
+        tasks = [pair.task for pair in pairs]
+        firsts = [(p, tasks.index(p.task) == i) for i, p in enumerate(pairs)]
+        self._left = list(reversed(distributed.share(firsts)))
 
     def after_eval_iteration(self, strategy: Any, **_: Any) -> None:
-        """Save the volume if it is the first of its task."""
-        pair = context_of(strategy.experience).pairs[self._position]
-        self._position += 1
-        if pair.task in self._seen:
+        """Save the volume if it is the first of its task.
+
+        Of several processes, the one that has predicted it does.
+        """
+        pair, is_first = self._left.pop()
+        if not is_first:
             return
-        self._seen.add(pair.task)
         with replacing(self._folder / f"{pair.task}.npz") as temporary:
             np.savez_compressed(
                 temporary,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from continual_repmode import distributed
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing
 from continual_repmode.training.avalanche_api import SupervisedPlugin
@@ -61,6 +62,8 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
             return
         strategy.net.load_state_dict(state["net"])
         strategy.optimizer.load_state_dict(state["optimizer"])
+        if strategy.scaler.is_enabled():
+            strategy.scaler.load_state_dict(state["scaler"])
         strategy.clock.train_iterations = state["train_iterations"]
         strategy.first_epoch = state["epochs_done"]
         progress = _load(self._state, strategy.device)["progress"]
@@ -73,6 +76,8 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
     def after_training_epoch(self, strategy: Any, **_: Any) -> None:
         """Save the state."""
         self._count_time()
+        if not distributed.is_first():
+            return
         done = strategy.clock.train_exp_epochs + 1
         validation = strategy.validation
         if done % self._every and done < strategy.train_epochs:
@@ -87,6 +92,7 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
             "train_time_s": self.train_time_s,
             "net": strategy.net.state_dict(),
             "optimizer": strategy.optimizer.state_dict(),
+            "scaler": strategy.scaler.state_dict(),
             "progress": {
                 name: plugin.progress_dict()
                 for name, plugin in accumulating(strategy.plugins).items()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from continual_repmode import distributed
 from continual_repmode.errors import UserError
 from continual_repmode.models import TaskFingerprint, TaskNetwork, fingerprint
 from continual_repmode.training.avalanche_api import SupervisedPlugin
@@ -125,13 +126,21 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
         Raises
         ------
         ForgettingError
-            If an old task changed and ``required`` is set.
+            If an old task changed and ``required`` is set, or processes that train
+            together have come to different parameters.
         """
         before, self._before = self._before or {}, None
         self.left = {name: fingerprint(net, name) for name in net.task_names}
         self.proofs = [
             TaskProof(name, known, self.left[name]) for name, known in before.items()
         ]
+        states = {name: found.state_sha256 for name, found in self.left.items()}
+        other = distributed.equal_everywhere(states)
+        if other is not None:
+            raise ForgettingError(
+                f"learning {self._learning} left other parameters in process {other} "
+                "than in process 0: a plugin has moved them in one process only"
+            )
         changed = [proof.task for proof in self.proofs if not proof.unchanged]
         if changed and self._required:
             raise ForgettingError(

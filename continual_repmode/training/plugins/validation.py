@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from continual_repmode import distributed
 from continual_repmode.metrics.learned import ValidationScore
 from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.training.avalanche_api import MetricValue, SupervisedPlugin
@@ -186,14 +187,17 @@ def validate(strategy: Any) -> tuple[float, dict[str, ValidationScore]]:
     volumes = strategy.validation_volumes
     strategy.model.eval()
     strategy.forget_deployed()
-    errors: list[float] = []
-    by_task: dict[str, list[RegressionSums]] = {}
-    for index in range(len(volumes)):
+    own: list[tuple[str, RegressionSums]] = []
+    for index in distributed.share(range(len(volumes))):
         signal, target, label = volumes[index]
         predicted = strategy.predict(signal[None].to(strategy.device), int(label))
         sums = RegressionSums.of(predicted[0], target)
+        own.append((strategy.net.task_names[int(label)], sums))
+    errors: list[float] = []
+    by_task: dict[str, list[RegressionSums]] = {}
+    for task, sums in distributed.in_turn(own):
         errors.append(sums.result().mse)
-        by_task.setdefault(strategy.net.task_names[int(label)], []).append(sums)
+        by_task.setdefault(task, []).append(sums)
     strategy.forget_deployed()
     strategy.model.train()
     return sum(errors) / len(errors), {t: _score(of) for t, of in by_task.items()}

@@ -18,6 +18,7 @@ class LwFConfig(ProtectingConfig):
     """Stay close to what the old network predicts for the new signals."""
 
     label: ClassVar[str] = "LwF"
+    shares_batches: ClassVar[bool] = False  # draws an old task for each patch
     tuning: ClassVar[Tuning | None] = Tuning(
         chosen="lwf_2_own", settings=("strength",), values=(0.1, 1.0, 10.0)
     )

@@ -93,7 +93,9 @@ class SIPlugin:
         """Add up what the step of each weight did to the loss."""
         now = _values(strategy.net)
         for name, gradient in self._gradients.items():
-            self._share[name] -= gradient * (now[name] - self._last[name])
+            moved = now[name] - self._last[name]
+            still = moved == 0  # perhaps since the gradient overflowed in float16
+            self._share[name] -= torch.where(still, moved, gradient * moved)
         self._last = now
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:

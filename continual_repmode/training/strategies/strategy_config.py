@@ -50,12 +50,16 @@ class StrategyConfig:
         strategy can start from a network that is frozen.
     learns_first : bool
         The strategy must learn the first experience itself.
+    shares_batches : bool
+        Several processes can train together: what the strategy does in a step is a mean
+        over the patches of the batch, and nothing is kept of single ones.
     """
 
     label: ClassVar[str] = ""
     tuning: ClassVar[Tuning | None] = None
     freezes: ClassVar[bool] = False
     learns_first: ClassVar[bool] = False
+    shares_batches: ClassVar[bool] = True
 
     def preset(self, option: str) -> str:
         """Return the preset of ``strategy=`` that these settings belong to.

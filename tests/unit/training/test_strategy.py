@@ -498,3 +498,31 @@ def test_a_strategy_in_python_has_the_options_and_defaults_of_its_settings():
         accepted = inspect.signature(kind).parameters
         for option in fields(settings):
             assert accepted[option.name].default == option.default, option.name
+
+
+def test_float16_learns_as_float32_and_leaves_out_steps_that_overflow(
+    make_strategy, benchmark
+):
+    def learned(precision, **scale):
+        torch.manual_seed(0)
+        strategy = make_strategy(Naive, precision=precision, optimizer=sgd)
+        scaler = strategy.scaler
+        if scale:
+            strategy.scaler = torch.amp.GradScaler("cpu", **scale)
+        start = [p.detach().clone() for p in strategy.net.parameters()]
+        learn(strategy, benchmark, 1)
+        assert scaler.is_enabled() == (precision == "float16")
+        moved = [
+            (p.detach() - s).norm()
+            for p, s in zip(strategy.net.parameters(), start, strict=True)
+        ]
+        return strategy, torch.stack(moved), strategy.validation.curve[-1].train_loss
+
+    _, expected, loss = learned("float32")
+    _, moved, half_loss = learned("float16")
+    assert half_loss == pytest.approx(loss, rel=0.02)
+    assert (moved - expected).norm() < 0.1 * expected.norm()
+    strategy, moved, _ = learned("float16", init_scale=2.0**100)
+    assert moved.norm() == 0  # every step overflowed
+    steps = strategy.clock.train_iterations
+    assert strategy.scaler.get_scale() == 2.0 ** (100 - steps)

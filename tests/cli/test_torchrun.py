@@ -1,0 +1,101 @@
+"""Several processes train one network: a run as by one, and none is left hanging."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+
+
+@pytest.fixture
+def train_together(tiny_settings, tmp_path):
+    """Start a run of seconds by two processes, with the settings of ``run_tiny``."""
+
+    def start(*more):
+        words = ["-m", "continual_repmode.run", *tiny_settings(tmp_path), *more]
+        return subprocess.Popen(
+            [*TORCHRUN, "--nproc-per-node", "2", *words],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def experience(folder, number):
+    return json.loads((folder / f"experiences/experience_{number}.json").read_text())
+
+
+def assert_alike(folder, reference):
+    """Compare what was learned and measured, up to the rounding of sums.
+
+    A step of Adam has the size of the learning rate however small the gradient is, so
+    rounding shows in weights that hardly matter; metrics agree to 1e-3 all the same.
+    """
+    for number in (0, 1):
+        one, other = experience(reference, number), experience(folder, number)
+        assert [r["image"] for r in other["rows"]] == [r["image"] for r in one["rows"]]
+        mse, expected = ([row["mse"] for row in e["rows"]] for e in (other, one))
+        assert mse == pytest.approx(expected, abs=1e-3)
+        losses, expected = ([p["train_loss"] for p in e["curve"]] for e in (other, one))
+        assert losses == pytest.approx(expected, abs=2e-3)
+        assert all(proof["unchanged"] for proof in other["proofs"])
+
+
+def test_two_processes_do_what_one_does(train_together, run_tiny, tmp_path):
+    more = ["strategy=repmode", "train.batch_size=3"]
+    alone = run_tiny(tmp_path, *more, "hydra.run.dir=alone")
+    assert alone.returncode == 0, alone.stderr
+    together = train_together(*more, "hydra.run.dir=together")
+    out, err = together.communicate(timeout=300)
+    assert together.returncode == 0, err
+    assert_alike(tmp_path / "together", tmp_path / "alone")
+    results = json.loads((tmp_path / "together/results.json").read_text())
+    assert results["num_processes"] == 2
+    assert err.count("run folder:") == out.count("old tasks unchanged") == 1
+    assert not list((tmp_path / "together").glob("state/*"))
+
+
+def test_a_lost_process_ends_all_and_one_process_goes_on(
+    train_together, run_tiny, command, tmp_path
+):
+    more = ["strategy=repmode", "train.batch_size=3"]
+    together = train_together(*more, "hydra.run.dir=together")
+    record = tmp_path / "together/experiences/experience_0.json"
+    until = time.monotonic() + 300
+    while not record.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    workers = psutil.Process(together.pid).children()
+    (second,) = (w for w in workers if w.environ().get("RANK") == "1")
+    second.send_signal(signal.SIGKILL)
+    together.communicate(timeout=60)
+    assert together.returncode != 0
+    assert not any(worker.is_running() for worker in workers)
+
+    resumed = command("run", "resume=together", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    alone = run_tiny(tmp_path, *more, "hydra.run.dir=alone")
+    assert alone.returncode == 0, alone.stderr
+    assert_alike(tmp_path / "together", tmp_path / "alone")
+
+
+def test_what_cannot_be_shared_is_refused_once(train_together, tmp_path):
+    for setting, says in {
+        "strategy=lwf": "strategy=lwf: it cannot be trained by several processes",
+        "train.loss=spotlight": "train.loss=spotlight: it is no mean over the patches",
+        "train.epochs=0": "train.epochs=0: must be at least 1",
+    }.items():
+        refused = train_together(setting, "hydra.run.dir=refused")
+        _, err = refused.communicate(timeout=120)
+        assert refused.returncode != 0
+        assert err.count(says) == 1, err
+        assert not (tmp_path / "refused").exists()
