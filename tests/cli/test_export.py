@@ -1,7 +1,5 @@
 """``continual-repmode export`` as a user calls it."""
 
-import time
-
 import pytest
 import torch
 
@@ -28,25 +26,6 @@ def export(*words: str) -> int:
 
 def names(folder, pattern="*.pt2"):
     return sorted(path.name for path in folder.glob(pattern))
-
-
-def test_help_comes_at_once(command, tmp_path):
-    started = time.perf_counter()
-    done = command("export", "--help", cwd=tmp_path)
-    assert time.perf_counter() - started < 5  # about 0.1 s where nothing else runs
-    assert done.returncode == 0
-    assert "bioimageio" in done.stdout
-
-
-def test_help_loads_nothing_heavy(tmp_path):
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from continual_repmode.commands.export import main;"
-        "main(['--help']); assert not {'torch', 'numpy'} & set(sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_one_task_is_written_and_what_was_measured_is_told(folder, capsys):

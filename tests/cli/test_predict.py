@@ -96,15 +96,6 @@ def errors(done: "subprocess.CompletedProcess[str]") -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
 
 
-def test_help_explains_itself_at_once(command, folder):
-    started = time.monotonic()
-    done = command("predict", "--help", cwd=folder)
-
-    assert done.returncode == 0
-    assert "--voxel-size Z Y X" in done.stdout
-    assert time.monotonic() - started < 5  # a second, but for a busy machine
-
-
 def test_a_folder_is_predicted_image_by_image(predict, folder, net):
     done = predict("in")
 

@@ -1,9 +1,5 @@
 """``continual-repmode report``: a tiny run as one file to look at."""
 
-import subprocess
-import sys
-import time
-
 import pytest
 
 from continual_repmode.__main__ import main
@@ -53,19 +49,3 @@ def test_a_folder_without_a_run_is_one_line(work, capsys, monkeypatch):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: run/figures: no run folder")
     assert not (work / "none.html").exists()
-
-
-def test_help_loads_nothing_heavy(command, tmp_path):
-    started = time.perf_counter()
-    done = command("report", "--help", cwd=tmp_path)
-    assert time.perf_counter() - started < 3
-    assert "RUN_FOLDER" in done.stdout
-    code = (
-        "import sys; from continual_repmode.commands.report import main; "
-        "main(['--help']); "
-        "print(sorted({'torch', 'numpy', 'jinja2', 'matplotlib'} & set(sys.modules)))"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert found.stdout.endswith("[]\n")

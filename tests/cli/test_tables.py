@@ -1,8 +1,6 @@
 """A table of two rows, killed in the middle and started again."""
 
 import json
-import subprocess
-import sys
 import time
 
 import pytest
@@ -68,20 +66,6 @@ def test_killed_and_started_again_it_goes_on(tmp_path, words, spawn, command):
     again = command(*words, cwd=tmp_path)
     assert again.stderr.splitlines()[0] == "2 of 2 runs are done"
     assert (tmp_path / "results" / "table3.md").read_text() == table
-
-
-def test_help_lists_the_tables_and_loads_nothing_heavy():
-    code = (
-        "import sys; from continual_repmode.__main__ import main; "
-        "main(['tables', '--help']); "
-        "print(sorted({'torch', 'hydra', 'avalanche', 'matplotlib', 'numpy'} "
-        "& set(sys.modules)))"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert "label_efficiency" in found.stdout
-    assert found.stdout.splitlines()[-1] == "[]"
 
 
 MISTAKES = [
