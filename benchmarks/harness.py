@@ -84,7 +84,7 @@ def alternate(
     rounds : int
         Times each case is measured.
     doing : str
-        Stands beside the progress bar.
+        Stands next to the progress bar.
     warm_up : int
         Untimed rounds before.
     repeats : int

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its name when the block ends.
+    """Give a temporary path next to ``path`` that takes its name when the block ends.
 
     Missing folders are made. If the block raises, ``path`` stays as it was.
 

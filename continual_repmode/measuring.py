@@ -47,7 +47,7 @@ def peak_memory(
     Returns
     -------
     int or None
-        None where the system does not tell (it must be Linux), or if it ended the
+        None where the system does not report it (it must be Linux), or if it ended the
         process for taking too much.
 
     Raises
@@ -179,7 +179,7 @@ def _load_libraries() -> None:
 
 
 def _forget_peak() -> bool:
-    """Give freed memory back, and let the kernel start the peak anew if it can."""
+    """Give freed memory back, and let the kernel restart the peak if it can."""
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

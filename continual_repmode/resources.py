@@ -33,7 +33,7 @@ def cache_folder(name: str) -> Path:
 
 
 def _folder(name: str) -> Path:
-    """Look inside the package (a wheel puts it there), then beside it (a checkout)."""
+    """Look inside the package (a wheel puts it there), then next to it (a checkout)."""
     package = Path(__file__).parent
     for candidate in (package / name, package.parent / name):
         if candidate.is_dir():

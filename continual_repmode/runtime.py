@@ -72,6 +72,6 @@ def package_versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to a temporary file beside ``path``, then rename it."""
+    """Write ``text`` to a temporary file next to ``path``, then rename it."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

@@ -101,7 +101,7 @@ class TrainedModel:
     def overlap(self) -> Overlap:
         """Overlap of windows that the network was tested with.
 
-        Files before version 4 do not tell it; they are predicted with
+        Files before version 4 do not have it; they are predicted with
         :data:`~continual_repmode.inference.windows.FAST_OVERLAP`, as ever.
         """
         return self.card.overlap or FAST_OVERLAP

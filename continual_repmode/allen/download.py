@@ -1,7 +1,7 @@
 """Large files from the web: resumed after any interruption, whole or not at all.
 
-What has arrived lies in ``NAME.part``, and beside it a note (``NAME.part.json``) of
-what the server said of the file when the download began. A download goes on only if
+What has arrived lies in ``NAME.part``, and next to it a note (``NAME.part.json``) of
+what the server said of the file when the download began. A download resumes only if
 the server confirms that the file is still the same; otherwise it starts over.
 """
 

@@ -35,7 +35,7 @@ class Step:
     ----------
     dataset : Dataset
     archive_bytes : int or None
-        Size of the archive; None if the server does not tell.
+        Size of the archive; None if the server does not report it.
     here_bytes : int
         How much of it has arrived.
     """

@@ -132,7 +132,7 @@ def open_url(
 def remote_size(
     opener: OpenerDirector, url: str, timeout_s: float = 30.0
 ) -> int | None:
-    """Return the size of a file in bytes, None if the server does not tell.
+    """Return the size of a file in bytes, None if the server does not report it.
 
     Raises
     ------

@@ -35,7 +35,7 @@ from continual_repmode.tasks import display_name
 
 
 def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
-    """Draw the score of every task after every experience as a table of colours.
+    """Draw the score of every task after every experience as a table of colors.
 
     The cells of the tasks that an experience taught are framed; a task not yet learned
     is left blank. The last column is the mean over all test images.

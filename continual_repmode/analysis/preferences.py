@@ -65,7 +65,7 @@ class GateDistance:
     part, block : str
         As in :class:`GatingRow`.
     divergence : float
-        Jensen-Shannon divergence in bits, 0 (alike) to 1 (no expert in common),
+        Jensen-Shannon divergence in bits, 0 (the same) to 1 (no expert in common),
         averaged over the output channels.
     """
 

@@ -113,7 +113,7 @@ def _make_folders(chosen: "_Chosen", places: "Places") -> None:
 def train_and_measure(
     run: "PlannedRun", config: "RunConfig", folder: "RunFolder"
 ) -> "RunRecord":
-    """Carry a run out, or go on with it, and measure what it costs.
+    """Carry a run out, or resume it, and measure what it costs.
 
     What it prints goes to ``output.txt`` in its folder.
     """

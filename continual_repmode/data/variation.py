@@ -17,7 +17,7 @@ Rotation = Literal["none", "quarter", "any"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variation:
-    """How training patches are changed at random, besides their place and flips.
+    """How training patches are changed at random, in addition to their place and flips.
 
     Random numbers come from PyTorch's global generator; what is off draws none.
 

@@ -63,7 +63,7 @@ def mark(axes: Axes, value: Value, y: float, color: str) -> None:
 
 
 def scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
-    """Draw numbered points with their spreads; the names stand beside the axes."""
+    """Draw numbered points with their spreads; the names stand next to the axes."""
     colors = colors_of(len(points))
     from_below = sorted(range(len(points)), key=lambda i: points[i][1].mean)
     for number, ((x, y, label), color) in enumerate(

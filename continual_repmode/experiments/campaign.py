@@ -25,7 +25,7 @@ from continual_repmode.runtime import write_text_atomically
 from continual_repmode.workers import Workers
 
 Work = Callable[[PlannedRun, RunConfig, RunFolder], RunRecord]
-"""Carries out a run, or goes on with it, in its folder; returns its record."""
+"""Carries out a run, or resumes it, in its folder; returns its record."""
 
 
 def run_missing(
@@ -181,5 +181,5 @@ def one_line(error: Exception) -> str:
 
 
 def say(line: str) -> None:
-    """Tell people what happens, beside the results."""
+    """Tell people what happens, on stderr."""
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Kernel, learning rate and the like of every method: tried once, alike for all.
+"""Kernel, learning rate and the like of every method: tried once, equally for all.
 
 The cells are others than those of the tables of results, and only validation images
 count, so that what is chosen here is not chosen for the images it is judged by.
@@ -214,7 +214,7 @@ def extending_row(
     name : str
         Also of the row.
     *settings : str
-        Of the row, beside its own.
+        Of the row, in addition to its own.
     stream, base : tuple of str
         What chooses the scenario, and its first experience alone.
     kernel : str

@@ -40,7 +40,7 @@ class Costs:
         everything that the strategy adds to it, without loading the batch.
     step_bytes : int or None
         Peak memory of such steps: of a fresh process beyond its imports, or on the
-        CUDA device. None where the system does not tell.
+        CUDA device. None where the system does not report it.
     volume_s : float
         Seconds to predict one test volume.
     """

@@ -64,7 +64,7 @@ def draw(measured: Measured) -> Figure | None:
 
 
 def plot_overall(measured: Measured) -> Figure:
-    """Draw the MSE over all test images of every row, and the paper's beside it."""
+    """Draw the MSE over all test images of every row, and the paper's next to it."""
     rows = measured.shown
     figure, (ours, papers) = panels_of_rows(rows, ("measured here", LABEL))
     for y, found in enumerate(rows):

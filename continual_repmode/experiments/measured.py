@@ -20,7 +20,7 @@ class Measured:
     tasks : tuple of str
         What its columns are about: all tasks, or those that arrive later.
     settings : tuple of str
-        Those of all rows, beside their own.
+        Those of all rows, in addition to their own.
     """
 
     table: Table

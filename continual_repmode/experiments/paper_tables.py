@@ -52,7 +52,7 @@ RECIPES = (
         )
     ),
 )
-"""Rows beside those of Table 2: name, label and settings."""
+"""Rows in addition to those of Table 2: name, label and settings."""
 
 _CHOSEN = (
     "Strength and normalization of the strategies on the RepMode network are those "

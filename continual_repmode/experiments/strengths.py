@@ -1,4 +1,4 @@
-"""How strongly each strategy should hold on to old tasks: tried once, alike for all.
+"""How strongly each strategy should hold on to old tasks: tried once, equally.
 
 The cells are others than those of the other tables, so that what is chosen here is not
 chosen for the images it is judged by.

@@ -83,7 +83,7 @@ def extend_model(
     """Add a structure to a trained network from a lab's own pairs.
 
     The data of the earlier tasks are not needed, and these tasks stay the same to the
-    bit, which is proved. Called again, it goes on where it was interrupted.
+    bit, which is proved. Called again, it resumes where it was interrupted.
 
     Parameters
     ----------

@@ -113,14 +113,14 @@ def predict_into(
     """Predict a volume into an array.
 
     Every voxel is the sum over its windows in the same order for every batch size, so
-    that changes no bit, as far as ``predict`` itself computes a window alike in every
-    batch.
+    that changes no bit, as far as ``predict`` itself computes a window identically in
+    every batch.
 
     Parameters
     ----------
     predict : callable
         As for :func:`predict_volume`.
-    signal : Tensor, ndarray, memory map or alike, shape (Z, Y, X)
+    signal : Tensor, ndarray, memory map or similar, shape (Z, Y, X)
         The z-scored signal.
     make : callable
         Called once, with the number C of channels; returns where the prediction goes:

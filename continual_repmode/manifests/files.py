@@ -56,7 +56,7 @@ def csv_files(path: Path) -> list[Path]:
 def told_by_name(file: Path) -> tuple[str | None, Split | None]:
     """Return the task and the split that the name of a manifest tells.
 
-    A split counts beside a task (``beta_actin_train.csv``, ``train/tom20.csv``) or as
+    A split counts next to a task (``beta_actin_train.csv``, ``train/tom20.csv``) or as
     the whole name (``train.csv``): ``quick_test.csv`` is a try-out, no list of test
     images.
     """

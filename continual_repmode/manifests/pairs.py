@@ -107,7 +107,7 @@ class ManifestPair:
         UserError
             If a channel is damaged, constant or not finite, or cannot be stored.
         EntryBusyError
-            If another process is at it and ``wait`` is false.
+            If it is in use by another process and ``wait`` is false.
         """
         return self._prepare(self.signal.read, self.target.read, wait)
 

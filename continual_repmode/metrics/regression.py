@@ -161,7 +161,7 @@ class RegressionSums:
         )
 
     def update(self, prediction: ArrayLike, target: ArrayLike) -> None:
-        """Add a volume or slab of any shape, prediction and target alike."""
+        """Add a volume or slab of any shape, the same for prediction and target."""
         self.merge(self.of(prediction, target))
 
     def merge(self, other: "RegressionSums") -> None:

@@ -1,6 +1,6 @@
 """Average pooling that keeps the size, fast on CPUs, and the 1x1x1 convolution after.
 
-On a CPU, torch's ``avg_pool3d`` takes as long as the 5x5x5 convolution beside it; sums
+On a CPU, torch's ``avg_pool3d`` takes as long as the 5x5x5 convolution next to it; sums
 of shifted copies, one axis after the other, take a tenth to a thirtieth of that.
 """
 

@@ -54,7 +54,7 @@ def make_gate_spec(
         Number of base tasks S.
     task_embedding : {"one_hot", "gaussian"}
         ``"gaussian"``: vectors with entries from N(0, 1). That they have S entries and
-        are drawn once is our adaptation; the paper does not tell.
+        are drawn once is our adaptation; the paper does not say.
     gate_hidden : int or None
     gate_activation : {"softmax", "sigmoid"}
 

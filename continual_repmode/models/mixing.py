@@ -24,8 +24,8 @@ from continual_repmode.models.spatial import reach
 MERGE_COST = 150
 """Cost of merging one tap for one more task, in multiply-additions of a convolution.
 
-Both ways grow alike with the channels, so one number serves every layer. Measured with
-the experts of the paper on two CPU cores; see ``BENCHMARKS.md``.
+Both ways cost the same multiple more with more channels, so one number serves every
+layer. Measured with the experts of the paper on two CPU cores; see ``BENCHMARKS.md``.
 """
 
 

@@ -47,7 +47,7 @@ def save_model(
 
 
 def load_model(path: str | Path) -> TaskNetwork:
-    """Read a network from a file: the same to the bit, frozen alike, evaluation mode.
+    """Read a network from a file: the same to the bit, equally frozen, evaluation mode.
 
     Raises
     ------

@@ -50,7 +50,7 @@ class RepModeUNet(TaskNetwork):
         ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
     scope : {"all", "encoder", "decoder"}
         Where convolutions are MoDE blocks; elsewhere they are plain, 5x5x5. The paper
-        does not tell the sides: here the bottleneck belongs to the encoder and the
+        does not say which: here the bottleneck belongs to the encoder and the
         output to the decoder (our adaptation).
     task_embedding : {"one_hot", "gaussian"}
         Task vectors that the gates start from; ``"gaussian"``: as many numbers from
@@ -286,7 +286,7 @@ class RepModeUNet(TaskNetwork):
 
     @classmethod
     def from_architecture(cls, architecture: dict[str, Any]) -> Self:
-        """Build a network of the same structure, frozen alike, with fresh parameters.
+        """Build a network of the same structure, equally frozen, with fresh parameters.
 
         Raises
         ------

@@ -72,7 +72,7 @@ class TaskNetwork(nn.Module, ABC):
         Further predictions of the last batch in training mode, for deep supervision;
         empty for most methods.
     side_weight : float
-        Weight of their mean loss, beside that of the prediction.
+        Weight of their mean loss, in addition to that of the prediction.
     """
 
     owned: ClassVar[tuple[str, ...]] = ()
@@ -295,7 +295,7 @@ class TaskNetwork(nn.Module, ABC):
 
     @classmethod
     def from_architecture(cls, architecture: dict[str, Any]) -> Self:
-        """Build a network of the same structure, frozen alike, with fresh parameters.
+        """Build a network of the same structure, equally frozen, with fresh parameters.
 
         Raises
         ------

@@ -115,7 +115,7 @@ def layer_voxel_size(
     Returns
     -------
     tuple of float or None
-        (z, y, x) in micrometres. None if the layer does not tell: it has not three
+        (z, y, x) in micrometres. None if the layer has none: it has not three
         axes, a scale is none, or an axis has no unit of length while all scales are 1,
         which is what napari gives a layer that nobody has said anything about. Other
         scales without a unit are taken as micrometres, as most readers mean them.

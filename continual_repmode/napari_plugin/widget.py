@@ -1,4 +1,4 @@
-"""The form 'Predict structures' beside napari's viewer.
+"""The form 'Predict structures' next to napari's viewer.
 
 Imported by napari only. What needs Qt is imported when the form is made.
 """

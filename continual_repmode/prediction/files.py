@@ -22,7 +22,7 @@ def predict_file(
     """Predict structures from the transmitted light in an image file.
 
     The image may be larger than memory. An output that was made in the same way is
-    left as it is, and an interrupted one is gone on with.
+    left as it is, and interrupted work resumes.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def predict_file(
         Fields of :class:`~continual_repmode.prediction.options.PredictOptions`, such as
         ``tasks=("dna", "nucleolus")``, ``voxel_size_um``, ``channel``, ``memory``
         in bytes, ``target`` and ``overwrite``. With a target, ``metrics.csv`` is
-        written beside the output.
+        written next to the output.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def predict_file(
     Raises
     ------
     UserError
-        If the image cannot be predicted, or the output exists and was made otherwise.
+        If the image cannot be predicted, or the output exists with different settings.
     """
     output = user_path(output)
     suffix = next((s for s in SUFFIXES.values() if output.name.endswith(s)), None)

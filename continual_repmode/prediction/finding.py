@@ -55,7 +55,7 @@ def find_files(
     Raises
     ------
     UserError
-        If an input means nothing.
+        If an input matches no files.
     """
     images: list[Found] = []
     manifests: list[Path] = []

@@ -91,7 +91,7 @@ def open_image(
     Raises
     ------
     UserError
-        If the file is damaged, does not tell its voxel size, or its channel is open.
+        If the file is damaged, has no voxel size, or its channel is ambiguous.
     """
     volume = open_volume(path, choices, None if source_um else model_um)
     finest = volume if source_um else finest_level(volume, choices)

@@ -131,7 +131,7 @@ class Job:
         ------
         UserError
             If the image is damaged or constant, or something cannot be written. What
-            was done stays, and the next call goes on with it; so it does after any
+            was done stays, and the next call resumes; so it does after any
             other end.
         """
         setup, image = self.setup, self.image
@@ -179,7 +179,7 @@ class Job:
             try:
                 intensity = self._prepare(self.image.signal, signal)
             except UserError:
-                self.work.remove()  # there is nothing to go on with
+                self.work.remove()  # there is nothing to resume
                 raise
             self.work.write_note("signal", asdict(intensity))
         return signal
@@ -233,7 +233,7 @@ class Job:
         target.remove()
 
     def _publish_metrics(self) -> None:
-        """Put the metrics of all tasks into the table beside the outputs."""
+        """Put the metrics of all tasks into the table of the outputs."""
         rows = []
         for task in self.setup.tasks:
             metrics = self.work.note(f"metrics-{task}")

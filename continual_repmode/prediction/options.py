@@ -37,7 +37,7 @@ def _bytes(amount: str) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictOptions:
-    """Choices for all images of a call alike.
+    """Choices for all images of a call.
 
     Each field but ``progress`` is an option of ``continual-repmode predict``, whose
     ``--help`` says what it does. Sizes are (z, y, x). From Python, ``channel`` and

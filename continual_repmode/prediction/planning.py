@@ -81,9 +81,9 @@ def plan_predictions(
     ------
     UserError
         If the options do not fit the model or each other, ``out`` or what is above it
-        is a file, an input means nothing, two
-        images would have one output, or an output was made otherwise and is not to be
-        overwritten. Faults of single images are collected instead.
+        is a file, an input matches no files, two images would have one output, or an
+        output exists with different settings and is not to be overwritten. Faults
+        of single images are collected instead.
     """
     setup, out, faults = Setup.of(model, options), user_path(out), Faults()
     _check_call(out, options.choices)
@@ -166,7 +166,7 @@ def find_images(
     Raises
     ------
     UserError
-        If an input means nothing, or a manifest cannot be read.
+        If an input matches no files, or a manifest cannot be read.
     """
     found, manifests = find_files(inputs, out)
     model_um = setup.preparation.voxel_size_um
@@ -274,7 +274,7 @@ def _is_measured(job: Job, known: Mapping[Key, Row]) -> bool:
 
 
 def _refuse_other(job: Job) -> None:
-    """Raise if the output, or work begun for it, was made otherwise."""
+    """Raise if the output, or work begun for it, has different settings."""
     remedy = (
         "--overwrite (in Python: overwrite=True) makes it again, or choose another "
         "output (--out)"

@@ -27,7 +27,7 @@ def prepare_channel(
     ----------
     source : SourceChannel
     target : VolumeFile
-        Made anew. Of the shape of ``source`` on the model grid.
+        Made again. Of the shape of ``source`` on the model grid.
     preparation : Preparation
     memory_bytes : int
         See :func:`continual_repmode.volumes.stream_resizing.resize_stream`.

@@ -1,4 +1,4 @@
-"""The folder beside an output in which it is made, so that interrupted work goes on."""
+"""The folder next to an output in which it is made; interrupted work resumes."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ class WorkFolder:
         Raises
         ------
         UserError
-            If another process is at it.
+            If it is in use by another process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=0)

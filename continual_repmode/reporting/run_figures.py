@@ -1,4 +1,4 @@
-"""The figures of a run for the report: those of the folder, or drawn anew."""
+"""The figures of a run for the report: those of the folder, or drawn again."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence

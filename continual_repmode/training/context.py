@@ -1,4 +1,4 @@
-"""What an experience carries beside its data: the names of its tasks, and its pairs.
+"""What an experience has besides its data: the names of its tasks, and its pairs.
 
 Imports nothing of Avalanche, so that strategies can be chosen without it.
 """

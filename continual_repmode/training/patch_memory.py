@@ -78,7 +78,7 @@ class PatchMemory:
             held[place] = _on_cpu(patch)
 
     def draw(self, number: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Draw patches without replacement, every patch alike.
+        """Draw patches without replacement, all with the same probability.
 
         Parameters
         ----------

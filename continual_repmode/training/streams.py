@@ -71,7 +71,7 @@ def build_benchmark(
     pad_small : bool
         Pad volumes smaller than the patch instead of refusing them.
     sampling : {"uniform", "foreground"}
-        Whether training patches come from everywhere alike, or more often from where
+        Whether training patches come from everywhere, or more often from where
         the target is bright; see :class:`~continual_repmode.data.dataset.PatchDataset`.
     variation : Variation
         How training patches are changed besides flips; not at all unless given.

@@ -308,7 +308,7 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
     # TIFF: what it holds
     "tiff-rgb": (
         lambda b: b.tiff(np.zeros((16, 16, 3), np.uint8), photometric="rgb", **PLAIN),
-        "3 colour samples per pixel",
+        "3 color samples per pixel",
     ),
     "tiff-complex": (
         lambda b: b.tiff(pixels().astype(np.complex64)),

@@ -94,7 +94,7 @@ class PairFacts:
     signal, target : ChannelFacts
     shift_yx_px : tuple of float or None
         How far the target lies down and to the right of the light, in raw pixels; None
-        if their shapes differ or the two images do not tell.
+        if their shapes differ or the two images do not show it.
     shift_confidence : float
         Height of the best match of the two over the next best; a shift is told from 2
         on. 0 where they could not be compared.

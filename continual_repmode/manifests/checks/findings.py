@@ -25,7 +25,7 @@ LEAST_IMAGES: dict[Split, int] = {"train": 3, "valid": 1, "test": 3}
 """Fewer give no result worth reporting: one odd image decides it."""
 LEAST_SHIFT_PX = 3.0
 """Shorter shifts cannot be told from the displaced look of structures in light, nor
-matter much beside the resolution; in blocks of ``registration.block_size``."""
+matter much at this resolution; in blocks of ``registration.block_size``."""
 
 
 def judge(
@@ -126,7 +126,7 @@ def _bad_voxels(channel: CheckedChannel) -> Iterator[Finding]:
 
 
 def _shifted(pair: CheckedPair) -> Iterator[Finding]:
-    """Yield that the target lies beside the light."""
+    """Yield that the target is misaligned with the transmitted light."""
     if pair.facts is None or pair.facts.shift_yx_px is None:
         return
     y, x = pair.facts.shift_yx_px

@@ -56,7 +56,7 @@ class Registration:
     ----------
     shift_yx_px : tuple of float or None
         How far the target lies down and to the right of the light, in raw pixels; None
-        if the two do not tell.
+        if the two do not show it.
     prominence : float
         Height of the best match over the next best one, 1 or more; 0 if the images
         are too small to compare.

@@ -120,7 +120,7 @@ class CondNet(PartedNetwork):
         """Return H(l) = -1 + 2 l / (S - 1), times the scale (our adaptation).
 
         An added task continues the line with the same spacing, above 1. A network of
-        one base task starts at 0 and goes on in steps of 2.
+        one base task starts at 0 and continues in steps of 2.
         """
         if self._num_base_tasks == 1:
             return self._scale * 2.0 * label

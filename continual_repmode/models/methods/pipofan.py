@@ -37,7 +37,7 @@ class PipoFan(PartedNetwork):
     that the encoder has at that scale, so that everything a level starts from has
     passed equally many convolutions. On the way out, residual blocks bring the
     bottleneck and every decoder level back to the stem's width; a head each predicts
-    from them, and a scorer weighs the predictions, for every sample and patch anew. The
+    from them, and a scorer weighs the predictions, for every sample and patch. The
     task chooses the heads and nothing else.
 
     The original segments: it has one output channel per organ, a target-adaptive cross
@@ -190,7 +190,7 @@ class PipoFanConfig(KernelConfig):
 
     network: ClassVar[type[TaskNetwork]] = PipoFan
 
-    #: Weight of the loss of the single scales beside that of their fusion; 0: none.
+    #: Weight of the loss of the single scales, added to that of their fusion; 0: none.
     deep_supervision: float = 1.0
 
     def __post_init__(self) -> None:

@@ -63,7 +63,7 @@ class ChannelGate(nn.Module):
 
 
 class GuidedBlock(nn.Module):
-    """Two convolutions, gated by the task, beside a shortcut (our adaptation).
+    """Two convolutions, gated by the task, with a shortcut (our adaptation).
 
     ``ReLU(g * v + shortcut(x))`` with ``v = conv2(conv1(x))`` and ``g`` the gate of
     ``v``; ``conv2`` and the shortcut end in batch normalization without activation.

@@ -55,7 +55,7 @@ class TaskSwitchingUNet(PartedNetwork):
     max_tasks : int
         Number of tasks the codes have room for, later ones included.
     film_init : {"published", "identity"}
-        Whether tasks differ from the start as published, or start alike with scale 1
+        Whether tasks differ from the start as published, or start the same with scale 1
         and shift 0 (our adaptation).
     **shape
         ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see

@@ -14,7 +14,7 @@ class EnoughStepsError(Exception):
 class StepClock:
     """Time from before the first plugin's work on a step to after the last one's.
 
-    Loading the batch is not counted; what a strategy computes beside the loss is.
+    Loading the batch is not counted; what a strategy computes besides the loss is.
 
     Parameters
     ----------

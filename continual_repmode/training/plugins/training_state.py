@@ -1,4 +1,4 @@
-"""Saves what a run needs to go on after an interruption, and goes on from it."""
+"""Saves what a run needs to resume after an interruption, and resumes from it."""
 
 import time
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
     Give it after a schedule of the learning rate and before plugins that measure while
     the network learns (:class:`~.si.SIPlugin`): a step must be complete when it is
     saved, and loaded before anything is derived from it. The order must be the same
-    when the run goes on.
+    when the run resumes.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
     ema : float
         Above 0: what is validated and kept is a moving average of the network with this
         decay (:class:`~continual_repmode.training.weight_average.WeightAverage`), which
-        starts anew with each experience; training goes on from the network itself.
+        starts again with each experience; training continues from the network itself.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ class AdapterConfig(StrategyConfig):
 
     What RepMode is to be measured against. The first experience trains the network as
     it is. Every later one freezes it and gives each new task adapters, batch
-    normalization and a last convolution of its own, beside the convolutions of a known
+    normalization and a last convolution of its own, next to the convolutions of a known
     task; see :class:`~continual_repmode.models.methods.adaptable.AdaptableNetwork`.
     """
 

@@ -25,8 +25,8 @@ class CumulativePlugin:
 
     An upper bound for methods that may keep nothing. Every epoch passes over all images
     so far, and the weights to keep are chosen by the validation volumes of all tasks so
-    far. The network goes on from where it was, unlike Avalanche's ``Cumulative``, which
-    also joins the experiences' datasets but balances the batches by task.
+    far. The network continues from where it was. Avalanche's ``Cumulative`` also joins
+    the datasets of the experiences but balances the batches by task.
     """
 
     def after_train_dataset_adaptation(self, strategy: Any, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Rehearses stored patches of old tasks beside the new ones."""
+"""Rehearses stored patches of old tasks together with the new ones."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -70,7 +70,7 @@ class SIPlugin:
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
         """Note where the weights start."""
         self._last = _values(strategy.net)
-        if not self._start:  # otherwise an interrupted experience goes on
+        if not self._start:  # otherwise an interrupted experience resumes
             self._start = dict(self._last)
             self._share = {n: torch.zeros_like(p) for n, p in self._last.items()}
 

@@ -78,7 +78,7 @@ class CziVolume:
         Raises
         ------
         UserError
-            If the file is damaged or one of several parts, holds colours, several
+            If the file is damaged or one of several parts, holds colors, several
             scenes, time points, ... of which none was chosen, channels of different
             size, or a compression that needs the optional ``imagecodecs``.
         """

@@ -16,7 +16,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     2: np.dtype("<f4"),
     12: np.dtype("<i4"),
 }
-_COLOURS = {3: "Bgr24", 4: "Bgr48", 8: "Bgr96Float", 9: "Bgra32"}
+_COLORS = {3: "Bgr24", 4: "Bgr48", 8: "Bgr96Float", 9: "Bgra32"}
 _NONE, _JPEG, _LZW, _JPEG_XR, _ZSTD0, _ZSTD1 = 0, 1, 2, 4, 5, 6
 _COMPRESSIONS = {_JPEG: "JPEG", _LZW: "LZW", _JPEG_XR: "JPEG XR"}
 _HEADER_BYTES_PLAIN, _HEADER_BYTES_PACKED = 1, 3
@@ -29,13 +29,13 @@ def pixel_dtype(path: Path, block: SubBlock) -> np.dtype[Any]:
     Raises
     ------
     UserError
-        If they are colours or complex numbers, or could not be decoded later.
+        If they are colors or complex numbers, or could not be decoded later.
     """
     channel = block.start("C")
-    if block.pixel_type in _COLOURS:
+    if block.pixel_type in _COLORS:
         raise UserError(
-            f"{path}: channel {channel} has colour pixels "
-            f"({_COLOURS[block.pixel_type]}); save the colours as gray channels"
+            f"{path}: channel {channel} has color pixels "
+            f"({_COLORS[block.pixel_type]}); save the colors as gray channels"
         )
     if block.pixel_type not in _DTYPES:
         raise UserError(
@@ -123,7 +123,7 @@ def _unpack_zstd(raw: bytes, pixels: NDArray[Any]) -> None:
 def _unpack_zstd1(raw: bytes, pixels: NDArray[Any]) -> None:
     """Decompress Zstd behind a header that may announce separated bytes.
 
-    The first byte is the size of the header. A header of three bytes goes on with the
+    The first byte is the size of the header. A header of three bytes continues with the
     chunk 1, whose flag 1 says that the low bytes of all 16-bit pixels come first, then
     all high bytes.
     """

@@ -37,7 +37,7 @@ def damage_named(path: Path, problem: str) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file beside pixels says.
+    """Return the content of a JSON file of an image.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_xml(path: Path) -> bytes:
-    """Return an XML file beside pixels, not parsed yet.
+    """Return an XML file of an image, not parsed yet.
 
     Raises
     ------

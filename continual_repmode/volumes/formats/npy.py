@@ -87,7 +87,7 @@ class Sidecar:
 class NpyVolume:
     """A NumPy file as a :class:`~continual_repmode.volumes.volume.VolumeReader`.
 
-    Without a sidecar, ``NAME.json`` beside ``NAME.npy``, an array of three axes is
+    Without a sidecar, ``NAME.json`` next to ``NAME.npy``, an array of three axes is
     ZYX and one of two is YX, of unknown voxel size.
     """
 

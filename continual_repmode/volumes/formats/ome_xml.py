@@ -80,7 +80,7 @@ class OmeImage:
             samples = _number(path, channel, "SamplesPerPixel", default=1)
             if samples > 1:
                 raise UserError(
-                    f"{path}: {samples} colour samples per pixel; save the colours as "
+                    f"{path}: {samples} color samples per pixel; save the colors as "
                     "channels (ImageJ: Image > Color > Make Composite)"
                 )
         names = [channel.get("Name", "") for channel in channels] + [""] * sizes["C"]

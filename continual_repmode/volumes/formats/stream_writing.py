@@ -59,8 +59,8 @@ def open_writer(
         Replace what is at ``path``, once all is written.
     work_path : Path, optional
         Folder, on the same disk, for the unfinished volume. It stays if the block
-        raises, and the same call goes on with it: see :meth:`VolumeWriter.missing`.
-        By default a hidden folder beside ``path``, of which nothing stays.
+        raises, and the same call resumes it: see :meth:`VolumeWriter.missing`.
+        By default a hidden folder next to ``path``, which is removed in the end.
 
     Yields
     ------

@@ -70,7 +70,7 @@ class TiffVolume:
         ------
         UserError
             If the file is damaged, or holds several images or time points of which
-            none was chosen, or colour samples, or a compression that needs the
+            none was chosen, or color samples, or a compression that needs the
             optional ``imagecodecs``.
         """
         choices = choices or {}
@@ -213,8 +213,8 @@ def _volume_axes(
     found = f"axes {axes} {shape}"
     if "S" in axes:
         raise UserError(
-            f"{path}: {shape[axes.index('S')]} colour samples per pixel ({found}); "
-            "save the colours as channels (ImageJ: Image > Color > Make Composite)"
+            f"{path}: {shape[axes.index('S')]} color samples per pixel ({found}); "
+            "save the colors as channels (ImageJ: Image > Color > Make Composite)"
         )
     if axes.replace("T", "", 1) not in VOLUME_AXES:
         raise UserError(

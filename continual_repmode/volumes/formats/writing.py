@@ -111,7 +111,7 @@ def _write_imagej(image: WritableImage, array: NDArray[Any]) -> None:
         metadata["Labels"] = [*image.channel_names] * len(array)
     _write_tiff(
         image.path,
-        array[None, ..., None],  # in full, lest a narrow plane be taken for colours
+        array[None, ..., None],  # in full, lest a narrow plane be taken for colors
         imagej=True,
         resolution=(1 / size_x, 1 / size_y),
         metadata=metadata,

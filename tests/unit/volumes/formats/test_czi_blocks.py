@@ -106,11 +106,11 @@ def test_a_short_uncompressed_plane_is_an_error(read_one: Any) -> None:
         read_one(0, PLANE.tobytes()[:-1])
 
 
-def test_colours_and_unknown_pixels_are_refused(
+def test_colors_and_unknown_pixels_are_refused(
     tmp_path: Path, pack_czi: Any, raw_block: Any
 ) -> None:
     for pixel_type, message in {
-        3: r"colour pixels \(Bgr24\).* gray channels", 9: "colour pixels",
+        3: r"color pixels \(Bgr24\).* gray channels", 9: "color pixels",
         10: "pixels of type 10", 13: "pixels of type 13", -5: "pixels of type -5",
     }.items():  # fmt: skip
         path = pack_czi(tmp_path / "a.czi", [raw_block(PLANE, pixel_type=pixel_type)])

@@ -364,13 +364,13 @@ def test_an_unfetched_part_of_a_set_is_named(tmp_path: Path) -> None:
         open_volume(tmp_path / "set.companion.ome").read_channel(0)
 
 
-def test_colour_samples_are_refused(tmp_path: Path) -> None:
+def test_color_samples_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(
         tmp_path / "a.ome.tif", stack(4, 12, 10, 3, dtype="uint8"), ome=True,
         photometric="rgb", metadata={"axes": "ZYXS"},
     )  # fmt: skip
 
-    with pytest.raises(UserError, match=r"3 colour samples per pixel.*as channels"):
+    with pytest.raises(UserError, match=r"3 color samples per pixel.*as channels"):
         open_volume(tmp_path / "a.ome.tif")
 
 
