@@ -52,10 +52,9 @@ def call(verb: str, arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        command = shlex.join(["continual-repmode", verb, *arguments])
-        if isinstance(stop, Interrupted):
-            command = str(stop)
-        print(f"\ninterrupted; resume with: {command}", file=sys.stderr)
+        same = shlex.join(["continual-repmode", verb, *arguments])
+        command = str(stop) if isinstance(stop, Interrupted) else ""
+        print(f"\ninterrupted; resume with: {command or same}", file=sys.stderr)
         return TRY_AGAIN
     except BrokenPipeError:
         # `continual-repmode info model.safetensors | head -1` stops reading early;

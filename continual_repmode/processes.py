@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import signal
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 
@@ -24,9 +26,24 @@ def fresh_processes() -> SpawnContext:
     default = multiprocessing.get_start_method(allow_none=True)
     if default is not None and default not in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("spawn", force=True)
+    _start_tracker()
     if multiprocessing.current_process().daemon:
         multiprocessing.current_process().daemon = False
     return multiprocessing.get_context("spawn")
+
+
+def _start_tracker() -> None:
+    """Start the process that cleans up after others so that SIGUSR1 does not end it.
+
+    Schedulers send it to all processes of a job. What is blocked when a process starts
+    stays blocked in it.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        try:
+            resource_tracker.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def let_go(lock: BaseFileLock) -> None:

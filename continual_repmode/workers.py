@@ -190,12 +190,16 @@ WHOLE = Part()
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal stopped the work; the message is the command that goes on with it."""
+    """A signal stopped the work; the message is the command that goes on with it.
+
+    Empty: the same command. A class of its own also because CPython ends as if nobody
+    had caught a plain KeyboardInterrupt that passed through ``exec``.
+    """
 
 
 @contextmanager
 def heeding_signals() -> Iterator[None]:
-    """Let the first signal to stop raise KeyboardInterrupt, and the second end all.
+    """Let the first signal to stop raise :class:`Interrupted`, and the second end all.
 
     Heeds SIGINT, SIGTERM and SIGUSR1, where the system has them and whoever started
     this process does not have it ignore them. What other threads do is not changed.
@@ -211,7 +215,7 @@ def heeding_signals() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         if os.getpid() != owner:  # a copy of this process, such as a loader of patches
             os.kill(os.getpid(), number)
-        raise KeyboardInterrupt
+        raise Interrupted
 
     before = {each: signal.signal(each, stop) for each in heeded}
     try:

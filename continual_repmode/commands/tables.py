@@ -132,7 +132,7 @@ def train_and_measure(
             else:
                 start(config, folder.path, run.overrides)
         except Interrupted as stop:
-            raise KeyboardInterrupt from stop  # the table goes on, not this run alone
+            raise Interrupted from stop  # the table goes on, not this run alone
         costs = measure_costs(config, folder)
     return make_record(
         folder,

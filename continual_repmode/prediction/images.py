@@ -12,6 +12,7 @@ from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.volume import (
     Choices,
+    SeveralTimesError,
     Size3,
     VolumeReader,
     channel_index,
@@ -48,6 +49,8 @@ class Image:
     field : str
         Its place in a plate, such as ``A/1/0``, with which ``name`` ends then; empty
         outside plates.
+    later : tuple of SourceChannel
+        Of a time series, the signal at all time points but the first.
     """
 
     name: str
@@ -59,6 +62,12 @@ class Image:
     splits: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     field: str = ""
+    later: tuple[SourceChannel, ...] = ()
+
+    @property
+    def frames(self) -> tuple[SourceChannel, ...]:
+        """The signal at each time point that is to be predicted."""
+        return (self.signal, *self.later)
 
 
 def open_image(
@@ -93,17 +102,32 @@ def open_image(
     UserError
         If the file is damaged, has no voxel size, or its channel is ambiguous.
     """
-    volume = open_volume(path, choices, None if source_um else model_um)
+    volume, *later = _open_times(path, choices, None if source_um else model_um)
+    if later:
+        choices = {**choices, "time": "0"}
     finest = volume if source_um else finest_level(volume, choices)
     told = source_um and overruled_size(volume, source_um)
+    light = light_channel(volume, channel)
     return Image(
         name=name,
-        signal=SourceChannel.whole(volume, light_channel(volume, channel)),
+        signal=SourceChannel.whole(volume, light),
+        later=tuple(SourceChannel.whole(each, light) for each in later),
         signal_um=_voxel_size_um(volume, source_um),
         shape=volume_shape(finest),
         voxel_size_um=_voxel_size_um(finest, source_um),
         note=f"as given, not {told}" if told else "",
     )
+
+
+def _open_times(
+    path: Path, choices: Choices, wanted_um: VoxelSizeUm | None
+) -> list[VolumeReader]:
+    """Open the volume, or with ``time=all`` those of all time points."""
+    try:
+        return [open_volume(path, choices, wanted_um)]
+    except SeveralTimesError as several:
+        times = map(str, range(several.number))
+        return [open_volume(path, {**choices, "time": t}, wanted_um) for t in times]
 
 
 def with_target(
@@ -129,6 +153,11 @@ def with_target(
         If there is no such channel, or the file has another shape or voxel size.
     """
     volume, signal = image.signal.volume, image.signal
+    if image.later:
+        raise UserError(
+            f"{volume.path}: a target is compared with one time point; choose one with "
+            "--choose time=0"
+        )
     if isinstance(target, int | str):
         found = SourceChannel.whole(volume, channel_index(volume, target))
     elif len(target.channel_names) != 1:

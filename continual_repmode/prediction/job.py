@@ -11,7 +11,8 @@ What is done of it, in the folder of its work::
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
 from continual_repmode.prediction.metrics_table import add_metrics, compare, metrics_row
 from continual_repmode.prediction.plates import place_in_plate
-from continual_repmode.prediction.preparing import prepare_channel
+from continual_repmode.prediction.preparing import prepare_channel, series_intensity
 from continual_repmode.prediction.provenance import attributes_of
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.prediction.work_folder import WorkFolder
@@ -88,7 +89,8 @@ class Job:
     @property
     def num_bytes(self) -> int:
         """Size of the output, uncompressed."""
-        return 4 * len(self.setup.tasks) * math.prod(self.image.shape)
+        times = len(self.image.frames)
+        return 4 * times * len(self.setup.tasks) * math.prod(self.image.shape)
 
     @property
     def plates(self) -> tuple[Path, Path] | None:
@@ -103,21 +105,23 @@ class Job:
         image, grid = self.image, self.setup.preparation
         shape = " x ".join(map(str, image.shape))
         on_grid = " x ".join(map(str, self.grid_shape))
+        times = f"{len(image.frames)} times " if image.later else ""
         return (
-            f"{shape} voxels of {format_um(image.voxel_size_um)} um"
+            f"{times}{shape} voxels of {format_um(image.voxel_size_um)} um"
             f"{f' ({image.note})' if image.note else ''}, predicted as "
             f"{on_grid} of {format_um(grid.voxel_size_um)} um"
         )
 
     def estimate(self, estimator: Estimator) -> Estimate:
         """Return what it will take, were it not begun."""
-        return estimator.estimate(
+        estimate = estimator.estimate(
             self.image.signal.shape,
             self.grid_shape,
             self.image.shape,
             len(self.setup.tasks),
             compared=bool(self.provenance["targets"]),
         )
+        return replace(estimate, seconds=len(self.image.frames) * estimate.seconds)
 
     def run(self, title: str = "") -> None:
         """Predict all tasks that are missing and write the file.
@@ -137,7 +141,8 @@ class Job:
         setup, image = self.setup, self.image
         try:
             with self.work.held(self.recipe):
-                signal = self._signal()
+                if not image.later:
+                    self._signal(0)  # a fault of the image is told before any output
                 with open_writer(
                     self.output,
                     shape_czyx=(len(setup.tasks), *image.shape),
@@ -147,11 +152,14 @@ class Job:
                     attributes=attributes_of(self.provenance, setup),
                     overwrite=setup.options.overwrite,
                     work_path=self.unfinished,
+                    num_times=len(image.frames),
                 ) as writer:
-                    for index, task in enumerate(setup.tasks):
+                    steps = product(range(len(image.frames)), setup.tasks)
+                    for index, (frame, task) in enumerate(steps):
                         if not writer.missing(index):
                             continue
-                        prediction = self._prediction(signal, task, title)
+                        time = f"time {frame}, " if image.later else ""
+                        prediction = self._prediction(frame, task, f"{title}{time}")
                         self._measure(prediction, task)
                         resize_stream(
                             _Scaled(prediction, setup.intensities.get(task, _ZSCORE)),
@@ -172,19 +180,44 @@ class Job:
         """Return a volume on the model grid in the folder of the work."""
         return VolumeFile(self.work.path / f"{name}.npy", self.grid_shape)
 
-    def _signal(self) -> VolumeFile:
-        """Return the prepared light; made, unless it is there."""
-        signal = self._volume("signal")
-        if self.work.note("signal") is None:
-            try:
-                intensity = self._prepare(self.image.signal, signal)
-            except UserError:
+    def _signal(self, frame: int) -> VolumeFile:
+        """Return the prepared light of a time point; made, unless it is there."""
+        signal, there = self._volume("signal"), self.work.note("signal")
+        if there is not None and there.get("frame", 0) == frame:
+            return signal
+        self.work.write_note("signal", {"frame": None})
+        try:
+            one_for_all = self._series_intensity(signal) if self.image.later else None
+            intensity = self._prepare(self.image.frames[frame], signal, one_for_all)
+        except UserError:
+            if not frame:
                 self.work.remove()  # there is nothing to resume
-                raise
-            self.work.write_note("signal", asdict(intensity))
+            raise
+        self.work.write_note("signal", {"frame": frame, **asdict(intensity)})
         return signal
 
-    def _prepare(self, channel: SourceChannel, volume: VolumeFile) -> Intensity:
+    def _series_intensity(self, scratch: VolumeFile) -> Intensity | None:
+        """Return what is 0 and 1 in the whole series; None: each frame has its own."""
+        if self.setup.options.series == "per-frame":
+            return None
+        known = self.work.note("series")
+        if known is None:
+            intensity = series_intensity(
+                self.image.frames,
+                scratch,
+                self.setup.preparation,
+                memory_bytes=resizing_memory(self.setup.memory),
+            )
+            known = asdict(intensity)
+            self.work.write_note("series", known)
+        return Intensity(**known)
+
+    def _prepare(
+        self,
+        channel: SourceChannel,
+        volume: VolumeFile,
+        intensity: Intensity | None = None,
+    ) -> Intensity:
         """Bring a channel onto the model grid."""
         return prepare_channel(
             channel,
@@ -192,13 +225,15 @@ class Job:
             self.setup.preparation,
             memory_bytes=resizing_memory(self.setup.memory),
             progress=self.setup.options.progress,
+            intensity=intensity,
         )
 
-    def _prediction(self, signal: VolumeFile, task: str, title: str) -> VolumeFile:
+    def _prediction(self, frame: int, task: str, title: str) -> VolumeFile:
         """Return the prediction of a task as a z-score; made, unless it is there."""
-        prediction = self._volume("prediction")
-        if self.work.note("prediction") == {"task": task}:
+        prediction, made = self._volume("prediction"), {"frame": frame, "task": task}
+        if self.work.note("prediction") == made:
             return prediction
+        signal = self._signal(frame)
         self.work.write_note("prediction", {"task": None})
         prediction.create()
         setup = self.setup
@@ -212,7 +247,7 @@ class Job:
             progress=setup.options.progress and f"{title}{task}",
         )
         prediction.settle()
-        self.work.write_note("prediction", {"task": task})
+        self.work.write_note("prediction", made)
         return prediction
 
     def _measure(self, prediction: VolumeFile, task: str) -> None:

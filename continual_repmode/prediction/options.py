@@ -93,6 +93,14 @@ class PredictOptions:
             metavar="NAMES",
         ),
     )
+    series: Literal["whole", "per-frame"] = field(
+        default="whole",
+        metadata=option(
+            "z-score of a time series (--choose time=all): one for all of it, so that "
+            "nothing flickers, or per-frame (default: whole)",
+            choices=("whole", "per-frame"),
+        ),
+    )
     intensity: Unit = field(
         default="zscore",
         metadata=option(

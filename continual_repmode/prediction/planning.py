@@ -149,6 +149,7 @@ def plan_outputs(
                 channel_names=setup.tasks,
                 overwrite=setup.options.overwrite,
                 work_path=job.unfinished,
+                num_times=len(job.image.frames),
             )
             sound.append(job)
     return Plan(setup, sound, done, faults.found)

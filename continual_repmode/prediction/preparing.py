@@ -1,6 +1,9 @@
 """A channel of an image brought onto the model grid, on disk and within a bound."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from continual_repmode.volumes.formats.npy import NpyVolume
 from continual_repmode.volumes.normalization import Intensity
@@ -20,6 +23,7 @@ def prepare_channel(
     *,
     memory_bytes: int,
     progress: bool = False,
+    intensity: Intensity | None = None,
 ) -> Intensity:
     """Z-score a channel and resize it, as for training, to the shape of a file.
 
@@ -33,6 +37,8 @@ def prepare_channel(
         See :func:`continual_repmode.volumes.stream_resizing.resize_stream`.
     progress : bool
         Show progress bars, if stderr is a terminal.
+    intensity : Intensity, optional
+        Becomes 0 and 1; that of the channel itself unless given.
 
     Returns
     -------
@@ -44,7 +50,8 @@ def prepare_channel(
     UserError
         If the channel is damaged, constant or not finite.
     """
-    intensity = channel_statistics(source, progress=progress)
+    given = intensity
+    intensity = given or channel_statistics(source, progress=progress)
     zscore_first = preparation.order == "zscore_first"
     raw = ZscoredChannel(source, intensity if zscore_first else _AS_IT_IS)
     resized = target
@@ -61,7 +68,7 @@ def prepare_channel(
     )
     if not zscore_first:
         unscaled = SourceChannel.whole(NpyVolume.open(resized.path), 0)
-        intensity = channel_statistics(unscaled, progress=progress)
+        intensity = given or channel_statistics(unscaled, progress=progress)
         target.create()
         resize_stream(
             ZscoredChannel(unscaled, intensity),
@@ -73,6 +80,41 @@ def prepare_channel(
         resized.remove()
     target.settle()
     return intensity
+
+
+def series_intensity(
+    frames: Sequence[SourceChannel],
+    scratch: VolumeFile,
+    preparation: Preparation,
+    *,
+    memory_bytes: int,
+) -> Intensity:
+    """Return mean and deviation over all time points, as z-scores need them.
+
+    Parameters
+    ----------
+    frames : sequence of SourceChannel
+        Of the same shape.
+    scratch : VolumeFile
+        Of that shape on the model grid; what is in it is lost.
+    preparation : Preparation
+    memory_bytes : int
+        As for :func:`prepare_channel`.
+
+    Raises
+    ------
+    UserError
+        If a frame is damaged, constant or not finite.
+    """
+    found = [
+        channel_statistics(frame)
+        if preparation.order == "zscore_first"
+        else prepare_channel(frame, scratch, preparation, memory_bytes=memory_bytes)
+        for frame in frames
+    ]
+    mean = fmean(each.mean for each in found)
+    variance = fmean(each.std**2 + (each.mean - mean) ** 2 for each in found)
+    return Intensity(mean, math.sqrt(variance))
 
 
 def _beside(path: Path) -> Path:

@@ -26,7 +26,9 @@ def provenance_of(image: Image, setup: Setup) -> dict[str, Any]:
     Memory, batches and the device are no part of it: they change the last bits at most.
     """
     grid, tasks = setup.preparation, setup.tasks
+    series = {"times": len(image.frames), "zscore": setup.options.series}
     return {
+        **({"series": series} if image.later else {}),
         "model": {"file": one_line(setup.model.name), "sha256": setup.model.sha256},
         "tasks": list(tasks),
         "intensity": setup.options.intensity,

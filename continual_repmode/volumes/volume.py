@@ -179,6 +179,23 @@ def _named(names: Sequence[str], wanted: str) -> list[int]:
     return []
 
 
+class SeveralTimesError(UserError):
+    """All time points were asked for where one volume is opened.
+
+    Attributes
+    ----------
+    number : int
+        How many there are.
+    """
+
+    def __init__(self, path: Path, number: int) -> None:
+        super().__init__(
+            f"{path}: time 'all' is for `predict` and its --choose; choose one of 0 to "
+            f"{number - 1}"
+        )
+        self.number = number
+
+
 def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) -> int:
     """Return which of several scenes, time points, ... to take.
 
@@ -199,8 +216,11 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
         If there are several and none was chosen, or there is none like the chosen one.
     """
     wanted = choices.get(what)
-    if wanted is None and len(names) == 1:
+    all_times = what == "time" and wanted == "all"
+    if len(names) == 1 and (wanted is None or all_times):
         return 0
+    if all_times:
+        raise SeveralTimesError(path, len(names))
     index = None if wanted is None else index_from(wanted)
     if index is not None and index < len(names):
         return index
@@ -212,9 +232,10 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
     if any(names):
         listed += " (" + ", ".join(map(repr, names[:20])) + ")"
     if wanted is None:
+        every = "; `predict` takes --choose time=all" if what == "time" else ""
         raise UserError(
-            f"{path}: holds {len(names)} of {what!r}; choose one: {listed}, in the "
-            f"manifest by a column {what!r}"
+            f"{path}: holds {len(names)} of {what!r}; choose one: {listed}, with "
+            f"--choose {what}=0, or in a manifest by a column {what!r}{every}"
         )
     raise UserError(f"{path}: no {what} {wanted!r:.80}; choose from {listed}")
 

@@ -22,7 +22,7 @@ def ome_tiff(
     attributes : mapping of str to JSON values, optional
         Kept as a map annotation: text as it is, all else as JSON.
     """
-    metadata: dict[str, Any] = {"axes": image.axes}
+    metadata: dict[str, Any] = {"axes": image.stored_axes}
     for axis, size_um in zip("ZYX", image.voxel_size_um, strict=True):
         metadata[f"PhysicalSize{axis}"] = size_um
         metadata[f"PhysicalSize{axis}Unit"] = "µm"
@@ -45,25 +45,37 @@ def ngff(image: WritableImage, ranges: Sequence[tuple[float, float]]) -> dict[st
     """
     sizes = dict(zip("ZYX", image.voxel_size_um, strict=True))
     space = {"type": "space", "unit": "micrometer"}
-    kinds = [{"type": "channel"} if axis == "C" else space for axis in image.axes]
-    scale = {"type": "scale", "scale": [sizes.get(axis, 1.0) for axis in image.axes]}
+    axes, others = image.stored_axes, {"C": "channel", "T": "time"}
+    kinds = [{"type": others[axis]} if axis in others else space for axis in axes]
+    scale = {"type": "scale", "scale": [sizes.get(axis, 1.0) for axis in axes]}
     multiscale = {
         "name": image.name,
         "axes": [
             {"name": axis.lower(), **kind}
-            for axis, kind in zip(image.axes, kinds, strict=True)
+            for axis, kind in zip(axes, kinds, strict=True)
         ],
         "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
     }
     channels = [
         {"label": label, "color": "FFFFFF", "active": True, "window": _window(*ends)}
-        for label, ends in zip(image.channel_names, ranges, strict=True)
+        for label, ends in zip(
+            image.channel_names, _over_time(image, ranges), strict=True
+        )
     ]
     return {
         "version": "0.5",
         "multiscales": [multiscale],
         "omero": {"channels": channels},
     }
+
+
+def _over_time(
+    image: WritableImage, ranges: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Return the range of each channel over all time points."""
+    count = len(image.channel_names)
+    each = [ranges[channel::count] for channel in range(count)]
+    return [(min(low for low, _ in c), max(high for _, high in c)) for c in each]
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from continual_repmode.volumes.formats.image_metadata import NAMESPACE, ngff, ome_tiff
 from continual_repmode.volumes.formats.writable import WritableImage
 
-_CHUNK = {"C": 1, "Z": 32, "Y": 128, "X": 128}
+_CHUNK = {"T": 1, "C": 1, "Z": 32, "Y": 128, "X": 128}
 
 
 class PixelFile(Protocol):
@@ -59,7 +59,7 @@ class TiffPixels:
 
         tifffile.imwrite(
             self._path,
-            shape=self._image.shape,
+            shape=self._image.stored_shape,
             dtype=self._image.dtype,
             ome=True,
             photometric="minisblack",
@@ -114,7 +114,7 @@ class ZarrPixels:
         """Make the folder, with an array without chunks."""
         import zarr
 
-        axes, shape = self._image.axes, self._image.shape
+        axes, shape = self._image.stored_axes, self._image.stored_shape
         zarr.create_group(str(self._folder)).create_array(
             "0",
             shape=shape,
@@ -134,9 +134,11 @@ class ZarrPixels:
 
         with zarr.config.set({"array.write_empty_chunks": True}):
             array = zarr.open_array(str(self._folder / "0"), mode="r+")
-        place: dict[str, Any] = {"C": channel, "Z": planes, "Y": rows, "X": slice(None)}
-        where = tuple(place[axis] for axis in self._image.axes)
-        array[where] = block if "Z" in self._image.axes else block[0]
+        axes = self._image.stored_axes
+        time, own = divmod(channel, self._image.shape_czyx[0])
+        place: dict[str, Any] = {"T": time, "C": own, "Z": planes, "Y": rows}
+        where = tuple(place.get(axis, slice(None)) for axis in axes)
+        array[where] = block if "Z" in axes else block[0]
 
     def close(self, ranges: list[tuple[float, float]]) -> None:
         """Write the attributes of the image."""

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def open_writer(
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     work_path: Path | None = None,
+    num_times: int = 1,
 ) -> Iterator["VolumeWriter"]:
     """Open a file for writing; it takes its name when the block ends.
 
@@ -61,6 +62,9 @@ def open_writer(
         Folder, on the same disk, for the unfinished volume. It stays if the block
         raises, and the same call resumes it: see :meth:`VolumeWriter.missing`.
         By default a hidden folder next to ``path``, which is removed in the end.
+    num_times : int
+        Time points. If there are several, the channels of the writer are those of the
+        first time point, then those of the second, and so on.
 
     Yields
     ------
@@ -79,6 +83,7 @@ def open_writer(
         channel_names=channel_names,
         overwrite=overwrite,
         work_path=work_path,
+        num_times=num_times,
     )
     with writing(image, attributes, work_path) as writer:
         yield writer
@@ -113,12 +118,14 @@ def check_writable(
     channel_names: Sequence[str] = (),
     overwrite: bool = False,
     work_path: Path | None = None,
+    num_times: int = 1,
 ) -> WritableImage:
     """Return what a volume to be written is, if it can be; nothing is made.
 
     Parameters
     ----------
-    path, shape_czyx, dtype, voxel_size_um, channel_names, overwrite, work_path
+    path, shape_czyx, dtype, voxel_size_um, channel_names, overwrite, work_path,
+    num_times
         As for :func:`open_writer`.
 
     Raises
@@ -141,6 +148,7 @@ def check_writable(
         raise UserError(
             f"{path}: bits cannot be written plane by plane; convert to uint8"
         )
+    image = replace(image, num_times=num_times)
     image.check_place(overwrite, work_path)
     return image
 
@@ -151,7 +159,7 @@ class VolumeWriter:
     Attributes
     ----------
     shape_czyx : tuple of int
-        Voxels along (C, Z, Y, X).
+        Voxels along (C, Z, Y, X); C counts the channels of every time point.
     planes_at_a_time : int
         Blocks that begin and end at multiples of it are written fastest, as whole
         chunks; any other is written as well.
@@ -160,7 +168,8 @@ class VolumeWriter:
     def __init__(
         self, image: WritableImage, work: Path, attributes: dict[str, Any]
     ) -> None:
-        self.shape_czyx = image.shape_czyx
+        num_channels, num_z, num_y, num_x = image.shape_czyx
+        self.shape_czyx = (image.num_times * num_channels, num_z, num_y, num_x)
         self._image, self._work = image, work
         self._unfinished = work / f"volume{image.path.suffix}"
         kind = ZarrPixels if image.format == OME_ZARR else TiffPixels
@@ -171,6 +180,7 @@ class VolumeWriter:
         header = {
             "format": "zarr" if image.format == OME_ZARR else "tiff",
             "shape_czyx": self.shape_czyx,
+            "num_times": image.num_times,
             "dtype": image.dtype.name,
             "voxel_size_um": image.voxel_size_um,
             "channel_names": image.channel_names,

@@ -50,6 +50,8 @@ class WritableImage:
         Along (z, y, x).
     channel_names : tuple of str
         One per channel; ``""`` for a channel without one.
+    num_times : int
+        Time points, each of ``shape``.
     """
 
     path: Path
@@ -59,6 +61,17 @@ class WritableImage:
     dtype: np.dtype[Any]
     voxel_size_um: tuple[float, float, float]
     channel_names: tuple[str, ...]
+    num_times: int = 1
+
+    @property
+    def stored_axes(self) -> str:
+        """Those of the array in the file: ``axes``, after T if there are several."""
+        return self.axes if self.num_times == 1 else f"T{self.axes}"
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Of ``stored_axes``."""
+        return self.shape if self.num_times == 1 else (self.num_times, *self.shape)
 
     @property
     def name(self) -> str:
@@ -152,7 +165,7 @@ class WritableImage:
                 f"{path}: the folder {there} is not writable; choose another path"
             )
         begun = _bytes_on_disk(work_path) if work_path else 0
-        room = math.prod(self.shape) * self.dtype.itemsize - begun
+        room = math.prod(self.stored_shape) * self.dtype.itemsize - begun
         check_free(path.parent, room, f"writing {path.name}", "another path")
 
 
