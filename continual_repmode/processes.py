@@ -38,12 +38,13 @@ def _start_tracker() -> None:
     Schedulers send it to all processes of a job. What is blocked when a process starts
     stays blocked in it.
     """
-    if hasattr(signal, "pthread_sigmask"):
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    mask, usr1 = (getattr(signal, n, None) for n in ("pthread_sigmask", "SIGUSR1"))
+    if mask is not None and usr1 is not None:
+        before = mask(signal.SIG_BLOCK, [usr1])
         try:
             resource_tracker.ensure_running()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            mask(signal.SIG_SETMASK, before)
 
 
 def let_go(lock: BaseFileLock) -> None:
