@@ -37,15 +37,15 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return call(verb, rest)
+    return call(verb, rest, last=argv is None)
 
 
-def call(verb: str, arguments: list[str]) -> int:
-    """Run one verb, telling a user's mistake in one line."""
+def call(verb: str, arguments: list[str], *, last: bool = False) -> int:
+    """Run one verb, the ``last`` of this process or not; tell mistakes in one line."""
     name = f"{verb}_" if iskeyword(verb) else verb
     module = import_module(f"continual_repmode.commands.{name}")
     try:
-        with heeding_signals():
+        with heeding_signals(last=last):
             status: int = module.main(arguments)
             sys.stdout.flush()
     except UserError as error:

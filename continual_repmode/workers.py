@@ -198,11 +198,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def heeding_signals() -> Iterator[None]:
+def heeding_signals(*, last: bool = False) -> Iterator[None]:
     """Let the first signal to stop raise :class:`Interrupted`, and the second end all.
 
     Heeds SIGINT, SIGTERM and SIGUSR1, where the system has them and whoever started
     this process does not have it ignore them. What other threads do is not changed.
+
+    Parameters
+    ----------
+    last : bool
+        The process ends after the block: once that is done, signals come too late.
     """
     heeded: list[int] = []
     if threading.current_thread() is threading.main_thread():
@@ -220,6 +225,8 @@ def heeding_signals() -> Iterator[None]:
     before = {each: signal.signal(each, stop) for each in heeded}
     try:
         yield
+        if last:
+            before = dict.fromkeys(before, signal.SIG_IGN)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
