@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from continual_repmode import distributed
+from continual_repmode.checks import require_choice
+from continual_repmode.errors import UserError
 from continual_repmode.metrics.further import choose_metrics
 from continual_repmode.models import ModelCard, TaskNetwork
 from continual_repmode.results import RunFolder, write_json
@@ -164,8 +166,12 @@ def assemble(
     Raises
     ------
     UserError
-        If the method does not go with the network, or there is no such metric.
+        If the method does not go with the network, there is no such metric or schedule,
+        or scalars are wanted of an evaluator with loggers of its own.
     """
+    require_choice("schedule", schedule, ("constant", "one_cycle"))
+    if tensorboard and "evaluator" in loop:
+        raise UserError("tensorboard=True with evaluator=: give one of them")
     state = TrainingStatePlugin(folder.state, every=save_every)
     plugins: list[SupervisedPlugin] = [SeedingPlugin(seed)]
     if schedule == "one_cycle":

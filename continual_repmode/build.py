@@ -41,7 +41,9 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
     tasks = {}
     if base and not folder.records():
         net = load_base(base["path"], net, may_be_frozen=config.strategy.freezes)
-        tasks = read_card(base["path"]).tasks
+        known = read_card(base["path"])
+        _check_grid(base["path"], known, config)
+        tasks = known.tasks
     data, train = config.data, config.train
     collection = build_collection(config, config.stream().task_names)
     benchmark = build_benchmark(
@@ -124,6 +126,12 @@ def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
             if distributed.is_first():
                 for finding in check.findings:
                     _log.warning("%s: %s", finding.severity, finding.line())
+                if data.seed and not check.collection.splits_at_random:
+                    _log.warning(
+                        "note: data.seed=%d: without effect, the manifest says the "
+                        "split",
+                        data.seed,
+                    )
             return check.collection
     raise TypeError(f"no data source for {type(config.data).__name__}")
 
@@ -151,6 +159,20 @@ def _base_model(config: RunConfig, folder: RunFolder) -> dict[str, str] | None:
             f"base_model={path}: {not_there(file)}; give that of a saved model"
         )
     return {"path": str(file), "sha256": sha256_of(file)}
+
+
+def _check_grid(path: str, known: ModelCard, config: RunConfig) -> None:
+    """Refuse data that come onto another grid than those of the base model."""
+    if not isinstance(config.data, ManifestConfig):
+        return
+    for name in ("voxel_size_um", "resize", "order"):
+        theirs, ours = getattr(known, name), getattr(config.data, name)
+        if theirs is not None and theirs != (tuple(ours) if name[0] == "v" else ours):
+            wanted = str(list(theirs) if name[0] == "v" else theirs).replace(" ", "")
+            raise UserError(
+                f"base_model={path}: was trained with {name} {wanted}, not {ours}; set "
+                f"data.{name}={wanted}"
+            )
 
 
 def _check_patch(config: RunConfig, net: TaskNetwork) -> None:

@@ -1,5 +1,7 @@
 """Whether ``model`` and ``strategy`` go together: asked of a network without values."""
 
+from collections.abc import Iterable
+
 import torch
 
 from continual_repmode import distributed
@@ -53,6 +55,50 @@ def _check_shares(config: RunConfig) -> None:
             "train.loss=spotlight: it is no mean over the patches of a batch, so "
             f"several processes cannot share one; {alone}, or choose another loss"
         )
+
+
+def unused_settings(config: RunConfig, given: Iterable[str]) -> list[str]:
+    """Return, a line each, which settings that the user gave have no effect.
+
+    Parameters
+    ----------
+    config : RunConfig
+    given : iterable of str
+        The settings as they were written, ``name=value``.
+    """
+    names = [word.lstrip("+").partition("=")[0] for word in given]
+    expert = getattr(config.strategy, "expert", None)
+    reasons: dict[str, tuple[str, ...]] = {}
+    if len(config.stream().stream) == 1:
+        reasons["this run has one experience"] = (
+            *("train.extension_epochs", "data.num_new"),
+            *(f"strategy.{name}" for name in _OF_LATER_TASKS),
+        )
+    elif expert is None:
+        reasons["strategy.expert=null adds none"] = (
+            *("strategy.expert_mix", "strategy.expert_init", "strategy.outer_rate"),
+        )
+    elif "_rank" not in expert:
+        reasons[f"strategy.expert={expert} is not of low rank"] = (
+            "strategy.outer_rate",
+        )
+    if getattr(config.model, "private_bn", False) and not getattr(
+        config.strategy, "private_bn", True
+    ):
+        reasons["model.private_bn=true gives it"] = ("strategy.private_bn",)
+    return [
+        f"{name}: without effect, as {reason}"
+        for reason, about in reasons.items()
+        for name in names
+        if name in about
+    ]
+
+
+_OF_LATER_TASKS = (
+    *("expert", "expert_init", "expert_mix", "gate_init", "private_bn", "init"),
+    *("use_extensions", "adapter", "outer_rate"),
+)
+"""Settings of a strategy about tasks that arrive after the first experience."""
 
 
 def _grow(net: TaskNetwork, strategy: StrategyConfig, later: list[list[str]]) -> None:

@@ -35,6 +35,7 @@ from continual_repmode.config.run import (
     to_run_config,
 )
 from continual_repmode.errors import UserError, nearest
+from continual_repmode.option_fields import refuse_repeated_settings
 from continual_repmode.paths import user_path
 from continual_repmode.processes import started_by_torchrun
 from continual_repmode.resources import config_folder
@@ -69,6 +70,8 @@ def launch(
         If a setting is unknown, its value cannot be understood, or the output folder
         cannot be made.
     """
+    refuse_repeated_settings(arguments)
+    _check_folder(arguments)
     register_configs()
     _register_scenarios()
     spelling = _Spelling(sweep=not {"-m", "--multirun"}.isdisjoint(arguments))
@@ -215,6 +218,18 @@ def _remove_empty(folder: Path) -> None:
     with suppress(OSError):  # not empty
         for each in (folder, *above):
             each.rmdir()
+
+
+def _check_folder(arguments: Sequence[str]) -> None:
+    """Refuse the folder of a run for a sweep, and the reverse: it would not be used."""
+    sweep = bool({"-m", "--multirun"} & set(arguments))
+    right, wrong = ("run", "sweep")[sweep], ("sweep", "run")[sweep]
+    for word in arguments:
+        if word.startswith(f"hydra.{wrong}.dir="):
+            raise UserError(
+                f"{word}: is for {'one run' if sweep else 'a sweep (-m)'}; give "
+                f"hydra.{right}.dir=FOLDER"
+            )
 
 
 def _check_flags(arguments: Sequence[str]) -> None:

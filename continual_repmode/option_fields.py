@@ -4,9 +4,11 @@ A field whose metadata :func:`option` makes is an option of the command; others 
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import Field, fields
 from typing import Any
+
+from continual_repmode.errors import UserError
 
 
 def option(
@@ -45,6 +47,21 @@ def flag_of(declared: Field[Any]) -> str:
     """Return what a field is called on the command line, such as ``--batch-size``."""
     plain = declared.name.removesuffix("_um").replace("_", "-")
     return declared.metadata["flag"] or f"--{plain}"
+
+
+def refuse_repeated_settings(words: Iterable[str]) -> None:
+    """Refuse ``name=value`` given twice: the first would silently be left out.
+
+    Raises
+    ------
+    UserError
+        Naming both.
+    """
+    first: dict[str, str] = {}
+    for word in words:
+        name, equal, _ = word.lstrip("+").partition("=")
+        if equal and first.setdefault(name, word) is not word:
+            raise UserError(f"{first[name]} and {word} are both given: leave one out")
 
 
 def add_options(parser: argparse.ArgumentParser, kind: Any) -> None:

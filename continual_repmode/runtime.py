@@ -50,7 +50,7 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise UserError(f"device={name!r}: use auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device={name!r}: no CUDA device is here; use device=cpu")
+        raise UserError(f"device={name!r}: no CUDA device is here; use cpu")
     return device
 
 

@@ -42,6 +42,9 @@ TASK_OF_LABEL: dict[str, str] = {
 
 _WRITTEN = {"dna": "DNA", "golgi_apparatus": "Golgi apparatus"}
 
+_RESERVED = ("all", "closest", "fresh", "mean", "none", "uniform")
+"""What options say in the place of a task."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -52,12 +55,18 @@ def check_task_name(name: str) -> str:
     ------
     UserError
         If it is anything but letters, digits, ``_`` and ``-`` (names become file
-        names, channel names and parts of parameter names).
+        names, channel names and parts of parameter names), or a word that options have
+        in the place of a task.
     """
     if not _NAME.fullmatch(name):
         raise UserError(
             f"task name {name!r}: use letters, digits, '_' and '-' only, "
             "starting with a letter or digit"
+        )
+    if name in _RESERVED:
+        raise UserError(
+            f"task name {name!r} is reserved, as options mean something else by it; "
+            f"choose another name, such as {name}_cells"
         )
     return name
 

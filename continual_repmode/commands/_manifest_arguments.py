@@ -6,6 +6,7 @@ volumes are meant and prepared volumes are found again.
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,6 +97,8 @@ def add_workers(parser: Parser, count: int, default: str) -> None:
 
 def workers_of(chosen: argparse.Namespace) -> Workers:
     """Return who shares the work."""
+    if chosen.scheduler:
+        say_unused(chosen, "with --scheduler", "--workers")
     return Workers(chosen.workers, chosen.scheduler)
 
 
@@ -122,8 +125,49 @@ def manifest_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace | None:
-    """Return the parsed arguments, or None if only help was asked for."""
+    """Return the parsed arguments, or None if only help was asked for.
+
+    They have ``given``, the options that the user wrote.
+
+    Raises
+    ------
+    UserError
+        If one is wrong, or given twice.
+    """
     if {"-h", "--help"} & set(arguments):
         parser.print_help()
         return None
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    words = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    chosen.given = words[: words.index("--")] if "--" in words else words
+    _refuse_repeated(parser, chosen.given)
+    return chosen
+
+
+def _refuse_repeated(parser: Parser, given: Sequence[str]) -> None:
+    """Refuse an option whose first value would silently be left out."""
+    first: dict[argparse.Action, str] = {}
+    for word in given:
+        action = parser._option_string_actions[word]
+        other = first.setdefault(action, word)
+        again = given.count(word) > 1 and action.nargs != 0
+        if not isinstance(action, argparse._AppendAction) and (again or other != word):
+            twice = "is given twice" if other == word else f"and {other} are both given"
+            raise UserError(f"{word} {twice}: leave one out")
+
+
+def say_unused(chosen: argparse.Namespace, why: str, *options: str) -> None:
+    """Tell in a line which of the options that were given have no effect.
+
+    Parameters
+    ----------
+    chosen : Namespace
+        As :func:`parse` returns it.
+    why : str
+        What they do not go with.
+    *options : str
+        Such as ``--cache-dir``.
+    """
+    unused = [name for name in options if name in chosen.given]
+    if unused:
+        print(f"note: {', '.join(unused)}: without effect {why}", file=sys.stderr)

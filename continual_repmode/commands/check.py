@@ -8,10 +8,12 @@ from continual_repmode.commands._manifest_arguments import (
     manifest_settings,
     parse,
     part_of,
+    say_unused,
     workers_of,
 )
 from continual_repmode.errors import UserError
 
+_WORK = ("--workers", "--scheduler")
 _ABOUT = """\
 Look at every volume of a manifest before anything is trained on it.
 
@@ -51,6 +53,10 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse(parser, arguments)
     if chosen is None:
         return 0
+    if chosen.headers_only:
+        say_unused(chosen, "with --headers-only", "--cache-dir", *_WORK)
+    if chosen.json:
+        say_unused(chosen, "with --json, which has all", "--verbose")
 
     from continual_repmode.manifests.check import check_manifest
     from continual_repmode.manifests.checks.findings import worst
@@ -71,6 +77,8 @@ def main(arguments: Sequence[str]) -> int:
         part=part_of(chosen),
         **manifest_settings(chosen),
     )
+    if not check.collection.splits_at_random:
+        say_unused(chosen, "as the manifest says the split", "--seed")
     if chosen.json:
         print(to_json(check.pairs, check.findings))
     else:

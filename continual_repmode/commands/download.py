@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.request import OpenerDirector
 
-from continual_repmode.commands._manifest_arguments import Parser, parse
+from continual_repmode.commands._manifest_arguments import Parser, parse, say_unused
 from continual_repmode.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ Eleven archives of tens of GB each, one per structure; the images of the twelfth
 are drawn from nine of them, so dna alone needs all nine. Interrupted downloads go on
 with the same command; what is complete is not fetched again."""
 
+_WORK = (
+    *("--mirror", "--proxy", "--keep-archives", "--delete-archives", "--no-manifest"),
+    *("--voxel-size", "--published-lists"),
+)
+"""Options that say how to fetch, unpack and list."""
 _STATES = {
     "complete": "complete",
     "found": "there, not unpacked by this command",
@@ -51,8 +56,11 @@ def main(arguments: Sequence[str]) -> int:
     datasets = choose_datasets(chosen.tasks)
     folder = AllenFolder(chosen.to)
     if chosen.list:
+        say_unused(chosen, "with --list", *_WORK)
         _print_list(folder, datasets)
         return 0
+    if not chosen.manifest:
+        say_unused(chosen, "with --no-manifest", "--voxel-size", "--published-lists")
     if chosen.manifest and chosen.published_lists:
         for dataset in datasets:  # before hours of downloading
             read_published_order(chosen.published_lists, dataset.name)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from continual_repmode.commands._manifest_arguments import Parser, parse
+from continual_repmode.commands._manifest_arguments import Parser, parse, say_unused
 from continual_repmode.extending.settings import ExtensionSettings
 from continual_repmode.option_fields import add_options, given_options
 
@@ -33,6 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     if chosen is None:
         return 0
     settings = _settings(chosen)
+    if "_rank" not in (settings.expert or ""):
+        say_unused(chosen, "without --expert of low rank", "--outer-rate")
+    if settings.expert is None:
+        say_unused(chosen, "with --expert none", "--expert-mix")
 
     from continual_repmode.extending.extension import extend_model
     from continual_repmode.extending.summary import format_extension

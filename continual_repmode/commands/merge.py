@@ -104,6 +104,8 @@ def _renamed(parts: Sequence[_Part], wanted: Sequence[str]) -> list[_Part]:
         old, separator, new = text.partition("=")
         if not (old and separator and new):
             raise UserError(f"--rename {text}: write it as OLD=NEW")
+        if [other.partition("=")[0] for other in wanted].count(old) > 1:
+            raise UserError(f"--rename {text}: {old} gets two names; give one")
         having = [i for i, part in enumerate(renamed) if old in part.names]
         if not having:
             raise UserError(f"--rename {text}: no model but the first has a task {old}")

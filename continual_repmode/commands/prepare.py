@@ -7,6 +7,7 @@ from continual_repmode.commands._manifest_arguments import (
     manifest_settings,
     parse,
     part_of,
+    say_unused,
     workers_of,
 )
 
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         storage=chosen.storage,
         **manifest_settings(chosen),
     )
+    say_unused(chosen, "on what is prepared: the split is left to the run", "--seed")
     for note in collection.notes():
         print(f"{chosen.manifest}: {note}")
     pairs = part_of(chosen).take([pair for pair, _ in collection.all_pairs()])

@@ -115,6 +115,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     """
     from continual_repmode import distributed
     from continual_repmode.build import build_run
+    from continual_repmode.combinations import unused_settings
     from continual_repmode.config.run import dump_run_config
     from continual_repmode.results import RunFolder
     from continual_repmode.runtime import write_text_atomically
@@ -128,6 +129,8 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
                 f"{path} already holds a run with other settings: resume it with "
                 f"resume={path}, or choose another folder with hydra.run.dir=FOLDER"
             )
+        for line in unused_settings(config, overrides):
+            print(f"note: {line}", file=sys.stderr)
         reference = _read_reference(config)
         run = build_run(config, folder)
         if not begun and distributed.is_first():

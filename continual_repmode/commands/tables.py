@@ -1,6 +1,7 @@
 """``continual-repmode tables``: run what a table of results needs, and write it."""
 
 import contextlib
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from continual_repmode.errors import UserError, nearest
 from continual_repmode.experiments.table import Table
 from continual_repmode.experiments.tables import TABLES
+from continual_repmode.option_fields import refuse_repeated_settings
 from continual_repmode.paths import user_path
 from continual_repmode.workers import Interrupted, Workers
 
@@ -167,6 +169,7 @@ class _Chosen:
 
 def _parse(arguments: Sequence[str]) -> _Chosen:
     name, *settings = arguments
+    refuse_repeated_settings(settings)
     if name not in TABLES:
         known = ", ".join(TABLES)
         raise UserError(f"there is no table {name!r}: choose one of {known}")
@@ -208,6 +211,13 @@ def _parse(arguments: Sequence[str]) -> _Chosen:
         raise UserError(f"run={own['run']}: must be true or false")
     if own["costs"] not in {"keep", "again"}:
         raise UserError(f"costs={own['costs']}: must be keep or again")
+    given = {word.partition("=")[0] for word in settings}
+    unused = {"workers"} if own["scheduler"] else set()
+    why = "scheduler="
+    if own["run"] == "false" and own["costs"] == "keep":
+        unused, why = {"rows", "workers", "scheduler"}, "run=false"
+    for name in sorted(unused & given):
+        print(f"note: {name}: without effect with {why}", file=sys.stderr)
     rows = [table.row(row).name for row in own["rows"].split(",") if row]
     return _Chosen(
         table=table,

@@ -38,6 +38,11 @@ def open_base(path: Path, task: str, settings: ExtensionSettings) -> TrainedMode
             f"{path}: knows {task} already, as one of {', '.join(net.task_names)}; "
             "give the new structure another name"
         )
+    if net.private_bn and not settings.private_bn:
+        raise UserError(
+            f"{path}: each of its tasks has batch normalizations of its own, so a new "
+            "one has, too; leave out --no-private-bn (in Python: private_bn=False)"
+        )
     _try_to_grow(path, net, task, settings)
     return base.with_voxel_size(settings.voxel_size_um, "--voxel-size")
 

@@ -20,6 +20,8 @@ from continual_repmode.paths import source_of, user_path
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.workers import Workers
 
+_PAD_SMALL = "pad it with --pad-small (in Python: pad_small=True)"
+
 _log = logging.getLogger(__name__)
 
 
@@ -72,16 +74,27 @@ def open_lab_volumes(
     headers = check_manifest(manifest, patch_size=divisor, voxels="none", **chosen)
     shapes = [pair.grid_shape for pair in headers.pairs if pair.split == "train"]
     patch_size = choose_patch(
-        settings.patch_size, base.card.window or DEFAULT_PATCH, shapes, divisor
+        settings.patch_size,
+        base.card.window or DEFAULT_PATCH,
+        shapes,
+        divisor,
+        pad_small=settings.pad_small,
     )
-    check = sound_collection(manifest, patch_size=patch_size, **chosen)
+    check = sound_collection(
+        manifest, patch_size=patch_size, pad_small=settings.pad_small, **chosen
+    )
     for finding in check.findings:
         _log.warning("%s: %s", finding.severity, finding.line())
     return LabVolumes(check.collection, patch_size, resize, order)
 
 
 def choose_patch(
-    asked: Size3 | None, window: Size3, shapes: list[Size3], divisor: Size3
+    asked: Size3 | None,
+    window: Size3,
+    shapes: list[Size3],
+    divisor: Size3,
+    *,
+    pad_small: bool = False,
 ) -> Size3:
     """Return the training patch (Z, Y, X) in voxels.
 
@@ -95,6 +108,8 @@ def choose_patch(
         Of the training images on the model grid.
     divisor : tuple of int
         What its sides must be multiples of.
+    pad_small : bool
+        Whether smaller images are padded.
 
     Returns
     -------
@@ -105,9 +120,17 @@ def choose_patch(
     Raises
     ------
     UserError
-        If ``asked`` is no multiple, or larger than an image.
+        If ``asked`` is no multiple, or it or the least multiple is larger than an image
+        that is not padded.
     """
     smallest = [min(sides) for sides in zip(*shapes, strict=True)] or list(window)
+    for axis, room, part in zip("ZYX", smallest, divisor, strict=True):
+        if part > room and not pad_small:
+            raise UserError(
+                f"the smallest training image has {room} voxels along {axis} on the "
+                f"model grid, fewer than the {part} that this network needs; "
+                f"{_PAD_SMALL}, or leave it out"
+            )
     if asked is None:
         z, y, x = (
             max(min(side, room) // part, 1) * part
@@ -118,13 +141,13 @@ def choose_patch(
         if side % part:
             raise UserError(
                 f"patch size {_times(asked)}: the {axis} side {side} is not a multiple "
-                f"of {part}, as this network needs it"
+                f"of {part}, as this network needs it; choose one"
             )
-        if side > room:
+        if side > room and not pad_small:
             raise UserError(
                 f"patch size {_times(asked)}: the {axis} side {side} is larger than "
                 f"that of the smallest training image, {room} voxels on the model "
-                "grid; choose a smaller patch"
+                f"grid; choose {room // part * part} or less, or {_PAD_SMALL}"
             )
     return asked
 

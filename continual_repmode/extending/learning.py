@@ -122,6 +122,7 @@ class Lesson:
                 data=volumes.collection,
                 patch_size=volumes.patch_size,
                 flip_axes=FLIP_AXES,
+                pad_small=chosen["pad_small"],
                 num_new=num_images,
                 known_tasks=known_tasks,
             ),

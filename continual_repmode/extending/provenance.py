@@ -13,6 +13,7 @@ from continual_repmode.training.data_hash import hash_of_pairs
 
 PROVENANCE_FILE = "extension.json"
 _DECIDING = (
+    "pad_small",
     "batch_size",
     "learning_rate",
     "schedule",
@@ -27,6 +28,7 @@ _DECIDING = (
     "seed",
 )
 _BEFORE = {
+    "pad_small": False,
     "overlap": [DEFAULT_OVERLAP] * 3,
     "expert_mix": "softmax",
     "gate_init": "mean",

@@ -68,6 +68,14 @@ class ExtensionSettings:
             _LEARNING,
         ),
     )
+    pad_small: bool = field(
+        default=False,
+        metadata=option(
+            "pad training images smaller than the patch instead of refusing them",
+            group=_LEARNING,
+            action="store_true",
+        ),
+    )
     batch_size: int = field(
         default=4,
         metadata=option(

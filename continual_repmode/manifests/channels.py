@@ -7,7 +7,12 @@ from continual_repmode.manifests.rows import CROP, VOXEL_SIZE, ManifestRow, cell
 from continual_repmode.paths import source_of
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import Box, SourceChannel
-from continual_repmode.volumes.volume import VolumeReader, channel_index, volume_shape
+from continual_repmode.volumes.volume import (
+    ChoiceNeededError,
+    VolumeReader,
+    channel_index,
+    volume_shape,
+)
 
 
 def source_channels(
@@ -20,16 +25,16 @@ def source_channels(
     UserError
         If a channel is not there, the shapes differ, or the crop lies outside.
     """
-    shape, target_shape = volume_shape(signal), volume_shape(target)
-    if target_shape != shape:
-        remedy = "cut them to the same field"
+    box, target_box = _box(row, signal), _box(row, target)
+    if target_box != box:
+        shape, target_shape = volume_shape(signal), volume_shape(target)
+        remedy = f"crop both to the same part by the columns {', '.join(CROP)}"
         if 1 in (shape[0], target_shape[0]):
             remedy = "a single plane or projection cannot be paired with a stack"
         raise UserError(
             f"{row.where}: the two images differ in shape (z, y, x): "
             f"{signal.path.name} {shape}, {target.path.name} {target_shape}; {remedy}"
         )
-    box = _box(row, shape)
     signal_index = _channel(row, "channel_signal", row.signal_channel, signal)
     target_index = _channel(row, "channel_target", row.target_channel, target)
     same_file = source_of(row.signal_path) == source_of(row.target_path)
@@ -46,8 +51,16 @@ def source_channels(
     )
 
 
+def opening_error(row: ManifestRow, error: UserError) -> UserError:
+    """Return why a file of a row cannot be opened, with a remedy of manifests."""
+    text = str(error)
+    if isinstance(error, ChoiceNeededError):
+        text = f"{error.problem}, by the column {error.what!r} of the manifest"
+    return UserError(f"{row.where}: {text}")
+
+
 def _channel(
-    row: ManifestRow, column: str, channel: int | str | None, volume: VolumeReader
+    row: ManifestRow, column: str, channel: str | None, volume: VolumeReader
 ) -> int:
     """Return the index of a channel; it may be left blank where there is only one."""
     if channel is None and len(volume.channel_names) == 1:
@@ -58,10 +71,10 @@ def _channel(
         raise UserError(f"{row.where}, column {column!r}: {error}") from error
 
 
-def _box(row: ManifestRow, shape: tuple[int, int, int]) -> Box:
+def _box(row: ManifestRow, volume: VolumeReader) -> Box:
     """Return the crop as slices, checked against the image."""
     slices = []
-    for axis, size in enumerate(shape):
+    for axis, size in enumerate(volume_shape(volume)):
         start, stop = row.crop[2 * axis], row.crop[2 * axis + 1]
         start, stop = 0 if start is None else start, size if stop is None else stop
         if not 0 <= start < stop <= size:
@@ -70,7 +83,7 @@ def _box(row: ManifestRow, shape: tuple[int, int, int]) -> Box:
                 row.where,
                 f"{low}, {high}",
                 f"{start}, {stop}",
-                f"use 0 <= {low} < {high} <= {size}, the size of the image",
+                f"use 0 <= {low} < {high} <= {size}, the size of {volume.path.name}",
             )
         slices.append(slice(start, stop))
     z, y, x = slices

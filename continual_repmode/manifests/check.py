@@ -107,7 +107,7 @@ def check_manifest(
         ]
         findings = [finding_from_error(str(path), error) for error in faults.found]
         findings += [
-            Finding("note", "voxel-size", str(path), "", note, "")
+            Finding("note", "not-as-said", str(path), "", note, "")
             for note in collection.notes()
         ]
         findings += judge(

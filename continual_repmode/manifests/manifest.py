@@ -11,6 +11,7 @@ from continual_repmode.data.collection import Split
 from continual_repmode.data.splits import split_sources
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.manifests.channels import (
+    opening_error,
     overruled_size,
     row_voxel_size_um,
     source_channels,
@@ -21,6 +22,7 @@ from continual_repmode.manifests.rows import (
     CROP,
     VOXEL_SIZE,
     ManifestRow,
+    misspelled_columns,
     read_rows,
 )
 from continual_repmode.paths import source_of, user_path
@@ -120,11 +122,14 @@ class ManifestCollection:
         self._store = PreparedStore(
             cache_folder("prepared") if cache_dir is None else user_path(cache_dir)
         )
-        path, below = user_path(path), None if root is None else user_path(root)
+        self._path = path = user_path(path)
+        below = None if root is None else user_path(root)
         rows = read_rows(path, below, tasks, faults)
         #: The tasks of all rows, also of those that are left alone or left out.
         self.listed_tasks = tuple(dict.fromkeys(row.task for row in rows))
         pairs = self._open(rows, tasks, faults)
+        #: Whether images are divided at random, by ``seed``.
+        self.splits_at_random = any(row.split is None for row in rows)
         splits: list[Split] = ["train"] * len(rows)
         with faults:
             splits = _assign_splits(path, rows, seed)
@@ -186,8 +191,11 @@ class ManifestCollection:
         return list(self._pairs)
 
     def notes(self) -> list[str]:
-        """Return, a line each, where the user's voxel size and others differ."""
-        found = []
+        """Return, a line each, what the user said that is not used, or others overrule.
+
+        That is a voxel size, or a column that may be misspelled.
+        """
+        found = misspelled_columns(self._path)
         overruled = [
             (pair, told)
             for pair, _ in self._pairs
@@ -285,7 +293,7 @@ class _Readers:
                 self._opened[key] = error
         opened = self._opened[key]
         if isinstance(opened, UserError):
-            raise UserError(f"{row.where}: {opened}") from opened
+            raise opening_error(row, opened) from opened
         return opened
 
 

@@ -193,5 +193,6 @@ def check_grid(pair: ManifestPair) -> None:
             f"{pair.row.where}: {pair.row.signal_path.name}: {pair.signal.shape} "
             f"voxels of {pair.source_voxel_size_um} µm become {pair.grid_shape} of "
             f"{pair.preparation.voxel_size_um} µm, {needed / 1e9:.0f} GB; see that "
-            f"{', '.join(VOXEL_SIZE)} and data.voxel_size_um are right, or crop it"
+            f"{', '.join(VOXEL_SIZE)} and data.voxel_size_um (--voxel-size) are right, "
+            "or crop it"
         )

@@ -80,7 +80,9 @@ def _check_disk(pairs: Sequence[ManifestPair]) -> None:
     needed = missing_bytes(pairs)
     if needed:
         what = f"preparing {len(pairs)} pairs"
-        check_free(pairs[0].store.folder, needed, what, "data.cache_dir")
+        check_free(
+            pairs[0].store.folder, needed, what, "data.cache_dir (--cache-dir DIR)"
+        )
 
 
 def _work_on(

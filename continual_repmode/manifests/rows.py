@@ -1,5 +1,6 @@
 """The rows of a manifest: one per pair of volumes, their cells converted."""
 
+import difflib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class ManifestRow:
         Line of the CSV file; the header is line 1.
     signal_path, target_path : Path
         Absolute, links not followed; the same file if it holds both channels.
-    signal_channel, target_channel : int, str or None
+    signal_channel, target_channel : str or None
         Index from 0, or name; None where the file must have one channel.
     split : {"train", "valid", "test"} or None
         None where the split is left to chance.
@@ -57,8 +58,8 @@ class ManifestRow:
     task: str
     signal_path: Path
     target_path: Path
-    signal_channel: int | str | None
-    target_channel: int | str | None
+    signal_channel: str | None
+    target_channel: str | None
     split: Split | None
     choices: tuple[tuple[str, str], ...]
     voxel_size_um: VoxelSize
@@ -116,6 +117,19 @@ def read_rows(
                 blank.where, "split", "", "fill it in every row or in none"
             )
     return rows
+
+
+def misspelled_columns(path: Path) -> list[str]:
+    """Return, a line each, columns that look like one of ours but are left alone."""
+    known = {*ONE_FILE, *TWO_FILES, *VOXEL_SIZE, *CROP, *CHOICES, "task", "split"}
+    found = []
+    for file in csv_files(path):
+        header = [_OTHER_NAMES.get(name, name) for name in read_csv(file)[0]]
+        for name in header:
+            meant = difflib.get_close_matches(name.lower(), known - {*header}, 1, 0.8)
+            if name not in known and meant:
+                found.append(f"column {name!r} is left alone; {meant[0]!r} is meant?")
+    return list(dict.fromkeys(found))
 
 
 def _read_file(
@@ -193,8 +207,8 @@ def _row(
         task=task,
         signal_path=cells.file(signal_column, root),
         target_path=cells.file(target_column, root),
-        signal_channel=cells.channel("channel_signal"),
-        target_channel=cells.channel("channel_target"),
+        signal_channel=cells.text("channel_signal") or None,
+        target_channel=cells.text("channel_target") or None,
         split=cells.split(),
         choices=tuple((name, cells.text(name)) for name in CHOICES if cells.text(name)),
         voxel_size_um=(voxel_z_um, voxel_y_um, voxel_x_um),
@@ -223,14 +237,12 @@ class _Cells:
             found = is_there(path)
         if self.files_needed and not found:
             reason = not_there(path) if value else "no such file"
-            remedy = f"{reason}; paths are relative to {root} (or to data.root)"
+            remedy = (
+                f"{reason}; paths are relative to {root}, or to another folder by "
+                "data.root (--root DIR)"
+            )
             raise cell_error(self.where, column, value, remedy)
         return path
-
-    def channel(self, column: str) -> int | str | None:
-        value = self.text(column)
-        index = index_from(value)
-        return value or None if index is None else index
 
     def split(self) -> Split | None:
         value = self.text("split")

@@ -11,12 +11,12 @@ from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.volume import (
+    ChoiceNeededError,
     Choices,
     SeveralTimesError,
     Size3,
     VolumeReader,
     channel_index,
-    index_from,
     volume_shape,
 )
 
@@ -128,6 +128,17 @@ def _open_times(
     except SeveralTimesError as several:
         times = map(str, range(several.number))
         return [open_volume(path, {**choices, "time": t}, wanted_um) for t in times]
+    except ChoiceNeededError as error:
+        raise choice_needed(error) from error
+
+
+def choice_needed(error: ChoiceNeededError) -> UserError:
+    """Return the error of a file that holds several volumes, with our remedy."""
+    every = ", or time=all for every one" if error.what == "time" else ""
+    return UserError(
+        f"{error.problem}, by --choose {error.what}=0{every} (in Python: "
+        f"choices={{{error.what!r}: '0'}})"
+    )
 
 
 def with_target(
@@ -208,8 +219,7 @@ def light_channel(volume: VolumeReader, wanted: int | str | None) -> int:
     """
     names = volume.channel_names
     if wanted is not None:
-        index = index_from(wanted) if isinstance(wanted, str) else wanted
-        return channel_index(volume, str(wanted) if index is None else index)
+        return channel_index(volume, wanted)
     if len(names) == 1:
         return 0
     light = [index for index, name in enumerate(names) if channel_role(name) == "light"]
@@ -221,7 +231,7 @@ def light_channel(volume: VolumeReader, wanted: int | str | None) -> int:
     problem = "several channels look like" if light else "no channel is named like"
     raise UserError(
         f"{volume.path}: {problem} transmitted light; choose one of {listed} with "
-        "--channel"
+        "--channel (in Python: channel=)"
     )
 
 

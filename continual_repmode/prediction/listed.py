@@ -5,12 +5,13 @@ from pathlib import Path
 
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.manifests.channels import (
+    opening_error,
     overruled_size,
     row_voxel_size_um,
     source_channels,
 )
 from continual_repmode.manifests.rows import ManifestRow, read_rows
-from continual_repmode.paths import place_of
+from continual_repmode.paths import place_of, user_path
 from continual_repmode.prediction.images import (
     VOXEL_SIZE_REMEDY,
     Image,
@@ -26,6 +27,7 @@ from continual_repmode.volumes.volume import VolumeReader, volume_shape
 def listed_images(
     manifest: Path,
     *,
+    root: str | Path | None,
     source_um: VoxelSizeUm | None,
     model_um: VoxelSizeUm,
     faults: Faults,
@@ -38,6 +40,8 @@ def listed_images(
     ----------
     manifest : Path
         See :class:`continual_repmode.manifests.manifest.ManifestCollection`.
+    root : str, Path or None
+        What relative paths in the rows are relative to; None: the manifest.
     source_um : tuple of float or None
         Voxel size (z, y, x) that the user gives for all; only columns of a row come
         before it.
@@ -52,7 +56,8 @@ def listed_images(
         If the manifest itself cannot be read.
     """
     images: dict[object, Image] = {}
-    for row in read_rows(manifest, faults=faults):
+    folder = None if root is None else user_path(root)
+    for row in read_rows(manifest, folder, faults=faults):
         with faults:
             image = _row_image(row, source_um, model_um)
             signal = image.signal
@@ -82,7 +87,7 @@ def _row_image(
         target = open_volume(row.target_path, choices, wanted_um)
         finest = finest_level(light, choices)
     except UserError as error:
-        raise UserError(f"{row.where}: {error}") from error
+        raise opening_error(row, error) from error
     signal_channel, target_channel = source_channels(row, light, target)
     signal_um = _voxel_size_um(row, light, target, source_um)
     shape, voxel_size_um = signal_channel.shape, signal_um

@@ -22,11 +22,17 @@ Unit = Literal["zscore", "target"]
 
 def _choices(words: Sequence[str]) -> dict[str, str]:
     """Return what ``--choose`` says, as a mapping."""
-    pairs = [word.partition("=") for word in words]
-    for word, (what, _, which) in zip(words, pairs, strict=True):
+    chosen: dict[str, str] = {}
+    for word in words:
+        what, _, which = word.partition("=")
         if not what or not which:
             raise UserError(f"--choose {word}: use WHAT=WHICH, such as scene=0")
-    return {what: which for what, _, which in pairs}
+        if what in chosen:
+            raise UserError(
+                f"--choose {word}: {what}={chosen[what]} is chosen, too; give one"
+            )
+        chosen[what] = which
+    return chosen
 
 
 def _bytes(amount: str) -> int:
@@ -99,6 +105,13 @@ class PredictOptions:
             "z-score of a time series (--choose time=all): one for all of it, so that "
             "nothing flickers, or per-frame (default: whole)",
             choices=("whole", "per-frame"),
+        ),
+    )
+    root: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "what relative paths of a manifest are relative to (default: its folder)",
+            metavar="DIR",
         ),
     )
     intensity: Unit = field(

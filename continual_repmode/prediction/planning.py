@@ -11,7 +11,12 @@ from continual_repmode.errors import Faults, UserError
 from continual_repmode.paths import is_there, place_of, source_of, user_path
 from continual_repmode.prediction.attributes import read_attributes
 from continual_repmode.prediction.finding import Found, find_files
-from continual_repmode.prediction.images import Image, open_image, with_target
+from continual_repmode.prediction.images import (
+    Image,
+    choice_needed,
+    open_image,
+    with_target,
+)
 from continual_repmode.prediction.job import Job
 from continual_repmode.prediction.listed import listed_images
 from continual_repmode.prediction.metrics_table import Key, Row, read_metrics
@@ -24,7 +29,11 @@ from continual_repmode.volumes.formats import readable
 from continual_repmode.volumes.formats.stream_writing import check_writable
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.stream_resizing import scratch_bytes
-from continual_repmode.volumes.volume import CHOICES, VolumeReader, index_from
+from continual_repmode.volumes.volume import (
+    CHOICES,
+    ChoiceNeededError,
+    VolumeReader,
+)
 from continual_repmode.workers import WHOLE, Part
 
 Format = Literal["zarr", "tiff"]
@@ -170,7 +179,9 @@ def find_images(
         If an input matches no files, or a manifest cannot be read.
     """
     found, manifests = find_files(inputs, out)
+    _check_manifests(options, manifests)
     model_um = setup.preparation.voxel_size_um
+    target: int | str | Path | VolumeReader | None
     target = _target(options, setup, len(found) + len(manifests))
     images: list[Image] = []
     seen: set[object] = set()
@@ -192,12 +203,17 @@ def find_images(
             seen.add(parts)
             image = replace(image, field=file.field)
             if target is not None:
+                if isinstance(target, Path):  # of this image, which is the only one
+                    if isinstance(options.target, str):
+                        _check_one_meaning(options.target, image)
+                    target = _open_target(target, options, setup)
                 given = options.voxel_size_um is not None
                 image = with_target(image, setup.tasks[0], target, size_given=given)
             images.append(image)
     for manifest in manifests:
         images += listed_images(
             manifest,
+            root=options.root,
             source_um=options.voxel_size_um,
             model_um=model_um,
             faults=faults,
@@ -205,10 +221,43 @@ def find_images(
     return images
 
 
+def _check_manifests(options: PredictOptions, manifests: Sequence[Path]) -> None:
+    """Refuse options that say what the columns of a manifest say, and the reverse."""
+    if not manifests and options.root is not None:
+        raise UserError(f"--root {options.root}: is for manifests; none is given")
+    if not manifests and options.metrics and options.target is None:
+        raise UserError(
+            "--metrics: there is nothing to compare with; give --target, or a manifest"
+        )
+    said: dict[str, object] = {
+        "channel": options.channel,
+        "choose": options.choices or None,
+        "target": options.target,
+    }
+    columns = {"channel": "channel_signal", "choose": "scene, time and so on"}
+    for name, value in said.items():
+        if manifests and value is not None:
+            raise UserError(
+                f"--{name}: {manifests[0]} says it for each image, in the column "
+                f"{columns.get(name, 'channel_target or path_target')}; leave the "
+                "option out, and predict other images by a call of their own"
+            )
+
+
+def _check_one_meaning(said: str, image: Image) -> None:
+    """Refuse a target that is the name of a file and of a channel."""
+    volume = image.signal.volume
+    if said.lower() in map(str.lower, volume.channel_names):
+        raise UserError(
+            f"--target {said}: is a file here, and a channel of {volume.path}; write "
+            f"./{said} or name:{said}"
+        )
+
+
 def _target(
     options: PredictOptions, setup: Setup, num_inputs: int
-) -> int | str | VolumeReader | None:
-    """Return the target as a channel or an opened file; refuse what is ambiguous."""
+) -> int | str | Path | None:
+    """Return the target as a channel or a file; refuse what is ambiguous."""
     target = options.target
     if target is None:
         return None
@@ -221,15 +270,27 @@ def _target(
         return target
     is_file = isinstance(target, Path) or target.lower().endswith(readable())
     if not is_file and not is_there(user_path(target)):
-        index = index_from(str(target))
-        return str(target) if index is None else index
+        return str(target)
     if num_inputs != 1:
         raise UserError(
             f"--target {target}: is one file for {num_inputs} images; list images and "
             "targets in a manifest"
         )
+    return user_path(target)
+
+
+def _open_target(path: Path, options: PredictOptions, setup: Setup) -> VolumeReader:
+    """Open the file of a target; of several volumes, the one that is chosen."""
     full = options.voxel_size_um is not None
-    return open_volume(target, None, None if full else setup.preparation.voxel_size_um)
+    model_um = None if full else setup.preparation.voxel_size_um
+    choices: dict[str, str] = {}
+    while True:
+        try:
+            return open_volume(path, choices, model_um)
+        except ChoiceNeededError as error:
+            if error.what not in options.choices or error.what in choices:
+                raise choice_needed(error) from error
+            choices[error.what] = options.choices[error.what]
 
 
 def _named(file: Found, choices: Mapping[str, str]) -> str:

@@ -37,6 +37,7 @@ from continual_repmode.training.avalanche_api import (
     SupervisedTemplate,
 )
 from continual_repmode.training.context import context_of, task_names_of
+from continual_repmode.training.fitting import check_order, check_plugins
 from continual_repmode.training.metric_plugins import evaluator_with
 from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
@@ -114,7 +115,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     Raises
     ------
     UserError
-        If the method does not go with the network.
+        If the method does not go with the network, or a plugin not with this loop.
 
     Attributes
     ----------
@@ -129,6 +130,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     """
 
     loss: Any
+    _stop_training: bool
 
     def __init__(
         self,
@@ -152,6 +154,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         num_workers: int = 0,
     ) -> None:
         method.check(model, len(model.task_names))
+        check_plugins(plugins)
         self.method = method
         self.proof = UnchangedTasksPlugin(required=method.freezes)
         self.validation = ValidationPlugin(every=validate_every, ema=ema)
@@ -166,8 +169,10 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.train_pairs: list[Pair] = []
         self.validation_volumes: Any = None
         self.validation_pairs: list[Pair] = []
-        self._epochs = (train_epochs, extension_epochs or train_epochs)
+        later_epochs = train_epochs if extension_epochs is None else extension_epochs
+        self._epochs = (train_epochs, later_epochs)
         self._adopting = False
+        self._has_learned = False
         self._sampler: RecordingSampler | None = None
         self._side_predictions: tuple[Tensor, ...] = ()
         self._deployed: dict[int, Any] = {}
@@ -200,15 +205,44 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         net: TaskNetwork = self.model.net
         return net
 
-    def train(self, experiences: Any, *args: Any, **kwargs: Any) -> None:
+    def train(
+        self,
+        experiences: Any,
+        eval_streams: Sequence[Any] | None = None,
+        *,
+        num_workers: int | None = None,
+    ) -> None:
         """Learn one or more experiences, and prove what it left of the old tasks.
+
+        Parameters
+        ----------
+        experiences : experience or iterable of them
+            In the order of the stream.
+        eval_streams : sequence, optional
+            Only as Avalanche has it: nothing is evaluated while it learns but the
+            validation images, so it must be empty.
+        num_workers : int, optional
+            Instead of that of the strategy, in this call.
 
         Raises
         ------
+        UserError
+            If an experience comes before another one that the network has not learned,
+            or there is a stream to evaluate.
         ForgettingError
             If an old task changed and the strategy promises that it cannot.
         """
-        super().train(experiences, *args, **kwargs)
+        if eval_streams:
+            raise UserError(
+                "train(eval_streams=): nothing but the validation images is evaluated "
+                "while the network learns; leave it out, and call eval() afterwards"
+            )
+        usual = self.num_workers
+        self.num_workers = usual if num_workers is None else num_workers
+        try:
+            super().train(experiences)
+        finally:
+            self.num_workers = usual
         self.proof.conclude(self.net)
 
     def adopt(self, experience: CLExperience) -> None:
@@ -224,6 +258,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             self._adopting = False
 
     def _before_training_exp(self, **kwargs: Any) -> None:
+        check_order(self.experience, self.net, self._has_learned)
         is_extension = self.experience.current_experience > 0
         self.train_epochs = 0 if self._adopting else self._epochs[is_extension]
         super()._before_training_exp(**kwargs)
@@ -291,11 +326,13 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.clock.train_exp_epochs = self.first_epoch
         for _epoch in range(self.first_epoch, self.train_epochs):
             self._before_training_epoch(**kwargs)
-            if self._stop_training:
+            if self._stop_training:  # in this experience
+                self._stop_training = False
                 break
             self.training_epoch(**kwargs)
             self._after_training_epoch(**kwargs)
         self.first_epoch = 0
+        self._has_learned = True
 
     def batch_images(self) -> list[str]:
         """Return the names of the images that this process has of the batch."""
@@ -332,15 +369,26 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
+    def eval(self, exp_list: Any, *, num_workers: int = 0) -> dict[str, Any]:
         """Measure every learned task of a stream; says which tasks it left out.
+
+        Parameters
+        ----------
+        exp_list : experience or iterable of them
+        num_workers : int
+            Processes that load volumes.
 
         Raises
         ------
         UserError
-            If none of the tasks has been learned.
+            If there is no experience, or none of the tasks has been learned.
         """
-        experiences = exp_list if isinstance(exp_list, Iterable) else [exp_list]
+        experiences = list(exp_list if isinstance(exp_list, Iterable) else [exp_list])
+        if not experiences:
+            raise UserError(
+                "there is no experience to evaluate; give some, such as those of "
+                "benchmark.test_stream"
+            )
         learned: list[CLExperience] = []
         left_out: list[CLExperience] = []
         for experience in experiences:
@@ -355,7 +403,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             )
         if missing:
             _log.warning("not evaluated, not learned yet: %s", ", ".join(missing))
-        results: dict[str, Any] = super().eval(learned, **kwargs)
+        results: dict[str, Any] = super().eval(learned, num_workers=num_workers)
         return results
 
     def forward(self) -> Tensor:

@@ -263,7 +263,7 @@ class PreparedStore:
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
             f"cannot store prepared volumes in {self.folder} ({error.strerror}); free "
-            "some space, or point data.cache_dir at another folder"
+            "some space, or choose another folder with data.cache_dir (--cache-dir DIR)"
         )
 
 

@@ -1,7 +1,7 @@
 """Image files as volumes: what every reader offers, and what readers share."""
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +42,25 @@ _MAX_DIGITS = 18
 """Longer numbers are no index of anything."""
 
 _POINTER = b"version https://git-lfs"
+
+
+class ChoiceNeededError(UserError):
+    """A file holds several volumes, and none of them was chosen.
+
+    Parameters
+    ----------
+    problem : str
+        File, and between what to choose.
+    what : str
+        Which of ``CHOICES``.
+    """
+
+    def __init__(self, problem: str, what: str) -> None:
+        super().__init__(f"{problem}, in Python by choices={{{what!r}: '0'}}")
+        self.problem, self.what = problem, what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problem, self.what)
 
 
 class VolumeReader(Protocol):
@@ -99,7 +118,7 @@ class VolumeReader(Protocol):
         Parameters
         ----------
         channel : int or str
-            Index from 0, or name.
+            Index from 0, or name; see :func:`channel_index`.
         planes : slice
             The z planes wanted; all of them by default.
 
@@ -144,18 +163,20 @@ def channel_index(volume: VolumeReader, channel: int | str) -> int:
 
     A name is looked for as it is, then in any case, then, if it is a usual name of
     transmitted light, EGFP, the DNA dye or the membrane dye, by any other usual name
-    of the same (``Hoechst`` finds ``H3342``).
+    of the same (``Hoechst`` finds ``H3342``). A text that is a whole number may be
+    either; ``index:1`` and ``name:1`` are but one.
 
     Raises
     ------
     UserError
-        If there is no such channel, or several of that name; lists the choices.
+        If there is no such channel, or several of that name, or one of that name and
+        another of that index; lists the choices.
     """
     names = volume.channel_names
     if isinstance(channel, int):
         found = [channel] if 0 <= channel < len(names) else []
     else:
-        found = _named(names, channel)
+        found = _meant(volume.path, "channel", names, channel, _named)
     if len(found) == 1:
         return found[0]
     choices = ", ".join(
@@ -163,6 +184,33 @@ def channel_index(volume: VolumeReader, channel: int | str) -> int:
     )
     problem = "several channels are named" if found else "no channel"
     raise UserError(f"{volume.path}: {problem} {channel!r:.80}; choose from {choices}")
+
+
+def _meant(
+    path: Path,
+    what: str,
+    names: Sequence[str],
+    wanted: str,
+    named: Callable[[Sequence[str], str], list[int]],
+) -> list[int]:
+    """Return what a text means that may be an index or a name."""
+    kind, _, rest = wanted.partition(":")
+    known = wanted not in names and kind in ("index", "name")
+    index = index_from(rest if known and kind == "index" else wanted)
+    by_index = [index] if index is not None and index < len(names) else []
+    if known:
+        return by_index if kind == "index" else named(names, rest)
+    by_name = named(names, wanted)
+    if by_index and by_name and by_index != by_name:
+        raise UserError(
+            f"{path}: {what} {wanted!r} is the name of {by_name[0]} and the index of "
+            f"{names[by_index[0]]!r}; write name:{wanted} or index:{wanted}"
+        )
+    return by_index or by_name
+
+
+def _exactly(names: Sequence[str], wanted: str) -> list[int]:
+    return [index for index, name in enumerate(names) if name and name == wanted]
 
 
 def _named(names: Sequence[str], wanted: str) -> list[int]:
@@ -213,7 +261,8 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
     Raises
     ------
     UserError
-        If there are several and none was chosen, or there is none like the chosen one.
+        If there are several and none was chosen, or there is none like the chosen one,
+        or two may be meant.
     """
     wanted = choices.get(what)
     all_times = what == "time" and wanted == "all"
@@ -221,10 +270,7 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
         return 0
     if all_times:
         raise SeveralTimesError(path, len(names))
-    index = None if wanted is None else index_from(wanted)
-    if index is not None and index < len(names):
-        return index
-    found = [index for index, name in enumerate(names) if name and name == wanted]
+    found = [] if wanted is None else _meant(path, what, names, wanted, _exactly)
     if len(found) == 1:
         return found[0]
     last = len(names) - 1
@@ -232,10 +278,8 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
     if any(names):
         listed += " (" + ", ".join(map(repr, names[:20])) + ")"
     if wanted is None:
-        every = "; `predict` takes --choose time=all" if what == "time" else ""
-        raise UserError(
-            f"{path}: holds {len(names)} of {what!r}; choose one: {listed}, with "
-            f"--choose {what}=0, or in a manifest by a column {what!r}{every}"
+        raise ChoiceNeededError(
+            f"{path}: holds {len(names)} of {what!r}; choose one: {listed}", what
         )
     raise UserError(f"{path}: no {what} {wanted!r:.80}; choose from {listed}")
 

@@ -49,7 +49,10 @@ def spawn_tiny(tiny_settings) -> Callable[..., "subprocess.Popen[str]"]:
     """Start a run of seconds in a folder."""
 
     def spawn(folder: Path, *settings: str) -> "subprocess.Popen[str]":
-        return start("run", *tiny_settings(folder), *settings, cwd=folder)
+        given = {word.partition("=")[0] for word in settings}
+        usual = tiny_settings(folder)
+        kept = [word for word in usual if word.partition("=")[0] not in given]
+        return start("run", *kept, *settings, cwd=folder)
 
     return spawn
 

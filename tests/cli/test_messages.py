@@ -110,7 +110,10 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     monkeypatch.chdir(tmp_path)
     small = ["data.shape=[8,16,16]", f"data.cache_dir={cells_cache}"]
     few = ["data.num_train=1", "data.num_valid=1", "data.num_test=1"]
-    generated = [] if "data=manifest" in settings else small + few
+    given = {word.partition("=")[0] for word in settings}
+    generated = [word for word in small + few if word.partition("=")[0] not in given]
+    if "data=manifest" in settings:
+        generated = []
     assert main(["run", *generated, *settings]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")

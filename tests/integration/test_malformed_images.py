@@ -324,7 +324,7 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
     "tiff-constant": (constant_channel, "every voxel is 7"),
     "tiff-one-channel": (
         lambda b: b.tiff(pixels()[0], metadata={"axes": "ZYX", **UM}),
-        "no channel 1; choose from 0",
+        "no channel '1'; choose from 0",
     ),
     # TIFF: OME metadata
     "ome-not-xml": (lambda b: b.described("<OME"), "damaged OME metadata"),

@@ -66,7 +66,7 @@ CELLS: dict[str, tuple[str, str, str]] = {
     "path-upwards": ("path", "../../../../../../../../etc/passwd", "files without a"),
     "path-device": ("path", "/dev/zero", "neither a file nor a folder"),
     "channel-negative": ("channel_signal", "-1", "no channel '-1'; choose from 0"),
-    "channel-99": ("channel_target", "99", "no channel 99; choose from 0 'Bright'"),
+    "channel-99": ("channel_target", "99", "no channel '99'; choose from 0 'Bright'"),
     "channel-float": ("channel_target", "1.0", "no channel '1.0'"),
     "channel-digits": ("channel_target", "9" * 5000, "no channel"),
     "channel-unknown": ("channel_target", "DAPI", "no channel 'DAPI'"),

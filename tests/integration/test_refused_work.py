@@ -40,7 +40,7 @@ FAULTS: dict[str, tuple[Callable[[Path, dict[str, str]], None], str]] = {
     "cut-image": (cut_image, "cut.ome.tif"),
     "missing-image": (put("path", "none.tif"), "no such file"),
     "device": (put("path", "/dev/zero"), "neither a file nor a folder"),
-    "channel": (put("channel_target", "7"), "no channel 7"),
+    "channel": (put("channel_target", "7"), "no channel '7'"),
     "nan": (no_number, "NaN"),
     "task": (put("task", "../dna"), "use letters, digits"),
     "voxel-size": (put("voxel_size_z_um", "1e30"), "use micrometres"),

@@ -35,7 +35,7 @@ def test_devices_are_resolved_or_refused():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_an_absent_cuda_device_is_told():
-    with pytest.raises(UserError, match="use device=cpu"):
+    with pytest.raises(UserError, match="here; use cpu"):
         resolve_device("cuda")
 
 

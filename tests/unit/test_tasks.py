@@ -16,6 +16,13 @@ def test_names_that_cannot_be_file_names_are_refused(name):
         check_task_name(name)
 
 
+@pytest.mark.parametrize("name", ["all", "closest", "fresh", "mean", "none", "uniform"])
+def test_words_that_options_have_in_the_place_of_a_task_are_refused(name):
+    with pytest.raises(UserError, match=f"choose another name, such as {name}_cells"):
+        check_task_name(name)
+    assert check_task_name(f"{name}_cells")
+
+
 def test_names_for_people():
     assert display_name("nuclear_envelope") == "nuclear envelope"
     assert display_name("dna") == "DNA"

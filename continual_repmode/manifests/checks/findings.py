@@ -156,7 +156,8 @@ def _too_small(pair: CheckedPair, patch_size: Sequence[int]) -> Iterator[Finding
             "",
             f"{_times(pair.grid_shape)} voxels (z, y, x) on the model grid, smaller "
             f"than the training patch of {_times(patch_size)}",
-            "choose a smaller data.patch_size, or set data.pad_small=true",
+            "choose a smaller data.patch_size (--patch-size Z Y X), or pad it with "
+            "data.pad_small=true (--pad-small)",
         )
 
 
@@ -175,7 +176,7 @@ def _too_few(
                 where,
                 "",
                 f"no usable row; the manifest has {', '.join(listed) or 'no task'}",
-                "add rows with this task, or choose another scenario",
+                "add rows with this task, or choose another",
             )
             continue
         have = {split: counts[task, split] for split in get_args(Split)}

@@ -16,6 +16,7 @@ from continual_repmode.volumes.formats.czi_blocks import pixel_dtype, read_block
 from continual_repmode.volumes.formats.czi_layout import CziFile, SubBlock, open_czi
 from continual_repmode.volumes.formats.czi_metadata import CziMetadata
 from continual_repmode.volumes.volume import (
+    ChoiceNeededError,
     Choices,
     VoxelSize,
     channel_index,
@@ -206,9 +207,10 @@ def _chosen_tile(path: Path, blocks: list[SubBlock], choices: Choices) -> str | 
     if wanted is None and num_tiles == 1:
         return None
     if wanted is None:
-        raise UserError(
+        raise ChoiceNeededError(
             f"{path}: a mosaic of {num_tiles} of 'tile'; choose one: 0 to "
-            f"{num_tiles - 1}, or all to join them, in the manifest by a column 'tile'"
+            f"{num_tiles - 1}, or all to join them",
+            "tile",
         )
     if wanted == "all":
         return wanted
@@ -239,9 +241,10 @@ def _extent(
     height = max(b.y + b.height for b in blocks) - y0
     tile_area = sum({b.start("M"): b.width * b.height for b in blocks}.values())
     if width * height > _MAX_EMPTINESS * tile_area:
-        raise UserError(
+        raise ChoiceNeededError(
             f"{czi.path}: the tiles fill less than a tenth of the {width} x {height} "
-            "pixels around them; choose one of them by 'tile'"
+            "pixels around them; choose one of them",
+            "tile",
         )
     return (zs[0], y0, x0), (len(zs), height, width)
 

@@ -23,6 +23,7 @@ from continual_repmode.volumes.formats.tiff_pages import (
 from continual_repmode.volumes.formats.units import length_um
 from continual_repmode.volumes.volume import (
     VOLUME_AXES,
+    ChoiceNeededError,
     Choices,
     VoxelSize,
     channel_index,
@@ -137,10 +138,11 @@ class TiffVolume:
         if "T" in axes:
             at = axes.index("T")
             if "Z" not in axes and "time" not in choices:
-                raise UserError(
-                    f"{path}: {shape[at]} time points of one plane; choose one by a "
-                    "column 'time' of the manifest or, if they are z planes, swap "
-                    "slices and frames (ImageJ: Image > Properties)"
+                raise ChoiceNeededError(
+                    f"{path}: {shape[at]} time points of one plane (if they are z "
+                    "planes, swap slices and frames in ImageJ, Image > Properties); "
+                    f"choose one: 0 to {shape[at] - 1}",
+                    "time",
                 )
             time = chosen_index(path, "time", [""] * shape[at], choices)
             chosen.append(("time", str(time)))

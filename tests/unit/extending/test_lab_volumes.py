@@ -16,7 +16,6 @@ WINDOW = (16, 32, 32)
         ([(40, 200, 300)], (4, 4, 4), (16, 32, 32)),
         ([(40, 200, 300), (13, 30, 300)], (4, 4, 4), (12, 28, 32)),
         ([(1, 90, 31)], (1, 16, 16), (1, 32, 16)),
-        ([(3, 90, 90)], (4, 4, 4), (4, 32, 32)),  # too small: the check tells
         ([], (4, 4, 4), (16, 32, 32)),
     ],
 )
@@ -28,6 +27,11 @@ def test_a_patch_that_is_asked_for_is_taken_or_refused():
     assert choose_patch((8, 8, 8), WINDOW, [(9, 9, 9)], (4, 4, 4)) == (8, 8, 8)
     with pytest.raises(UserError, match=r"8 x 8 x 12: the X side 12 is larger .* 9 "):
         choose_patch((8, 8, 12), WINDOW, [(9, 9, 9)], (4, 4, 4))
+    for asked in (None, (4, 8, 8)):
+        with pytest.raises(UserError, match=r"3 voxels along Z .*the 4 .*--pad-small"):
+            choose_patch(asked, WINDOW, [(3, 90, 90)], (4, 4, 4))
+        patch = choose_patch(asked, WINDOW, [(3, 90, 90)], (4, 4, 4), pad_small=True)
+        assert patch == (asked or (4, 32, 32))
     with pytest.raises(
         UserError, match=r"6 x 8 x 8: the Z side 6 is not a multiple of 4"
     ):

@@ -182,7 +182,7 @@ def test_faults_of_rows_can_be_collected(one_file):
     assert [text.split(": ")[1].split(",")[0] for text in told] == [
         "row 3", "row 4", "row 5",
     ]  # fmt: skip
-    assert ["no such file" in told[0], "no channel 7" in told[1]] == [True, True]
+    assert ["no such file" in told[0], "no channel '7'" in told[1]] == [True, True]
     assert "is in 'test' here and in 'train' in row 2" in told[2]
     assert [pair.row.number for pair, _ in collection.all_pairs()] == [2, 5]
 
@@ -292,7 +292,7 @@ WRONG = [
     (HEADER, "dna,,0,1", r"row 2, column 'path': '': no such file"),
     (HEADER, "dna,notes.txt,0,1", r"row 2: .*notes\.txt: cannot read \.txt"),
     (HEADER, "dna,a.ome.tif,0,2",
-     r"row 2, column 'channel_target': .*no channel 2; choose from 0 'light', 1"),
+     r"row 2, column 'channel_target': .*no channel '2'; choose from 0 'light', 1"),
     (HEADER, "dna,a.ome.tif,dapi,1", r"'channel_signal': .*no channel 'dapi'"),
     (HEADER, "dna,a.ome.tif,,1", r"'channel_signal': .*choose from 0 'light'"),
     (HEADER, "dna,a.ome.tif,1,DNA",

@@ -25,7 +25,9 @@ def write(folder: Path, *rows: str, header: str = HEADER, um=UM) -> Path:
 
 def listed(path: Path, faults: Faults | None = None, source_um=None):
     faults = faults or Faults(collect=False)
-    return listed_images(path, source_um=source_um, model_um=(0.3,) * 3, faults=faults)
+    return listed_images(
+        path, root=None, source_um=source_um, model_um=(0.3,) * 3, faults=faults
+    )
 
 
 def test_rows_of_one_light_are_one_image_with_several_targets(tmp_path):

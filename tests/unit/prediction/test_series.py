@@ -133,5 +133,4 @@ def test_the_command_goes_on_with_a_series_and_refuses_a_target(
     assert "choose one with --choose time=0" in capsys.readouterr().err
     assert main([*words[:3], "--out", "y"]) == 3
     told = capsys.readouterr().err
-    assert "0 to 2, with --choose time=0" in told
-    assert "`predict` takes --choose time=all" in told
+    assert "0 to 2, by --choose time=0, or time=all for every one" in told

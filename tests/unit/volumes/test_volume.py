@@ -1,4 +1,5 @@
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,12 @@ import tifffile
 
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.opening import open_volume
-from continual_repmode.volumes.volume import channel_index, check_size, chosen_index
+from continual_repmode.volumes.volume import (
+    ChoiceNeededError,
+    channel_index,
+    check_size,
+    chosen_index,
+)
 
 
 def named_channels(path: Path, *names: str) -> Path:
@@ -121,6 +127,31 @@ def test_a_name_of_two_channels_is_ambiguous(tmp_path: Path) -> None:
         channel_index(volume, "DNA")
 
 
+def test_a_number_is_an_index_or_a_name_and_what_may_be_both_is_refused(
+    tmp_path: Path,
+) -> None:
+    waves = open_volume(named_channels(tmp_path / "a.ome.tif", "405", "488"))
+    cameras = open_volume(named_channels(tmp_path / "b.ome.tif", "1", "2"))
+    same = open_volume(named_channels(tmp_path / "c.ome.tif", "0", "1"))
+
+    assert channel_index(waves, "488") == channel_index(waves, "1") == 1
+    assert channel_index(cameras, "0") == channel_index(cameras, "name:1") == 0
+    assert channel_index(cameras, "2") == channel_index(cameras, "index:1") == 1
+    assert channel_index(cameras, 1) == channel_index(same, "1") == 1
+    with pytest.raises(
+        UserError, match="channel '1' is the name of 0 and the index of"
+    ):
+        channel_index(cameras, "1")
+    for wrong in ("index:2", "name:0", "index:x"):
+        with pytest.raises(UserError, match=f"no channel '{wrong}'"):
+            channel_index(cameras, wrong)
+    scenes = Path("a.czi"), "scene", ["1", "2"]
+    assert chosen_index(*scenes, {"scene": "name:1"}) == 0
+    assert chosen_index(*scenes, {"scene": "2"}) == 1
+    with pytest.raises(UserError, match="write name:1 or index:1"):
+        chosen_index(*scenes, {"scene": "1"})
+
+
 def test_the_only_one_needs_no_choice_and_several_do() -> None:
     path = Path("a.czi")
 
@@ -129,6 +160,9 @@ def test_the_only_one_needs_no_choice_and_several_do() -> None:
     assert chosen_index(path, "scene", ["a", "b"], {"scene": "b"}) == 1
     with pytest.raises(UserError, match=r"choose one: 0 to 1 \('a', 'b'\)"):
         chosen_index(path, "scene", ["a", "b"], {})
+    error = ChoiceNeededError("a.czi: holds 2 of 'time'", "time")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(error).endswith("in Python by choices={'time': '0'}")
     for wrong in ("2", "c", "-1", ""):
         with pytest.raises(UserError, match=f"no scene '{wrong}'; choose from 0 to 1"):
             chosen_index(path, "scene", ["a", "b"], {"scene": wrong})

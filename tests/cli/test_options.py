@@ -1,0 +1,516 @@
+"""What the user says counts, is refused, or is said to do nothing; remedies work."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from scipy.ndimage import gaussian_filter
+
+from continual_repmode.__main__ import main
+from continual_repmode.models import ModelCard, RepModeUNet, TaskCard, save_model
+from continual_repmode.volumes.formats.writing import save_volume
+
+UM = (0.3, 0.3, 0.3)
+TASKS = ("dna", "nucleolus")
+COLUMNS = "task,split,path_signal,path_target"
+SIZES = "voxel_size_z_um,voxel_size_y_um,voxel_size_x_um"
+DOCS = Path(__file__).parents[2] / "docs" / "options.md"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a call printed."""
+
+    status: int
+    text: str
+
+
+Call = Callable[[str], Said]
+
+
+@pytest.fixture
+def call(tmp_path: Path, capsys, monkeypatch) -> Call:
+    """Call the command in a folder with a model, images and manifests."""
+    make_lab(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def called(words: str) -> Said:
+        capsys.readouterr()
+        status = main(words.split())
+        return Said(status, "".join(capsys.readouterr()))
+
+    return called
+
+
+def make_lab(folder: Path) -> None:
+    """Write models and images as small as they can be, each odd in one way."""
+    for name, private, size_um in (
+        ("model", False, UM),
+        ("private", True, UM),
+        ("old", False, None),
+    ):
+        torch.manual_seed(0)
+        net = RepModeUNet(TASKS, width=2, depth=1, private_bn=private).eval()
+        card = ModelCard(
+            voxel_size_um=size_um,
+            resize="paper",
+            order="zscore_first",
+            window=(4, 16, 16),
+            tasks={"dna": TaskCard(target_mean=400.0, target_std=25.0)},
+        )
+        save_model(net, folder / f"{name}.safetensors", card)
+    save(folder / "a.ome.tif", (2, 5, 24, 24), ("Bright", "DAPI"))
+    save(folder / "cameras.ome.tif", (2, 5, 24, 24), ("1", "0"))
+    save(folder / "light.ome.tif", (1, 5, 24, 24), ("x",))
+    save(folder / "coarse.ome.tif", (1, 5, 24, 24), ("x",), um=(0.3, 0.6, 0.6))
+    save(folder / "DAPI.ome.zarr", (1, 5, 24, 24), ("x",)).rename(folder / "DAPI")
+    time_series(folder / "lapse.ome.tif")
+    noise = np.random.default_rng(0).normal(size=(5, 24, 24)).astype(np.float32)
+    for name, um in (("odd", [7366, 0.3, 0.3]), ("none", [None] * 3)):
+        np.save(folder / f"{name}.npy", noise)
+        sidecar = {"axes": "ZYX", "voxel_size_um": um}
+        (folder / f"{name}.json").write_text(json.dumps(sidecar))
+    (folder / "sub").mkdir()
+    rows = listed(folder, "pairs", (6, 32, 32))
+    listed(folder, "thin", (1, 32, 32))
+    listed(folder, "sub/moved", (6, 32, 32)) and (folder / "sub/moved.csv").rename(
+        folder / "moved.csv"
+    )
+    six = listed(folder, "six", (6, 32, 32), (5, 32, 32))
+    times = listed(folder, "times", None)
+    bare = listed(folder, "bare", (6, 32, 32), um=None)
+    for name, lines, header, added in (
+        ("sized", rows, SIZES, "0.6,0.6,0.6"),
+        ("sixcrop", six, "z0,z1", "1,4"),
+        ("chosen", times, "time", "1"),
+        ("filled", bare, SIZES, "0.3,0.3,0.3"),
+    ):
+        text = [f"{lines[0]},{header}", *(f"{row},{added}" for row in lines[1:])]
+        (folder / f"{name}.csv").write_text("\n".join(text) + "\n")
+    (folder / "all.csv").write_text("\n".join(rows).replace("lab,", "all,"))
+    wrong = [re.sub("lab,[a-z]*", "lab,train", row) + ",0" for row in rows[1:]]
+    (folder / "dna_test.csv").write_text(
+        "\n".join([f"{rows[0]},channel_targets", *wrong])
+    )
+    header = "task,path,channel_signal,channel_target"
+    (folder / "cameras.csv").write_text(f"{header}\ndna,cameras.ome.tif,1,0\n")
+    (folder / "one.yaml").write_text("experiences: [[dna]]\n")
+    (folder / "two.yaml").write_text("experiences: [[dna, nucleolus], [lab]]\n")
+    (folder / "begun").mkdir()
+    begun = {"task": "lab", "base_model_sha256": "0"}
+    (folder / "begun" / "extension.json").write_text(json.dumps(begun))
+
+
+def listed(folder: Path, name: str, light_shape, dye_shape=None, um=UM) -> list[str]:
+    """Write seven pairs of images and their manifest; return its lines."""
+    lines = [COLUMNS]
+    for index, split in enumerate(["train"] * 3 + ["valid"] + ["test"] * 3):
+        files = []
+        for what, shape in (("", light_shape), ("d", dye_shape or light_shape)):
+            path = folder / f"{name}{index}{what}.ome.tif"
+            if um is None:
+                path = path.with_name(f"{path.name[:-8]}.npy")
+                seed = index + 99 * bool(what)
+                np.save(path, np.random.default_rng(seed).random(shape))
+            elif shape is None:
+                time_series(path, seed=index + 99 * bool(what))
+            else:
+                save(path, (1, *shape), ("x",), index + 99 * bool(what))
+            files.append(path.name)
+        lines.append(f"lab,{split},{','.join(files)}")
+    (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    return lines
+
+
+def save(path: Path, shape, names, seed: int = 0, um=UM) -> Path:
+    rng = np.random.default_rng(seed)
+    smooth = gaussian_filter(rng.normal(size=shape), (0, 0, 1, 1))
+    counts = (1000 + 500 * smooth / smooth.std()).clip(1).astype(np.uint16)
+    save_volume(path, counts, axes="CZYX", voxel_size_um=um, channel_names=names)
+    return path
+
+
+def time_series(path: Path, seed: int = 0) -> None:
+    counts = np.random.default_rng(seed).integers(0, 999, (2, 4, 24, 24), np.uint16)
+    sizes = {f"PhysicalSize{axis}": 0.3 for axis in "ZYX"}
+    tifffile.imwrite(path, counts, ome=True, metadata={"axes": "TZYX", **sizes})
+
+
+LEARN = "--task lab --epochs 1 --image-curve none --device cpu --out NEW"
+P, ONE = "predict model.safetensors", "--tasks dna --out out --estimate"
+X = "extend model.safetensors"
+C = "check pairs.csv --headers-only --patch-size 4 16 16"
+RUN = "run data=manifest data.manifest=nowhere.csv"
+SMALL = (
+    "scenario=two.yaml strategy=repmode_paper model=repmode model.width=2 "
+    "model.depth=1 data.patch_size=[4,16,16] base_model=model.safetensors"
+)
+
+TABLE: dict[str, list[tuple[str, int, str]]] = {
+    "`predict --voxel-size` | the file has another, an impossible one, or none": [
+        (
+            f"{P} a.ome.tif {ONE} --voxel-size 0.6 0.3 0.3",
+            0,
+            r"5 x 24 x 24 voxels of 0.6 0.3 0.3 um \(as given, not 0.3 x 0.3 x 0.3 µm "
+            r"in its metadata\), predicted as 10 x 24 x 24",
+        ),
+        (f"{P} odd.npy {ONE}", 3, "says 7366 um along z, .* --voxel-size Z Y X"),
+        (f"{P} odd.npy {ONE} --voxel-size .3 .3 .3", 0, "voxels of 0.3 0.3 0.3 um"),
+        (f"{P} none.npy {ONE} --voxel-size .3 .3 .3", 0, "voxels of 0.3 0.3 0.3 um"),
+    ],
+    "`predict --voxel-size` | columns of the manifest have another": [
+        (
+            f"{P} sized.csv {ONE} --voxel-size 0.3 0.3 0.3",
+            0,
+            r"voxels of 0.6 0.6 0.6 um \(by the columns of .*row 2, not --voxel-size\)",
+        ),
+    ],
+    "`check`, `prepare`, `extend --source-voxel-size`, `data.source_voxel_size_um` | "
+    "the files have another": [
+        (
+            f"{C} --source-voxel-size .3 .6 .6",
+            0,
+            r"7 rows: the voxel size is 0.3 x 0.6 x 0.6\s+µm as given, not 0.3 x 0.3 x",
+        ),
+        (
+            "prepare pairs.csv --source-voxel-size .3 .6 .6",
+            0,
+            "7 rows: the voxel size is 0.3 x 0.6 x 0.6 µm as given",
+        ),
+    ],
+    "`--source-voxel-size` | columns have another": [
+        (
+            "check sized.csv --headers-only --source-voxel-size .3 .3 .3 "
+            "--patch-size 4 16 16",
+            0,
+            r"columns voxel_size_z_um, .* come before\s+data.source_voxel_size_um",
+        ),
+    ],
+    "columns `voxel_size_z_um`, ... | the files have another": [
+        (
+            "check sized.csv --headers-only --patch-size 4 16 16",
+            0,
+            r"7 rows: the voxel size is 0.6 x 0.6 x 0.6\s+µm as given",
+        ),
+    ],
+    "columns `z0`, `z1`, ... | light and target differ in shape": [
+        ("check six.csv --headers-only", 2, "crop both to the same part by the col"),
+        ("check sixcrop.csv --headers-only --patch-size 2 16 16", 0, "3 x 32 x 32"),
+    ],
+    "a column that is not in the list of [data.md](data.md#the-manifest) | looks like "
+    "one that is": [
+        ("check dna_test.csv --headers-only", 2, "'channel_targets' is left alone"),
+    ],
+    "columns `task`, `split` | the name of the manifest tells another": [
+        ("check dna_test.csv --headers-only", 2, r"lab 7 0 0 TIFF"),
+    ],
+    "`--channel 1`, a channel column, `--choose`, a column such as `scene` | 1 is the "
+    "index of one and the name of another": [
+        (f"{P} cameras.ome.tif {ONE} --channel 1", 3, "name:1 or index:1"),
+        (f"{P} cameras.ome.tif {ONE} --channel name:1", 0, "predicted as"),
+        (f"{P} cameras.ome.tif {ONE} --channel index:1", 0, "predicted as"),
+        ("check cameras.csv --headers-only", 2, "'channel_signal'.* name:1 or index:1"),
+    ],
+    "`--choose time=1` | the file holds no such one, or is of a format without": [
+        (f"{P} lapse.ome.tif {ONE} --choose time=2", 3, "no time '2'; choose from 0"),
+        (f"{P} a.ome.tif {ONE} --choose tile=1", 3, "no tile '1'; choose from 0"),
+    ],
+    "`--choose time=0 --choose time=1` |": [
+        (
+            f"{P} lapse.ome.tif {ONE} --choose time=0 --choose time=1",
+            2,
+            "--choose time=1: time=0 is chosen, too; give one",
+        ),
+    ],
+    "`--channel`, `--choose`, `--target` | a manifest says it for each image": [
+        (f"{P} pairs.csv {ONE} --channel 0", 2, "--channel: pairs.csv says it"),
+        (f"{P} pairs.csv {ONE} --choose time=0", 2, "--choose: pairs.csv says it"),
+        (f"{P} pairs.csv {ONE} --target 0", 2, "--target: pairs.csv says it"),
+    ],
+    "`--root` of `predict` | no manifest is given": [
+        (f"{P} a.ome.tif {ONE} --root .", 2, "is for manifests; none is given"),
+    ],
+    "`--metrics` of `predict` | neither `--target` nor a manifest is given": [
+        (f"{P} a.ome.tif {ONE} --metrics ssim", 2, "--metrics: there is nothing to co"),
+    ],
+    "`--target DAPI` | is a file and a channel": [
+        (f"{P} a.ome.tif {ONE} --target DAPI", 3, "write ./DAPI or name:DAPI"),
+        (f"{P} a.ome.tif {ONE} --target ./DAPI", 0, "predicted as"),
+        (f"{P} a.ome.tif {ONE} --target name:DAPI", 0, "predicted as"),
+    ],
+    "`--target FILE` | has other voxels than the image": [
+        (f"{P} light.ome.tif {ONE} --target coarse.ome.tif", 3, "has voxels of 0.3"),
+        (
+            f"{P} light.ome.tif {ONE} --target coarse.ome.tif --voxel-size .3 .3 .3",
+            0,
+            "predicted as",
+        ),
+    ],
+    "`--seed` of `check` and `prepare`, `data.seed` | the column `split` says it": [
+        (f"{C} --seed 3", 0, "note: --seed: without effect as the manifest says"),
+    ],
+    "any option, or `setting=value` | once more": [
+        (f"{P} a.ome.tif {ONE} --tasks nucleolus", 2, "--tasks is given twice"),
+        (f"{X} pairs.csv --task x --private-bn --no-private-bn", 2, "both given"),
+        ("run seed=1 seed=2", 2, "seed=1 and seed=2 are both given: leave one out"),
+        ("tables table1 run=false run=true", 2, "are both given: leave"),
+    ],
+    "`predict --model-voxel-size`, `export --voxel-size`, `extend --voxel-size` | the "
+    "model has another": [
+        (f"{P} a.ome.tif {ONE} --model-voxel-size 1 1 1", 2, "leave the option out"),
+        (
+            "export model.safetensors --task dna --format torch --voxel-size 1 1 1",
+            2,
+            "leave the option out",
+        ),
+        (f"{X} pairs.csv --task x --voxel-size 1 1 1", 2, "leave the option out"),
+    ],
+    "`predict --tasks`, `export --task` | the model has no such task": [
+        (f"{P} a.ome.tif --out out --tasks golgi", 2, "knows dna, nucleolus"),
+        (
+            "export model.safetensors --task golgi --format torch",
+            2,
+            "it knows dna, nucleolus",
+        ),
+    ],
+    "`predict --intensity target` | the model does not know intensities": [
+        (f"{P} a.ome.tif --out o --intensity target", 2, "'nucleolus' .*; use zscore"),
+    ],
+    "`extend --task` | the model knows it": [
+        (f"{X} pairs.csv --task dna", 2, "give the new structure another name"),
+    ],
+    "`extend --no-private-bn` | the model's tasks have normalizations of their own": [
+        (
+            "extend private.safetensors pairs.csv --task x --no-private-bn",
+            2,
+            "leave out --no-private-bn",
+        ),
+    ],
+    "`extend --patch-size` | images are smaller": [
+        (f"{X} thin.csv --task lab --patch-size 2 16 16", 2, "pad it with --pad"),
+        (f"{X} pairs.csv --task lab --patch-size 8 16 16", 2, "choose 6 or less"),
+    ],
+    "`extend` with other settings | its folder was begun otherwise": [
+        (f"{X} pairs.csv --task lab --out begun --epochs 2", 2, "another base model"),
+    ],
+    "a task called `all`, `closest`, `mean`, ... | options mean something else by it": [
+        (f"{X} pairs.csv --task mean", 2, "choose another name, such as mean_cells"),
+        ("check all.csv --headers-only", 2, "column 'task': task name 'all'"),
+    ],
+    "`merge --rename` | the task gets two names, or is no added one": [
+        (
+            "merge model.safetensors private.safetensors --out m.safetensors "
+            "--rename dna=a --rename dna=b",
+            2,
+            "dna gets two names; give one",
+        ),
+        (
+            "merge model.safetensors private.safetensors --out m.safetensors "
+            "--rename golgi=b",
+            2,
+            "no model but the first has a task golgi",
+        ),
+    ],
+    "`base_model=` | `model.*`, `data.voxel_size_um`, `data.resize` or `data.order` "
+    "differ from the file": [
+        (f"{RUN} {SMALL} model.axes=YX", 2, "its axes is"),
+        (
+            f"{RUN} {SMALL}",
+            2,
+            r"voxel_size_um \[0.3,0.3,0.3\], .* set data.voxel_size_um=\[0.3,0.3,",
+        ),
+        (
+            f"{RUN} {SMALL} data.resize=fast "
+            "data.voxel_size_um=[0.3,0.3,0.3]",
+            2,
+            "set data.resize=paper",
+        ),
+    ],
+    "`check --cache-dir`, `--workers`, ... | `--headers-only`": [
+        (f"{C} --cache-dir x --workers 1", 0, "--cache-dir, --workers: without"),
+    ],
+    "`--workers`, `tables workers=` | a Dask cluster (`--scheduler`)": [
+        (
+            "prepare pairs.csv --workers 2 --scheduler nowhere.json",
+            2,
+            "note: --workers: without effect with --scheduler",
+        ),
+    ],
+    "`check --verbose` | `--json`, which has all": [
+        (f"{C} --json --verbose", 0, "note: --verbose: without effect with --json"),
+    ],
+    "`download --mirror`, `--proxy`, ... | `--list`": [
+        (
+            "download --list --mirror http://localhost --delete-archives",
+            0,
+            "note: --mirror, --delete-archives: without effect with --list",
+        ),
+    ],
+    "`download --voxel-size`, `--published-lists` | `--no-manifest`": [
+        (
+            "download dna --no-manifest --voxel-size metadata --to pairs.csv",
+            2,
+            "note: --voxel-size: without effect with --no-manifest",
+        ),
+    ],
+    "`export --license`, `--author` | a format that keeps none": [
+        (
+            "export model.safetensors --task dna --format torch --license X --author Y",
+            2,
+            "leave out --license and --author",
+        ),
+        (
+            "export model.safetensors --task dna --format bioimageio --license X",
+            2,
+            "give both or none",
+        ),
+    ],
+    "`extend --outer-rate` | an expert that is not of low rank": [
+        (f"{X} pairs.csv --task dna --outer-rate 3", 2, "--outer-rate: without effect"),
+    ],
+    "`train.extension_epochs`, `strategy.expert`, ... | a run of one experience": [
+        (
+            f"{RUN} scenario=one.yaml train.extension_epochs=3 strategy.expert=conv1",
+            2,
+            "train.extension_epochs: without effect, as this run has one experience "
+            "note: strategy.expert: without effect",
+        ),
+    ],
+    "`strategy.outer_rate` | an expert that is not of low rank": [
+        (
+            f"{RUN} scenario=two.yaml strategy.outer_rate=3",
+            2,
+            "outer_rate: without effect, as strategy.expert=conv3 is not of low rank",
+        ),
+    ],
+    "a single setting, such as `model.scope=all` | `experiment=` sets it": [
+        (
+            "run experiment=ablation/only_decoder model.scope=all --cfg job",
+            0,
+            "scope: all",
+        ),
+        ("run experiment=ablation/only_decoder --cfg job", 0, "scope: decoder"),
+    ],
+    "`tables rows=`, `workers=`, `scheduler=` | `run=false`": [
+        (
+            "tables table1 run=false rows=repmode results=new",
+            3,
+            "note: rows: without effect with run=false",
+        ),
+    ],
+    "a setting of another model, strategy or data |": [
+        ("run strategy=naive strategy.expert_init=zero", 2, "belongs to strategy=rep"),
+        ("run data.manifest=pairs.csv", 2, "belongs to data=manifest"),
+    ],
+    "`hydra.run.dir` with `-m`, `hydra.sweep.dir` without |": [
+        ("run -m hydra.run.dir=x seed=0,1", 2, "give hydra.sweep.dir=FOLDER"),
+        ("run hydra.sweep.dir=x", 2, "give hydra.run.dir=FOLDER"),
+    ],
+    "`resume=` | any other setting": [
+        ("run resume=x seed=1", 2, "takes all settings from there: give it alone"),
+    ],
+    "`tables seed=`, `model=`, ... | the table decides it": [
+        ("tables table1 seed=1", 2, "give seeds=0,1,2"),
+        ("tables table1 model=fnet", 2, "a table decides that"),
+    ],
+}  # fmt: skip
+"""First two cells of a line of the tables in docs/options.md -> calls that try it."""
+
+
+def told(said: Said) -> str:
+    return re.sub(r"\s+", " ", said.text)
+
+
+def test_what_the_docs_say_of_options_is_so(call):
+    failures = []
+    for row, calls in TABLE.items():
+        for words, status, pattern in calls:
+            said = call(words)
+            if said.status != status or not re.search(pattern, told(said), re.DOTALL):
+                failures.append(
+                    f"{row}\n  {words}\n  {said.status}: {said.text[-500:]}"
+                )
+            assert "Traceback" not in said.text
+    assert not failures, "\n".join(failures)
+
+
+def test_every_line_of_the_docs_is_tried():
+    lines = DOCS.read_text(encoding="utf-8").partition("## In Python")[0].splitlines()
+    rows = [re.split(r"\|", line)[1:3] for line in lines if line.startswith("| ")]
+    found = {f"{said.strip()} | {against.strip()}".rstrip() for said, against in rows}
+    assert found - {"you say | and", "--- | ---"} == set(TABLE)
+
+
+REMEDIES: list[tuple[str, str, str]] = [
+    (f"{P} lapse.ome.tif {ONE}", "by --choose time=0", "{} --choose time=0"),
+    (f"{P} cameras.ome.tif {ONE}", "with --channel", "{} --channel index:0"),
+    (f"{P} none.npy {ONE}", "--voxel-size Z Y X", "{} --voxel-size .3 .3 .3"),
+    (f"{P} bare.csv {ONE}", "--voxel-size Z Y X", "{} --voxel-size .3 .3 .3"),
+    (f"{P} bare.csv {ONE}", "fill the columns voxel", f"{P} filled.csv {ONE}"),
+    (f"{P} times.csv {ONE}", "the column 'time'", f"{P} chosen.csv {ONE}"),
+    (f"{P} moved.csv {ONE}", "(--root DIR)", "{} --root sub"),
+    (f"{P} a.ome.tif --out o --estimate --target DAPI", "one with --tasks",
+     "{} --tasks dna --target name:DAPI"),
+    (f"{P} a.ome.tif {ONE} --device cuda", "use cpu", "{} --device cpu"),
+    (f"predict old.safetensors a.ome.tif {ONE}", "--model-voxel-size Z Y X",
+     "{} --model-voxel-size .3 .3 .3"),
+    (f"{P} a.ome.tif --out out --estimate --intensity target", "use zscore",
+     "{} --intensity zscore"),
+    ("check moved.csv --headers-only --patch-size 4 16 16", "(--root DIR)",
+     "{} --root sub"),
+    ("check bare.csv --headers-only --patch-size 4 16 16", "--source-voxel-size Z Y X",
+     "{} --source-voxel-size .3 .3 .3"),
+    ("check bare.csv --headers-only", "fill the columns voxel",
+     "check filled.csv --headers-only --patch-size 4 16 16"),
+    ("check thin.csv --headers-only", "--pad-small", "{} --pad-small"),
+    ("check thin.csv --headers-only", "--patch-size Z Y X", "{} --patch-size 1 16 16"),
+    ("check times.csv --headers-only", "by the column 'time'",
+     "check chosen.csv --headers-only --patch-size 4 16 16"),
+    ("check six.csv --headers-only", "by the columns z0, z1",
+     "check sixcrop.csv --headers-only --patch-size 2 16 16"),
+    ("prepare bare.csv", "--source-voxel-size Z Y X",
+     "{} --source-voxel-size .3 .3 .3"),
+    (f"{X} thin.csv {LEARN}", "--pad-small", "{} --pad-small"),
+    (f"{X} bare.csv {LEARN}", "--source-voxel-size Z Y X",
+     "{} --source-voxel-size .3 .3 .3 --patch-size 2 16 16"),
+    (f"{X} pairs.csv {LEARN} --patch-size 8 16 16", "choose 6 or less",
+     "{} --patch-size 6 16 16"),
+]  # fmt: skip
+"""A call that is refused, the remedy of the message, and the call that follows it."""
+
+
+def test_the_remedy_of_a_message_works(call):
+    failures = []
+    for number, (words, remedy, again) in enumerate(REMEDIES):
+        words = words.replace("NEW", f"new{number}")
+        refused = call(words)
+        if refused.status == 0 or remedy not in told(refused):
+            failures.append(f"{words}\n  not refused so: {refused.text[-500:]}")
+        options = " ".join(re.findall(r"--\w[\w-]*", again.partition("}")[2]))
+        kept = without(words, options.split())
+        done = call(again.replace("{}", kept).replace("NEW", f"new{number}"))
+        if done.status != 0:
+            failures.append(f"{again}\n  does not work: {done.text[-500:]}")
+    assert not failures, "\n".join(failures)
+
+
+def test_the_memory_that_a_message_asks_for_is_enough(call):
+    amount, tries = "5MB", 0
+    while (said := call(f"{P} a.ome.tif {ONE} --memory {amount}")).status != 0:
+        found = re.search(r"(?:allow|about|need) ([\d.]+) ?(MB|GB)", told(said))
+        assert found, said.text
+        amount, tries = f"{float(found[1]) * 1.01 + 1:.0f}{found[2]}", tries + 1
+        assert tries < 4, said.text
+
+
+def without(words: str, options: list[str]) -> str:
+    """Return a call without the values of options that are given anew."""
+    for option in options:
+        words = re.sub(rf" {option}( [^-]\S*)*", "", words)
+    return words
