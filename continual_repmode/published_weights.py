@@ -26,6 +26,7 @@ from continual_repmode.models import ModelCard, RepModeUNet, TaskNetwork
 from continual_repmode.models.experts import EXPERTS
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.task_network import Shape
+from continual_repmode.paths import user_path
 from continual_repmode.runtime import versions
 from continual_repmode.tasks import TASK_OF_LABEL
 from continual_repmode.volumes.preparation import VoxelSizeUm
@@ -104,7 +105,7 @@ def import_weights(
         If a file cannot be read safely, does not hold such a network, or the tasks are
         not as many.
     """
-    found = [_read(Path(path)) for path in paths]
+    found = [_read(user_path(path)) for path in paths]
     net: TaskNetwork
     if source == "repmode":
         if len(found) != 1:

@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from continual_repmode.commands._manifest_arguments import Parser, parse
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 
 _ABOUT = """\
 Make a model file of weights that another program trained.
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse(_parser(), arguments)
     if chosen is None:
         return 0
-    out = Path(chosen.out)
+    out = user_path(chosen.out)
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out}: give a name that ends with .safetensors")
     if out.exists() and not chosen.overwrite:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     net, card = import_weights(chosen.weights, chosen.source, tasks, voxel_size_um)
     save_model(net, out, card)
     print(
-        f"{out}: {len(net.task_names)} tasks: {', '.join(net.task_names)}, "
+        f"{out}: {', '.join(net.task_names)} ({len(net.task_names)} in all), "
         f"{net.num_parameters():,} parameters"
     )
     return 0

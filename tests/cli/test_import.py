@@ -220,7 +220,10 @@ def test_an_imported_model_predicts_and_its_tasks_stay_the_same_when_it_grows(
     save(checkpoint(repmode_state(3, 2, 1)))
     words = ["import", "model.p", "--from", "repmode", "--out", "base.safetensors"]
     assert main(words) == 0
-    assert "3 tasks: microtubule, dna, nucleolus, " in capsys.readouterr().out
+    assert (
+        "base.safetensors: microtubule, dna, nucleolus (3 in all), "
+        in capsys.readouterr().out
+    )
     assert main(words) == 2
     assert "exists; give another name or --overwrite" in capsys.readouterr().err
     assert main([*words, "--overwrite", "--voxel-size", "0", "1", "1"]) == 2
