@@ -198,7 +198,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def heeding_signals(*, last: bool = False) -> Iterator[None]:
+def heeding_signals(
+    *, last: bool = False, then: signal.Handlers = signal.SIG_DFL
+) -> Iterator[None]:
     """Let the first signal to stop raise :class:`Interrupted`, and the second end all.
 
     Heeds SIGINT, SIGTERM and SIGUSR1, where the system has them and whoever started
@@ -208,6 +210,8 @@ def heeding_signals(*, last: bool = False) -> Iterator[None]:
     ----------
     last : bool
         The process ends after the block: once that is done, signals come too late.
+    then : signal.Handlers
+        What a second signal does.
     """
     heeded: list[int] = []
     if threading.current_thread() is threading.main_thread():
@@ -217,7 +221,7 @@ def heeding_signals(*, last: bool = False) -> Iterator[None]:
 
     def stop(number: int, _: FrameType | None) -> None:
         for each in heeded:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, then)
         if os.getpid() != owner:  # a copy of this process, such as a loader of patches
             os.kill(os.getpid(), number)
         raise Interrupted
@@ -299,7 +303,7 @@ def _begin_process(threads: int) -> None:
 def _here(packed: bytes) -> Any:
     """Work on an item in a process of this machine; clean up if it is terminated."""
     try:
-        with heeding_signals():
+        with heeding_signals(then=signal.SIG_IGN):  # pools terminate more than once
             call, item = pickle.loads(packed)
             return call(item)
     except KeyboardInterrupt:

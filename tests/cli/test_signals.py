@@ -97,7 +97,8 @@ def heeds_signals(pid: int) -> bool:
 
 
 def files(folder: Path, pattern: str) -> dict[str, bytes]:
-    found = sorted(path for path in folder.rglob(pattern) if path.is_file())
+    paths = [path for each in pattern.split() for path in folder.rglob(each)]
+    found = sorted(path for path in paths if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
@@ -123,7 +124,7 @@ def check(disturbed: Disturbed, made: Path, pattern: str) -> None:
 def test_a_run(tmp_path, cells_cache):
     words = ["run", "scenario=base_tasks", "hydra.run.dir=run", *TINY]
     disturbed = Disturbed(tmp_path, [*words, f"data.cache_dir={cells_cache}"])
-    check(disturbed, tmp_path / "run", "experience_*")
+    check(disturbed, tmp_path / "run", "*.safetensors image_metrics.csv")
 
 
 @pytest.fixture

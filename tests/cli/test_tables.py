@@ -84,7 +84,10 @@ MISTAKES = [
     (["table1", "costs=maybe"], "costs=maybe: must be keep or again"),
     (["table1", "train.epocs=1"], "did you mean train.epochs?"),
     (["table1", "row=repmode"], "there is no setting 'row': did you mean rows?"),
-    (["table1", "foo=1"], "known are seeds, rows, run, costs, results and what"),
+    (
+        ["table1", "foo=1"],
+        "known are seeds, rows, run, costs, results, workers, scheduler and",
+    ),
     (["table3", "strategy=ewc"], "strategy=ewc: a table decides that for each"),
     (["table1", "train=tiny"], "train=tiny: choose one of mini, paper, quick"),
     (
