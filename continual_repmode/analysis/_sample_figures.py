@@ -97,8 +97,8 @@ def _draw_sample(
     ratios = (height * spacing[1], depth * spacing[0])
     axes = panel.subplots(2, 3, height_ratios=ratios)
     limits = {
-        "signal": np.percentile(sample["signal"], (0.5, 99.5)),
-        "target": np.percentile(sample["target"], (0.5, 99.5)),
+        "signal": np.nanpercentile(sample["signal"], (0.5, 99.5)),
+        "target": np.nanpercentile(sample["target"], (0.5, 99.5)),
     }
     limits["prediction"] = limits["target"]
     for column, name in enumerate(_COLUMNS):

@@ -20,15 +20,19 @@ class LoadedPair:
     ----------
     signal, target : ndarray of float16 or float32, shape (Z, Y, X)
         Transmitted light and fluorescence, z-scored per image, on the model grid;
-        possibly read-only maps of files. Compute with them in float32.
+        possibly read-only maps of files. Compute with them in float32. NaN where
+        nothing was recorded; the target is, wherever the light is.
     signal_intensity, target_intensity : Intensity
         What the z-scores were before, in raw camera counts.
+    hidden : float
+        Share of the raw voxels, 0 to 1, where nothing was recorded.
     """
 
     signal: NDArray[np.floating]
     target: NDArray[np.floating]
     signal_intensity: Intensity
     target_intensity: Intensity
+    hidden: float = 0.0
 
 
 class Pair(Protocol):

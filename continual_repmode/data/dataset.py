@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from continual_repmode.data.collection import LoadedPair, Pair
 from continual_repmode.data.patches import (
+    Shape,
     cut,
     foreground_start,
     pad_to,
@@ -24,6 +25,8 @@ from continual_repmode.errors import UserError
 
 FLIPS = ("", "X", "Y", "Z", "YX", "ZX", "ZY", "ZYX")
 """Sets of axes along which patches may be flipped."""
+
+_MOST_DRAWS = 10
 
 Sampling = Literal["uniform", "foreground"]
 """Which places of a volume patches come from."""
@@ -49,8 +52,10 @@ def drawing_only() -> Iterator[None]:
 class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     """One random patch of each image per epoch (Section 4, "Implementation details").
 
-    Items are ``(signal, target)``, float32 tensors of shape (1, z, y, x). All random
-    numbers come from PyTorch's global generator.
+    Items are ``(signal, target)``, float32 tensors of shape (1, z, y, x). Where nothing
+    was recorded, the signal is 0, its mean, and the target NaN; a patch of which that
+    is more than half is drawn again, a few times. All random numbers come from
+    PyTorch's global generator.
 
     Parameters
     ----------
@@ -126,11 +131,14 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         turn = self.variation.draw_turn()
         depth, rows, columns = turn.region(self.patch_size)
         size = depth, min(rows, y), min(columns, x)
-        if self.sampling == "foreground":
-            start = foreground_start(target, size)
-        else:
-            start = random_start((z, y, x), size)
+        start = self._start(target, size)
         flips = random_flips(self.flip_axes)
+        if loaded.hidden:
+            for _ in range(_MOST_DRAWS):
+                box = cut(target, start, size, ())
+                if 2 * int(box.isnan().sum()) <= box.numel():
+                    break
+                start = self._start(target, size)
         if _drawing_only.get():
             nothing = torch.zeros(1, *self.patch_size)
             return self.variation.change_light(nothing), nothing
@@ -138,14 +146,23 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
             turn.apply(cut(volume, start, size, flips), self.patch_size)
             for volume in (signal, target)
         )
-        return self.variation.change_light(light), wanted
+        varied = self.variation.change_light(light)
+        return _with_mean(varied, light.isnan()), wanted
+
+    def _start(self, target: NDArray[np.floating], size: Shape) -> Shape:
+        """Draw where a patch begins."""
+        if self.sampling == "foreground":
+            return foreground_start(target, size)
+        z, y, x = target.shape
+        return random_start((z, y, x), size)
 
 
 class VolumeDataset(Dataset[tuple[Tensor, Tensor]]):
     """Whole volumes, to validate and test on.
 
     Items are ``(signal, target)``, float32 tensors of shape (1, Z, Y, X) with memory
-    of their own; images may differ in size, so batches hold one.
+    of their own; images may differ in size, so batches hold one. Where nothing was
+    recorded, the signal is 0 and the target NaN.
 
     Parameters
     ----------
@@ -161,7 +178,13 @@ class VolumeDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         loaded: LoadedPair = self.pairs[index].load()
-        return _tensor(loaded.signal), _tensor(loaded.target)
+        signal = _tensor(loaded.signal)
+        return _with_mean(signal, signal.isnan()), _tensor(loaded.target)
+
+
+def _with_mean(signal: Tensor, hidden: Tensor) -> Tensor:
+    """Return a signal that is 0, its mean, where nothing was recorded."""
+    return signal.masked_fill(hidden, 0) if hidden.any() else signal
 
 
 def _tensor(volume: NDArray[np.floating]) -> Tensor:

@@ -43,7 +43,7 @@ def foreground_start(
     Parameters
     ----------
     target : ndarray, shape (Z, Y, X)
-        Z-scored.
+        Z-scored; NaN where nothing was recorded.
     patch_size : tuple of int
         Sides (z, y, x) in voxels; the patch must fit.
     num_candidates : int
@@ -56,7 +56,7 @@ def foreground_start(
     z, y, x = target.shape
     places = [random_start((z, y, x), patch_size) for _ in range(num_candidates)]
     boxes = [cut(target, place, patch_size, ()) for place in places]
-    light = torch.stack([box.clamp_min(0).mean() for box in boxes])
+    light = torch.stack([box.nan_to_num(0).clamp_min(0).mean() for box in boxes])
     return places[int(torch.multinomial(light.clamp_min(1e-6), 1))]
 
 

@@ -98,7 +98,9 @@ class Lesson:
         """Return the error of predicting the mean of each validation image."""
         pairs = self.volumes.collection.pairs(self.provenance["task"], "valid")
         targets = (pair.load().target for pair in pairs)
-        return fmean(float(np.var(target, dtype=np.float64)) for target in targets)
+        unknown = ((target, np.isnan(target)) for target in targets)
+        recorded = (t[~nan] if nan.any() else t for t, nan in unknown)
+        return fmean(float(np.var(target, dtype=np.float64)) for target in recorded)
 
     def _run(
         self,

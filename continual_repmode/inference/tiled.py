@@ -4,6 +4,9 @@ Windows are predicted one batch after the other and added, with Gaussian weights
 array that is as large as the volume: in memory, or mapped from a file. In the end it is
 divided by the sum of the weights. So the network and a batch of windows are all that
 must be in memory, however large the volume is.
+
+A signal may be NaN where nothing was recorded. The network is shown 0 there, the mean
+of a z-score; windows of nothing else are left out; and the prediction is NaN there too.
 """
 
 import itertools
@@ -11,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -148,13 +152,19 @@ def predict_into(
     prediction: Volume | None = None
     with _window_bar(grid.num_windows, progress) as bar:
         for corner, predicted in windows:
-            if prediction is None:
-                prediction = make(len(predicted))
-            box = (slice(None), *grid.box(corner))
-            _add(prediction, box, weights * predicted)
+            if predicted is not None:
+                if prediction is None:
+                    prediction = make(len(predicted))
+                box = (slice(None), *grid.box(corner))
+                _add(prediction, box, weights * predicted)
             bar.update()
-    assert prediction is not None, "a grid has one window at least"
+    if prediction is None:
+        raise UserError(
+            "the signal is NaN everywhere: there is nothing to predict from"
+        )
     _divide(prediction, grid)
+    if windows.hid_some:
+        _hide(prediction, signal, grid.shape[0])
 
 
 def check_prediction(predicted: Tensor, windows: Tensor) -> None:
@@ -190,6 +200,18 @@ def _divide(volume: Volume, grid: WindowGrid) -> None:
             volume[:, z] = plane.numpy()
 
 
+def _hide(volume: Volume, signal: Volume, num_planes: int) -> None:
+    """Make a prediction NaN where its signal is, plane by plane."""
+    for z in range(num_planes):
+        hidden = torch.as_tensor(signal[z]).isnan()
+        part = volume[:, z]
+        if isinstance(part, Tensor):
+            part.masked_fill_(hidden.to(part.device), torch.nan)
+        else:
+            part[:, hidden.cpu().numpy()] = np.nan
+            volume[:, z] = part
+
+
 def _window_bar(num_windows: int, progress: bool | str) -> "tqdm[NoReturn]":
     """Return a bar with rate and time left, on terminals only."""
     return tqdm(
@@ -203,7 +225,8 @@ def _window_bar(num_windows: int, progress: bool | str) -> "tqdm[NoReturn]":
 class _Windows:
     """Predicts windows one after the other, as many at a time as the device can.
 
-    Iterating yields the corner and the prediction (C, z, y, x) of each.
+    Iterating yields the corner and the prediction (C, z, y, x) of each; None for those
+    where nothing was recorded.
     """
 
     def __init__(
@@ -216,21 +239,27 @@ class _Windows:
     ) -> None:
         self._predict, self._signal, self._grid = predict, signal, grid
         self._batch_size, self._device = batch_size, device
+        self.hid_some = False
 
-    def __iter__(self) -> Iterator[tuple[Size3, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Size3, Tensor | None]]:
         corners = list(itertools.product(*self._grid.starts))
-        done = 0
-        while done < len(corners):
-            batch = corners[done : done + self._batch_size]
-            predicted = self._first_of(batch)
-            yield from zip(batch, predicted, strict=False)
-            done += len(predicted)
+        batch: list[tuple[Size3, Tensor]] = []
+        for number, corner in enumerate(corners, start=1):
+            window = self._read(self._grid.box(corner))
+            if window is None:
+                yield corner, None
+            else:
+                batch.append((corner, window))
+            while len(batch) >= self._batch_size or (batch and number == len(corners)):
+                predicted = self._first_of([window for _, window in batch])
+                places = [corner for corner, _ in batch]
+                yield from zip(places, predicted, strict=False)
+                batch = batch[len(predicted) :]
 
-    def _first_of(self, corners: Sequence[Size3]) -> Tensor:
+    def _first_of(self, read: Sequence[Tensor]) -> Tensor:
         """Predict the windows of a batch, or the first of them: (B, C, z, y, x)."""
         while True:
-            boxes = [self._grid.box(corner) for corner in corners[: self._batch_size]]
-            windows = torch.stack([self._read(box) for box in boxes])
+            windows = torch.stack(list(read[: self._batch_size]))
             try:
                 predicted = self._predict(windows)
             except torch.OutOfMemoryError:
@@ -239,9 +268,15 @@ class _Windows:
             check_prediction(predicted, windows)
             return predicted
 
-    def _read(self, box: Box) -> Tensor:
-        """Return a window (1, z, y, x) on the device."""
+    def _read(self, box: Box) -> Tensor | None:
+        """Return a window (1, z, y, x) on the device; None if nothing was recorded."""
         voxels = torch.as_tensor(self._signal[box])
+        hidden = voxels.isnan()
+        if hidden.any():
+            self.hid_some = True
+            if hidden.all():
+                return None
+            voxels = voxels.masked_fill(hidden, 0)
         return voxels.to(self._device, torch.float32)[None]
 
     def _halve(self, windows: Tensor) -> None:

@@ -1,7 +1,11 @@
 """The files of a manifest: which there are, what their names and their text tell."""
 
+import codecs
 import csv
+import io
+import re
 from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path
 
 from continual_repmode.data.collection import Split
@@ -18,6 +22,7 @@ SPLIT_NAMES: dict[str, Split] = {
 
 MAX_SHOWN = 300
 """Characters of what is in a path, cell or header that a message repeats."""
+_DELIMITERS = ",;\t|"
 _MAX_BYTES = 2**24
 """A hundred thousand rows: what is larger is an image, given by mistake."""
 
@@ -73,8 +78,21 @@ def told_by_name(file: Path) -> tuple[str | None, Split | None]:
     return None, split if file.stem in SPLIT_NAMES else None
 
 
-def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def read_csv(
+    path: Path, known: Container[str]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header and the rows that hold anything, with their line numbers.
+
+    Read as Excel, LibreOffice, pandas and R write them: UTF-8 or, with its mark,
+    UTF-16; columns separated by whatever makes most of the header known: comma,
+    semicolon, tab or bar; with a first line ``sep=;``; with comments that begin with
+    ``#``; with known names in any case.
+
+    Parameters
+    ----------
+    path : Path
+    known : container of str
+        Columns that mean something.
 
     Raises
     ------
@@ -88,20 +106,76 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             "with one row per pair, or cut it into several"
         )
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [
-                (reader.line_num, [value.strip() for value in line])
-                for line in reader
-                if any(map(str.strip, line))
-            ]
-        if any("\0" in value for _, line in lines for value in line):
-            raise csv.Error("it has zero bytes, as UTF-16 text and images do")
+        content = path.read_bytes()
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if marked else "utf-8-sig")
+        if "\0" in text:
+            raise csv.Error("it has zero bytes, as images do")
+        header, rows = _best_table(text, known)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
-            f"{path}: not a readable CSV file ({error}); save it as UTF-8 text with "
-            "commas between the columns"
+            f"{path}: not a readable CSV file ({error}); save it as UTF-8 text "
+            '("CSV UTF-8" in Excel)'
         ) from error
-    if not lines:
+    if not header:
         raise UserError(f"{path}: the manifest is empty")
-    return lines[0][1], lines[1:]
+    return header, rows
+
+
+def _best_table(
+    text: str, known: Container[str]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return header and rows with the delimiter that makes most of the header known.
+
+    Raises
+    ------
+    csv.Error
+        If it is a table with none.
+    """
+    tables, faults = [], []
+    for delimiter in _DELIMITERS:
+        try:
+            lines = _table(text, delimiter)
+        except csv.Error as error:
+            faults.append(error)
+            continue
+        if lines:
+            header = [_column(name, known) for name in lines[0][1]]
+            num_known = sum(name in known for name in header)
+            tables.append((num_known, header, lines[1:]))
+    num_known, header, rows = max(tables, key=lambda t: t[0], default=(0, [], []))
+    if faults and not num_known:
+        raise faults[0]
+    return header, rows
+
+
+def _table(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """Return the lines that hold anything, with their numbers.
+
+    Raises
+    ------
+    csv.Error
+        If it is no CSV text with this delimiter.
+    """
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        strict=True,
+        delimiter=delimiter,
+        skipinitialspace=True,
+    )
+    lines = [
+        (reader.line_num, [value.strip() for value in line])
+        for line in reader
+        if any(map(str.strip, line)) and not line[0].startswith("#")
+    ]
+    is_separator = lines and "".join(lines[0][1]).lower() in (
+        "sep=",
+        f"sep={delimiter}",
+    )
+    return lines[1:] if is_separator else lines
+
+
+def _column(name: str, known: Container[str]) -> str:
+    """Return a column as it is known, or as it is."""
+    plain = re.sub(r"[\s-]+", "_", name.lower())
+    return plain if plain in known else name

@@ -1,5 +1,6 @@
 """Pairs of volumes listed in a CSV file, checked before any pixel is read."""
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ from continual_repmode.volumes.store import PreparedStore
 from continual_repmode.volumes.volume import VolumeReader
 from continual_repmode.workers import HERE, Workers
 
+_log = logging.getLogger(__name__)
 _QUICK_S = 1.0
 """Headers that are read in less time need no progress bar."""
 
@@ -239,6 +241,14 @@ class ManifestCollection:
         """
         pairs = [pair for pair, _ in self._pairs]
         prepare_pairs(pairs, progress=progress, workers=workers)
+        padded = {pair.name: pair.padded for pair in pairs if pair.padded}
+        if padded:
+            most = max(padded, key=padded.__getitem__)
+            _log.warning(
+                "%d of %d pairs have padding at their borders, which is left out of "
+                "z-scores, losses and metrics; most in %s: %.1f%% of the voxels",
+                *(len(padded), len(pairs), most, 100 * padded[most]),
+            )
 
 
 def _rows(found: Sequence[object]) -> str:

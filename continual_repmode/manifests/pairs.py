@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.data.collection import LoadedPair
@@ -18,12 +19,15 @@ from continual_repmode.manifests.checks.facts import (
     to_json,
 )
 from continual_repmode.manifests.rows import VOXEL_SIZE, ManifestRow
+from continual_repmode.volumes.padding import hidden_voxels
 from continual_repmode.volumes.preparation import Preparation, VoxelSizeUm
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.store import PreparedArray, PreparedStore
 from continual_repmode.volumes.volume import memory_bytes
 
 Read = Callable[[], NDArray[Any]]
+Hidden = Callable[[], NDArray[np.bool_] | None]
+"""Returns where a channel has no recorded voxels, None if it has everywhere."""
 
 _GRID_VOXEL_BYTES = 4
 """Volumes are resized in single precision."""
@@ -74,14 +78,26 @@ class ManifestPair:
         """Shape (z, y, x) on the model grid."""
         return self.preparation.grid_shape(self.signal.shape, self.source_voxel_size_um)
 
+    @property
+    def padded(self) -> float:
+        """Share of the voxels, 0 to 1, where light or target was not recorded."""
+        return max(channel.hidden for channel in self._arrays())
+
     def load(self) -> LoadedPair:
         """Return both volumes as read-only memory maps; prepares them if need be."""
+        signal, target = self._arrays()
+        return LoadedPair(
+            signal.open(),
+            target.open(),
+            signal.intensity,
+            target.intensity,
+            max(signal.hidden, target.hidden),
+        )
+
+    def _arrays(self) -> tuple[PreparedArray, PreparedArray]:
         if self._prepared is None:
             self._prepared = self.prepare()
-        signal, target = self._prepared
-        return LoadedPair(
-            signal.open(), target.open(), signal.intensity, target.intensity
-        )
+        return self._prepared
 
     def missing_bytes(self) -> int:
         """Return the disk space that preparing this pair may take; reads no voxels."""
@@ -89,13 +105,16 @@ class ManifestPair:
         known = (
             channel
             for channel in (self.signal, self.target)
-            if self.store.known_content_hash(channel.volume)
+            if self.store.known_content_hash(self.signal.volume)
+            and self.store.known_content_hash(channel.volume)
             and self.store.find(self._recipe(channel))
         )
         return one * (2 - sum(1 for _ in known))
 
     def prepare(self, wait: bool = True) -> tuple[PreparedArray, PreparedArray]:
         """Read, z-score, resize and store what is not in the store yet.
+
+        Where the light is padding, the target counts as such too.
 
         Parameters
         ----------
@@ -152,16 +171,28 @@ class ManifestPair:
     def _prepare(
         self, read_signal: Read, read_target: Read, wait: bool
     ) -> tuple[PreparedArray, PreparedArray]:
+        @cache
+        def hidden_light() -> NDArray[np.bool_] | None:
+            found = hidden_voxels(read_signal())
+            return found and found[1]
+
+        def hidden_target() -> NDArray[np.bool_] | None:
+            found, light = hidden_voxels(read_target(), strict=True), hidden_light()
+            if found is None or light is None:
+                return light if found is None else found[1]
+            return found[1] | light
+
+        read_signal, read_target = cache(read_signal), cache(read_target)
         try:
             return (
-                self._prepare_channel(self.signal, read_signal, wait),
-                self._prepare_channel(self.target, read_target, wait),
+                self._prepare_channel(self.signal, read_signal, hidden_light, wait),
+                self._prepare_channel(self.target, read_target, hidden_target, wait),
             )
         except UserError as error:
             raise UserError(f"{self.row.where}: {error}") from error
 
     def _prepare_channel(
-        self, channel: SourceChannel, read: Read, wait: bool
+        self, channel: SourceChannel, read: Read, hidden: Hidden, wait: bool
     ) -> PreparedArray:
         recipe = self._recipe(channel)
         found = self.store.find(recipe)
@@ -171,15 +202,21 @@ class ManifestPair:
             found = self.store.find(recipe)  # made while this process was waiting
             if found is not None:
                 return found
+            mask = hidden()
             try:
-                prepared = self.preparation.apply(read(), self.source_voxel_size_um)
+                prepared, intensity = self.preparation.apply(
+                    read(), self.source_voxel_size_um, mask
+                )
             except UserError as error:
                 raise UserError(f"{channel.label}: {error}") from error
-            return self.store.save(recipe, *prepared, channel.label)
+            share = 0.0 if mask is None else float(mask.mean())
+            return self.store.save(recipe, prepared, intensity, channel.label, share)
 
     def _recipe(self, channel: SourceChannel) -> dict[str, Any]:
+        light = {} if channel is self.signal else self.signal.recipe(self.store)
         return {
             "source": channel.recipe(self.store),
+            "light": light,
             "from_um": list(self.source_voxel_size_um),
             "preparation": asdict(self.preparation),
         }

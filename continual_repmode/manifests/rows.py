@@ -1,6 +1,7 @@
 """The rows of a manifest: one per pair of volumes, their cells converted."""
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,15 @@ CROP = ("z0", "z1", "y0", "y1", "x0", "x1")
 
 _OTHER_NAMES = {"path_czi": "path"}
 """Columns of other programs' manifests (pytorch_fnet and RepMode)."""
+
+_KNOWN = {
+    *("task", "split", *ONE_FILE, *TWO_FILES, *VOXEL_SIZE, *CROP, *CHOICES),
+    *_OTHER_NAMES,
+}
+_BLANK = {"nan", "<na>", "none", "null"}
+"""What programs write for a cell without a value."""
+_WHOLE = re.compile(r"(\d+)[.,]0+")
+_THOUSANDS = re.compile(r"[1-9]\d{0,2},\d{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +134,7 @@ def misspelled_columns(path: Path) -> list[str]:
     known = {*ONE_FILE, *TWO_FILES, *VOXEL_SIZE, *CROP, *CHOICES, "task", "split"}
     found = []
     for file in csv_files(path):
-        header = [_OTHER_NAMES.get(name, name) for name in read_csv(file)[0]]
+        header = [_OTHER_NAMES.get(name, name) for name in read_csv(file, _KNOWN)[0]]
         for name in header:
             meant = difflib.get_close_matches(name.lower(), known - {*header}, 1, 0.8)
             if name not in known and meant:
@@ -135,7 +145,7 @@ def misspelled_columns(path: Path) -> list[str]:
 def _read_file(
     path: Path, root: Path, tasks: Sequence[str] | None, faults: Faults
 ) -> list[ManifestRow]:
-    header, lines = read_csv(path)
+    header, lines = read_csv(path, _KNOWN)
     header = [_OTHER_NAMES.get(name, name) for name in header]
     task, split = told_by_name(path)
     columns = _path_columns(path, header, task)
@@ -143,6 +153,8 @@ def _read_file(
     for number, values in lines:
         with faults:
             where = f"{path}: row {number}"
+            while len(values) > len(header) and not values[-1]:
+                values.pop()
             if len(values) > len(header):
                 raise UserError(
                     f"{where}: {len(values)} values for {len(header)} columns; "
@@ -179,15 +191,10 @@ def _path_columns(
         needed.insert(0, "task")
     missing = [name for name in needed if name not in header]
     if missing:
-        hint = (
-            "; separate the columns by commas"
-            if len(header) == 1 and {";", "\t"} & set(header[0])
-            else ""
-        )
         raise UserError(
             f"{path}: has no column {', '.join(map(repr, missing))}; needed are "
             f"task and {', '.join(ONE_FILE)} (both channels in one file), or task and "
-            f"{', '.join(TWO_FILES)}; found {', '.join(header):.{MAX_SHOWN}}{hint}"
+            f"{', '.join(TWO_FILES)}; found {', '.join(header):.{MAX_SHOWN}}"
         )
     return TWO_FILES if two_files else ("path", "path")
 
@@ -207,10 +214,10 @@ def _row(
         task=task,
         signal_path=cells.file(signal_column, root),
         target_path=cells.file(target_column, root),
-        signal_channel=cells.text("channel_signal") or None,
-        target_channel=cells.text("channel_target") or None,
+        signal_channel=cells.choice("channel_signal") or None,
+        target_channel=cells.choice("channel_target") or None,
         split=cells.split(),
-        choices=tuple((name, cells.text(name)) for name in CHOICES if cells.text(name)),
+        choices=tuple((n, cells.choice(n)) for n in CHOICES if cells.choice(n)),
         voxel_size_um=(voxel_z_um, voxel_y_um, voxel_x_um),
         crop=tuple(map(cells.voxel_index, CROP)),
     )
@@ -225,10 +232,19 @@ class _Cells:
     files_needed: bool
 
     def text(self, column: str) -> str:
-        return self.values.get(column, "")
+        value = self.values.get(column, "")
+        return "" if value.lower() in _BLANK else value
+
+    def choice(self, column: str) -> str:
+        """Return a cell, an index as a whole number though it is written as 1.0."""
+        value = self.text(column)
+        whole = _WHOLE.fullmatch(value)
+        return whole[1] if whole else value
 
     def file(self, column: str, root: Path) -> Path:
         value = self.text(column)
+        if "\\" in value and not is_there(root / value):  # written on Windows
+            value = value.replace("\\", "/")
         try:
             path = user_path(value, root.absolute())
         except UserError:  # nothing can be called so
@@ -254,8 +270,11 @@ class _Cells:
         value = self.text(column)
         if not value:
             return None
+        if _THOUSANDS.fullmatch(value):
+            remedy = f"is {value.replace(',', '.')} or {value.replace(',', '')} meant?"
+            raise cell_error(self.where, column, value, remedy)
         try:
-            number = float(value)
+            number = float(value.replace(",", "."))
         except ValueError:
             number = 0.0
         if not is_voxel_length(number):
@@ -265,7 +284,7 @@ class _Cells:
         return number
 
     def voxel_index(self, column: str) -> int | None:
-        value = self.text(column)
+        value = self.choice(column)
         index = index_from(value)
         if value and index is None:
             raise cell_error(self.where, column, value, "use a whole number from 0")

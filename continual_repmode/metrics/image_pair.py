@@ -12,7 +12,7 @@ from continual_repmode.metrics.segmentation import segment
 
 @dataclass(frozen=True)
 class ImagePair:
-    """A prediction and its target.
+    """A prediction and its target; both are 0 where the target is NaN, not recorded.
 
     Attributes
     ----------
@@ -27,6 +27,14 @@ class ImagePair:
     target: NDArray[Any]
     task: str
     voxel_size_um: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Leave out what was not recorded."""
+        unknown = np.isnan(self.target)
+        if unknown.any():
+            for name in ("prediction", "target"):
+                known = np.where(unknown, 0, getattr(self, name))
+                object.__setattr__(self, name, known)
 
     @cached_property
     def data_range(self) -> float:

@@ -137,12 +137,18 @@ class RegressionSums:
 
     @classmethod
     def of(cls, prediction: ArrayLike, target: ArrayLike) -> Self:
-        """Return the sums of one volume or slab, arrays or tensors of equal shape."""
+        """Return the sums of one volume or slab, arrays or tensors of equal shape.
+
+        Voxels whose target is NaN were not recorded and are left out.
+        """
         predicted, true = _float64(prediction), _float64(target)
         if predicted.shape != true.shape:
             raise UserError(
                 f"prediction {predicted.shape} and target {true.shape} differ in shape"
             )
+        unknown = np.isnan(true)
+        if unknown.any():
+            predicted, true = predicted[~unknown], true[~unknown]
         if true.size == 0:
             return cls()
         error = predicted - true

@@ -12,9 +12,10 @@ from torch import Tensor
 from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.inference.windows import Overlap
-from continual_repmode.prediction.options import PredictOptions, Unit
+from continual_repmode.prediction.options import Blank, PredictOptions, Unit
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.trained_model import Precision, TrainedModel
+from continual_repmode.volumes.padding import hidden_voxels
 from continual_repmode.volumes.preparation import VoxelSizeUm
 from continual_repmode.volumes.resampling import resize
 from continual_repmode.volumes.volume import Size3
@@ -27,6 +28,7 @@ def predict_array(
     tasks: str | Sequence[str] = "all",
     *,
     intensity: Unit = "zscore",
+    padding: Blank = "nan",
     window: Size3 | None = None,
     overlap: Overlap | None = None,
     batch_size: int | None = None,
@@ -47,7 +49,7 @@ def predict_array(
         Its voxel size (z, y, x) in micrometres.
     tasks : str or sequence of str
         Names, or ``"all"``.
-    intensity, window, overlap, batch_size, device, precision, progress
+    intensity, padding, window, overlap, batch_size, device, precision, progress
         See :class:`continual_repmode.prediction.options.PredictOptions`.
     model_voxel_size_um : tuple of float, optional
         Voxel size (z, y, x) of the model grid, if the card lacks it.
@@ -68,6 +70,7 @@ def predict_array(
     chosen = PredictOptions(
         tasks=tasks if isinstance(tasks, str) else tuple(tasks),
         intensity=intensity,
+        padding=padding,
         window=window,
         overlap=overlap,
         batch_size=batch_size,
@@ -78,9 +81,15 @@ def predict_array(
     )
     setup = Setup.of(TrainedModel.opened(model), chosen)
     z, y, x = voxel_size_um
-    signal, _ = setup.preparation.apply(volume, (z, y, x))
+    found = hidden_voxels(volume)
+    hidden = found and found[1]
+    signal, _ = setup.preparation.apply(volume, (z, y, x), hidden)
     light = torch.from_numpy(np.ascontiguousarray(signal, np.float32))
-    return {task: _predict(setup, task, light, volume.shape) for task in setup.tasks}
+    predicted = {t: _predict(setup, t, light, volume.shape) for t in setup.tasks}
+    if hidden is not None:
+        for prediction in predicted.values():
+            prediction[hidden] = setup.blank
+    return predicted
 
 
 def _predict(
@@ -96,7 +105,8 @@ def _predict(
         device=setup.device,
         progress=setup.options.progress,
     )
-    resized = resize(predicted.numpy(), shape, setup.preparation.resize)
+    known = predicted.masked_fill(predicted.isnan() & light.isnan(), 0).numpy()
+    resized = resize(known, shape, setup.preparation.resize)
     intensity = setup.intensities.get(task)
     if intensity is not None:
         resized = resized * np.float32(intensity.std) + np.float32(intensity.mean)

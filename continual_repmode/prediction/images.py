@@ -11,12 +11,16 @@ from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.volume import (
+    UNKNOWN_UM,
+    Z_HINT,
     ChoiceNeededError,
     Choices,
     SeveralTimesError,
     Size3,
     VolumeReader,
+    VoxelSize,
     channel_index,
+    origin_um,
     volume_shape,
 )
 
@@ -40,6 +44,8 @@ class Image:
         Voxel size (z, y, x) of the signal.
     shape, voxel_size_um : tuple
         The grid (z, y, x) to write on: that of the image's finest level.
+    origin_um : tuple of float or None
+        Where its first voxel lies; None along axes where nothing says so.
     targets : mapping of str to SourceChannel
         Task -> its fluorescence, of the shape of the signal, where known.
     splits : mapping of str to str
@@ -58,6 +64,7 @@ class Image:
     signal_um: VoxelSizeUm
     shape: Size3
     voxel_size_um: VoxelSizeUm
+    origin_um: VoxelSize = UNKNOWN_UM
     targets: Mapping[str, SourceChannel] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
@@ -115,6 +122,7 @@ def open_image(
         signal_um=_voxel_size_um(volume, source_um),
         shape=volume_shape(finest),
         voxel_size_um=_voxel_size_um(finest, source_um),
+        origin_um=origin_um(finest),
         note=f"as given, not {told}" if told else "",
     )
 
@@ -229,9 +237,10 @@ def light_channel(volume: VolumeReader, wanted: int | str | None) -> int:
         f"{i} {name!r}" if name else str(i) for i, name in enumerate(names)
     )
     problem = "several channels look like" if light else "no channel is named like"
+    hint = f"; {Z_HINT}" if volume_shape(volume)[0] == 1 and not any(names) else ""
     raise UserError(
         f"{volume.path}: {problem} transmitted light; choose one of {listed} with "
-        "--channel (in Python: channel=)"
+        f"--channel (in Python: channel=){hint}"
     )
 
 

@@ -2,13 +2,16 @@
 
 What is done of it, in the folder of its work::
 
-    signal.npy                the light, z-scored, on the model grid
+    signal.npy                the light, z-scored, on the model grid, NaN where it is
+                              padding
+    padding.npy               if any is: where, on the grid of the light
     for each task             that the output has not got yet
         prediction.npy        on the model grid
         target.npy            likewise, where a target is known: measured
         output                the prediction resized to the grid of the image
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +28,7 @@ from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.prediction.bounds import resizing_memory
 from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
+from continual_repmode.prediction.masking import MaskedTarget, MaskFile
 from continual_repmode.prediction.metrics_table import add_metrics, compare, metrics_row
 from continual_repmode.prediction.plates import place_in_plate
 from continual_repmode.prediction.preparing import prepare_channel, series_intensity
@@ -34,11 +38,12 @@ from continual_repmode.prediction.work_folder import WorkFolder
 from continual_repmode.trained_model import format_um
 from continual_repmode.volumes.formats.stream_writing import open_writer
 from continual_repmode.volumes.normalization import Intensity
-from continual_repmode.volumes.source_channels import SourceChannel
+from continual_repmode.volumes.padding import Padding
 from continual_repmode.volumes.stream_resizing import resize_stream
 from continual_repmode.volumes.volume import Size3
 from continual_repmode.volumes.volume_file import VolumeFile
 
+_log = logging.getLogger(__name__)
 _ZSCORE = Intensity(0.0, 1.0)
 
 
@@ -149,6 +154,7 @@ class Job:
                     dtype="float32",
                     voxel_size_um=image.voxel_size_um,
                     channel_names=setup.tasks,
+                    origin_um=image.origin_um,
                     attributes=attributes_of(self.provenance, setup),
                     overwrite=setup.options.overwrite,
                     work_path=self.unfinished,
@@ -160,10 +166,12 @@ class Job:
                             continue
                         time = f"time {frame}, " if image.later else ""
                         prediction = self._prediction(frame, task, f"{title}{time}")
-                        self._measure(prediction, task)
+                        mask = self._mask(frame)
+                        self._measure(prediction, self._signal(frame), task)
+                        target = writer.channel(index)
                         resize_stream(
                             _Scaled(prediction, setup.intensities.get(task, _ZSCORE)),
-                            writer.channel(index),
+                            MaskedTarget(target, mask, setup.blank) if mask else target,
                             setup.preparation.resize,
                             scratch=self.work.path,
                             memory_bytes=resizing_memory(setup.memory),
@@ -188,12 +196,24 @@ class Job:
         self.work.write_note("signal", {"frame": None})
         try:
             one_for_all = self._series_intensity(signal) if self.image.later else None
-            intensity = self._prepare(self.image.frames[frame], signal, one_for_all)
+            known = prepare_channel(
+                self.image.frames[frame],
+                signal,
+                self.setup.preparation,
+                memory_bytes=resizing_memory(self.setup.memory),
+                progress=self.setup.options.progress,
+                intensity=one_for_all,
+            )
         except UserError:
             if not frame:
                 self.work.remove()  # there is nothing to resume
             raise
-        self.work.write_note("signal", {"frame": frame, **asdict(intensity)})
+        if known.hidden is not None:
+            self._mask_file.create(known.hidden)
+        self._tell(frame, known.padding)
+        padding = known.padding and asdict(known.padding)
+        note = {"frame": frame, **asdict(known.intensity), "padding": padding}
+        self.work.write_note("signal", note)
         return signal
 
     def _series_intensity(self, scratch: VolumeFile) -> Intensity | None:
@@ -212,21 +232,27 @@ class Job:
             self.work.write_note("series", known)
         return Intensity(**known)
 
-    def _prepare(
-        self,
-        channel: SourceChannel,
-        volume: VolumeFile,
-        intensity: Intensity | None = None,
-    ) -> Intensity:
-        """Bring a channel onto the model grid."""
-        return prepare_channel(
-            channel,
-            volume,
-            self.setup.preparation,
-            memory_bytes=resizing_memory(self.setup.memory),
-            progress=self.setup.options.progress,
-            intensity=intensity,
-        )
+    def _mask(self, frame: int) -> MaskFile | None:
+        """Return where the light of a time point is padding; None if it is nowhere."""
+        self._signal(frame)
+        note = self.work.note("signal") or {}
+        return self._mask_file if note.get("padding") else None
+
+    def _tell(self, frame: int, padding: Padding | None) -> None:
+        """Say how much of the light is padding."""
+        if padding is not None:
+            _log.warning(
+                "%s: %.1f%% of the light is padding of %s at the borders: predicted "
+                "from the rest, %s there",
+                self.image.frames[frame].label,
+                100 * padding.share,
+                padding.of,
+                "NaN" if self.setup.options.padding == "nan" else "0",
+            )
+
+    @property
+    def _mask_file(self) -> MaskFile:
+        return MaskFile(self.work.path / "padding.npy", self.image.signal.shape)
 
     def _prediction(self, frame: int, task: str, title: str) -> VolumeFile:
         """Return the prediction of a task as a z-score; made, unless it is there."""
@@ -250,16 +276,25 @@ class Job:
         self.work.write_note("prediction", made)
         return prediction
 
-    def _measure(self, prediction: VolumeFile, task: str) -> None:
+    def _measure(self, prediction: VolumeFile, signal: VolumeFile, task: str) -> None:
         """Note how well a prediction agrees with its target, where there is one."""
         channel, note = self.image.targets.get(task), f"metrics-{task}"
         if channel is None or self.work.note(note) is not None:
             return
-        target = self._volume("target")
-        self._prepare(channel, target)
+        target, mask = self._volume("target"), self._mask(0)
+        prepare_channel(
+            channel,
+            target,
+            self.setup.preparation,
+            memory_bytes=resizing_memory(self.setup.memory),
+            strict=True,
+            beside=mask,
+            progress=self.setup.options.progress,
+        )
         measured = compare(
             prediction,
             target,
+            signal,
             task,
             self.setup.preparation.voxel_size_um,
             self.setup.metrics,
@@ -305,5 +340,7 @@ class _Scaled:
         return self.volume.shape
 
     def __getitem__(self, planes: slice) -> NDArray[np.float32]:
-        """Return some planes (z, Y, X)."""
-        return self.volume[planes] * self.intensity.std + self.intensity.mean
+        """Return some planes (z, Y, X); 0 where nothing was predicted."""
+        predicted = self.volume[planes]
+        predicted[np.isnan(predicted)] = 0
+        return predicted * self.intensity.std + self.intensity.mean

@@ -21,7 +21,7 @@ from continual_repmode.prediction.plates import place_in_plate
 from continual_repmode.volumes.formats import plain_stem
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm
-from continual_repmode.volumes.volume import VolumeReader, volume_shape
+from continual_repmode.volumes.volume import VolumeReader, origin_um, volume_shape
 
 
 def listed_images(
@@ -94,6 +94,12 @@ def _row_image(
     if not full and finest is not light:
         shape = volume_shape(finest)
         voxel_size_um = _voxel_size_um(row, finest, finest, source_um)
+    origin = tuple(
+        side.start * size or None if at is None else at + side.start * size
+        for at, side, size in zip(
+            origin_um(finest), signal_channel.box, voxel_size_um, strict=True
+        )
+    )
     told = full and overruled_size(light, signal_um)
     note = f"as given, not {told}" if told else ""
     if source_um not in (None, signal_um):
@@ -105,6 +111,7 @@ def _row_image(
         signal_um=signal_um,
         shape=shape,
         voxel_size_um=voxel_size_um,
+        origin_um=(origin[0], origin[1], origin[2]),
         targets={row.task: target_channel},
         splits={row.task: row.split} if row.split else {},
     )

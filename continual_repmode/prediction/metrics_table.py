@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
 
 from continual_repmode.errors import UserError
@@ -35,15 +36,18 @@ _BLOCK_VOXELS = 2_000_000
 def compare(
     prediction: VolumeFile,
     target: VolumeFile,
+    signal: VolumeFile,
     task: str,
     voxel_size_um: VoxelSizeUm,
     metrics: Sequence[Metric] = (),
 ) -> dict[str, float]:
     """Return the metrics of a prediction on the model grid, as a run tests it.
 
+    Voxels that are NaN in ``target`` or ``signal``, not recorded, do not count.
+
     Parameters
     ----------
-    prediction, target : VolumeFile
+    prediction, target, signal : VolumeFile
     task : str
     voxel_size_um : tuple of float
         Of the model grid, (z, y, x).
@@ -60,10 +64,12 @@ def compare(
     step = max(1, _BLOCK_VOXELS // (y * x))
     for start in range(0, num_z, step):
         planes = slice(start, min(start + step, num_z))
-        sums.update(prediction[planes], target[planes])
+        recorded = np.where(np.isnan(signal[planes]), np.nan, target[planes])
+        sums.update(prediction[planes], recorded)
     found: dict[str, float] = asdict(sums.result())
     if metrics:
-        pair = ImagePair(prediction[:], target[:], task, voxel_size_um)
+        recorded = np.where(np.isnan(signal[:]), np.nan, target[:])
+        pair = ImagePair(prediction[:], recorded, task, voxel_size_um)
         found |= dict.fromkeys((metric.name for metric in metrics), math.nan)
         found |= measure_further(metrics, pair)
     return found

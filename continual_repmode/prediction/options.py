@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from continual_repmode.volumes.volume import Size3
 
 Unit = Literal["zscore", "target"]
+Blank = Literal["nan", "zero"]
 
 
 def _choices(words: Sequence[str]) -> dict[str, str]:
@@ -120,6 +121,14 @@ class PredictOptions:
             "z-scores, or the mean intensities of the training images (default: "
             "zscore)",
             choices=("zscore", "target"),
+        ),
+    )
+    padding: Blank = field(
+        default="nan",
+        metadata=option(
+            "what is written where the light is padding, borders that were not "
+            "recorded (default: nan)",
+            choices=("nan", "zero"),
         ),
     )
     memory: int | None = field(

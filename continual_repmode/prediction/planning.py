@@ -375,7 +375,8 @@ def _check_disk(root: Path, jobs: Sequence[Job]) -> None:
 
 
 def _work_bytes(job: Job) -> int:
-    """Return what volumes on the model grid, and resizing to and from it, take."""
+    """Return what volumes on the model grid, a mask and resizing take."""
     grid, there, back = job.grid_shape, job.image.signal.shape, job.image.shape
     resizing = max(scratch_bytes(there, grid), scratch_bytes(grid, back))
-    return 4 * (3 if job.image.targets else 2) * math.prod(grid) + resizing
+    volumes = 4 if job.image.targets else 2
+    return 4 * volumes * math.prod(grid) + resizing + math.prod(there) // 8

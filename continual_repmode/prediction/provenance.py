@@ -32,6 +32,7 @@ def provenance_of(image: Image, setup: Setup) -> dict[str, Any]:
         "model": {"file": one_line(setup.model.name), "sha256": setup.model.sha256},
         "tasks": list(tasks),
         "intensity": setup.options.intensity,
+        "padding": setup.options.padding,
         "input": {**_channel(image.signal), "voxel_size_um": list(image.signal_um)},
         "model_grid": {
             "voxel_size_um": list(grid.voxel_size_um),

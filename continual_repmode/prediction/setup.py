@@ -1,5 +1,6 @@
 """What all images of a call share, checked and complete."""
 
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,6 +113,11 @@ class Setup:
             return super().__reduce__()
         path, options = self.model.path, pickle.dumps(self.options)
         return _setup_again, (path, self.model.sha256, options)
+
+    @property
+    def blank(self) -> float:
+        """What is written where nothing was recorded."""
+        return math.nan if self.options.padding == "nan" else 0.0
 
     def predictor(self, task: str) -> TaskPredictor:
         """Return what predicts windows of a task."""

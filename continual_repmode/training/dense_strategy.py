@@ -38,6 +38,7 @@ from continual_repmode.training.avalanche_api import (
 )
 from continual_repmode.training.context import context_of, task_names_of
 from continual_repmode.training.fitting import check_order, check_plugins
+from continual_repmode.training.losses import over_recorded
 from continual_repmode.training.metric_plugins import evaluator_with
 from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
@@ -74,6 +75,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     criterion : callable, optional
         Loss of (prediction, target), such as one of
         :mod:`continual_repmode.training.losses`; mean squared error unless given.
+        Voxels that were not recorded, whose target is NaN, are left out of it.
     train_mb_size : int
         Patches in a batch.
     train_epochs : int
@@ -180,7 +182,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         super().__init__(
             model=TaskModule(model, method, precision=precision),
             optimizer=optimizer or Adam(model.parameters(), lr=1e-4, fused=True),
-            criterion=criterion or nn.MSELoss(),
+            criterion=over_recorded(criterion or nn.MSELoss()),
             train_mb_size=train_mb_size,
             train_epochs=train_epochs,
             eval_mb_size=1,

@@ -1,6 +1,7 @@
 """Losses of predicted patches: one number from prediction and target.
 
 Each takes two z-scored tensors of float32, shape (B, 1, Z, Y, X), and returns a scalar.
+:func:`over_recorded` makes any of them leave out what was not recorded.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,25 @@ SSIM_RANGE = 6.0
 _TAPS, _SIGMA = 7, 1.5
 _BINS = 256
 _SHARPNESS = -0.95
+
+
+def over_recorded(loss: Loss) -> Loss:
+    """Return a loss that leaves out the voxels whose target is NaN.
+
+    There, prediction and target are both set to 0, the mean, which no loss minds and no
+    gradient comes from; the loss is then scaled to the share of the others, so that a
+    mean over voxels becomes that over the recorded ones.
+    """
+
+    def masked(prediction: Tensor, target: Tensor) -> Tensor:
+        unknown = target.isnan()
+        if not unknown.any():
+            return loss(prediction, target)
+        share = (~unknown).float().mean()
+        found = loss(prediction.masked_fill(unknown, 0), target.masked_fill(unknown, 0))
+        return found / share if share else found
+
+    return masked
 
 
 def mae_ssim(prediction: Tensor, target: Tensor) -> Tensor:

@@ -17,13 +17,17 @@ class Intensity:
     std: float
 
 
-def zscore(volume: NDArray[Any]) -> tuple[NDArray[np.float32], Intensity]:
+def zscore(
+    volume: NDArray[Any], hidden: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float32], Intensity]:
     """Shift and scale a volume to mean 0 and standard deviation 1.
 
     Parameters
     ----------
     volume : ndarray, shape (Z, Y, X)
         Raw intensities (camera counts) of any integer or floating type.
+    hidden : ndarray of bool, shape (Z, Y, X), optional
+        Voxels where nothing was recorded: they count for nothing, and become 0.
 
     Returns
     -------
@@ -37,16 +41,19 @@ def zscore(volume: NDArray[Any]) -> tuple[NDArray[np.float32], Intensity]:
     UserError
         If the volume is empty, constant, or holds NaN or infinite values.
     """
-    check_contrast(volume)
-    values = volume.astype(np.float64)
+    recorded = volume if hidden is None else volume[~hidden]
+    check_contrast(recorded)
+    values = recorded.astype(np.float64)
     mean, std = float(values.mean()), float(values.std())
+    if hidden is not None:
+        values = np.where(hidden, mean, volume.astype(np.float64))
     values -= mean
     values /= std
     return values.astype(np.float32), Intensity(mean, std)
 
 
 def check_contrast(volume: NDArray[Any]) -> None:
-    """Raise if a z-score of the volume has no meaning.
+    """Raise if a z-score of these voxels, of any shape, has no meaning.
 
     Raises
     ------
@@ -54,7 +61,10 @@ def check_contrast(volume: NDArray[Any]) -> None:
         If the volume is empty, constant, or holds NaN or infinite values.
     """
     if volume.size == 0:
-        raise UserError(f"cannot normalize an empty volume of shape {volume.shape}")
+        raise UserError(
+            f"cannot normalize an empty volume of shape {volume.shape}: no voxel of it "
+            "was recorded"
+        )
     num_bad = int(np.count_nonzero(~np.isfinite(volume)))
     check_range(num_bad, float(volume.min()), float(volume.max()))
 

@@ -20,6 +20,7 @@ from continual_repmode.volumes.volume import (
     Choices,
     VolumeReader,
     check_fetched,
+    refuse_planes_as_channels,
 )
 
 
@@ -99,4 +100,5 @@ def _open_with(reader: str, *arguments: Any) -> VolumeReader:
     volume: VolumeReader = getattr(
         import_module(f"{formats.__name__}.{module}"), name
     ).open(*arguments)
+    refuse_planes_as_channels(volume)
     return volume

@@ -13,6 +13,10 @@ VoxelSizeUm = tuple[float, float, float]
 Order = Literal["zscore_first", "resize_first"]
 Storage = Literal["float16", "float32"]
 
+HIDDEN_FROM = 0.25
+"""Share of a voxel of the model grid that was not recorded, from which on all of it
+counts as such."""
+
 VOXEL_RANGE_UM = (0.001, 1000.0)
 """Shortest and longest side of a voxel; beyond, the unit is not the micrometre."""
 
@@ -40,7 +44,10 @@ class Preparation:
     storage: Storage = "float16"
 
     def apply(
-        self, raw: NDArray[np.generic], from_um: VoxelSizeUm
+        self,
+        raw: NDArray[np.generic],
+        from_um: VoxelSizeUm,
+        hidden: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.floating], Intensity]:
         """Prepare one channel.
 
@@ -50,10 +57,14 @@ class Preparation:
             Intensities as stored.
         from_um : tuple of float
             Its voxel size (z, y, x) in micrometres.
+        hidden : ndarray of bool, shape (Z, Y, X), optional
+            Where nothing was recorded
+            (:func:`continual_repmode.volumes.padding.hidden_voxels`).
 
         Returns
         -------
         prepared : ndarray of ``storage``, shape (Z, Y, X) of the model grid
+            NaN where nothing was recorded.
         intensity : Intensity
             Undoes the z-score.
 
@@ -62,13 +73,21 @@ class Preparation:
         UserError
             If the channel is constant or holds values that are not finite.
         """
+        on_grid = None
+        if hidden is not None:
+            on_grid = self._resized(hidden.astype(np.float32), from_um) > HIDDEN_FROM
         if self.order == "zscore_first":
-            normalized, intensity = zscore(raw)
+            normalized, intensity = zscore(raw, hidden)
             prepared = self._resized(normalized, from_um)
         else:
-            check_contrast(raw)  # rounding would hide a constant from the z-score
-            resized = self._resized(raw.astype(np.float32), from_um)
-            prepared, intensity = zscore(resized)
+            recorded = raw if hidden is None else raw[~hidden]
+            check_contrast(recorded)  # rounding would hide a constant from the z-score
+            filled = raw.astype(np.float32)
+            if hidden is not None:
+                filled[hidden] = recorded.astype(np.float64).mean()
+            prepared, intensity = zscore(self._resized(filled, from_um), on_grid)
+        if on_grid is not None:
+            prepared[on_grid] = np.nan
         return prepared.astype(self.storage), intensity
 
     def grid_shape(

@@ -28,7 +28,7 @@ from continual_repmode.processes import let_go
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.volume import VolumeReader
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Counts up whenever the same name would stand for other voxels."""
 
 _SETTLED_S = 2.0
@@ -56,6 +56,8 @@ class PreparedArray:
         Where the voxels begin in the file.
     intensity : Intensity
         Undoes the z-score.
+    hidden : float
+        Share of the raw voxels, 0 to 1, where nothing was recorded.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class PreparedArray:
     dtype: str
     offset: int
     intensity: Intensity
+    hidden: float = 0.0
 
     def open(self) -> NDArray[np.floating]:
         """Map the array into memory, read-only.
@@ -155,10 +158,10 @@ class PreparedStore:
             num_bytes = z * y * x * np.dtype(dtype).itemsize
             if path.stat().st_size != offset + num_bytes:
                 return None
-            intensity = Intensity(**note["intensity"])
+            intensity, hidden = Intensity(**note["intensity"]), float(note["hidden"])
         except (OSError, LookupError, ValueError, TypeError):
             return None
-        return PreparedArray(path, (z, y, x), dtype, offset, intensity)
+        return PreparedArray(path, (z, y, x), dtype, offset, intensity, hidden)
 
     def save(
         self,
@@ -166,6 +169,7 @@ class PreparedStore:
         array: NDArray[np.floating],
         intensity: Intensity,
         source: str,
+        hidden: float = 0.0,
     ) -> PreparedArray:
         """Write a prepared channel: first the voxels, then the sidecar.
 
@@ -178,6 +182,8 @@ class PreparedStore:
             Undoes the z-score.
         source : str
             File and channel, for people who read the sidecar.
+        hidden : float
+            See :class:`PreparedArray`.
 
         Raises
         ------
@@ -202,11 +208,13 @@ class PreparedStore:
             "dtype": array.dtype.name,
             "offset": num_bytes - array.nbytes,
             "intensity": asdict(intensity),
+            "hidden": hidden,
         }
         self._write_json(path.with_suffix(".json"), note)
         z, y, x = array.shape
         offset = num_bytes - array.nbytes
-        return PreparedArray(path, (z, y, x), array.dtype.name, offset, intensity)
+        dtype = array.dtype.name
+        return PreparedArray(path, (z, y, x), dtype, offset, intensity, hidden)
 
     def find_facts(self, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what was measured on raw voxels, or None."""

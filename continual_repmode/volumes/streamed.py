@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.normalization import Intensity, check_range
+from continual_repmode.volumes.padding import (
+    EdgeScan,
+    Padding,
+    padding_mask,
+    padding_values,
+)
 from continual_repmode.volumes.progress import byte_bar
 from continual_repmode.volumes.source_channels import SourceChannel
 
@@ -29,6 +35,59 @@ class PlaneSource(Protocol):
         ...
 
 
+class Hidden(Protocol):
+    """Says where planes of a volume have no recorded voxels: an array, or a file."""
+
+    def __getitem__(self, planes: slice, /) -> NDArray[np.bool_]:
+        """Return some planes (z, Y, X); ``planes`` has both ends and no step."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """What is known of a channel after it was read once.
+
+    Attributes
+    ----------
+    intensity : Intensity
+        Mean and deviation of what was recorded.
+    padding : Padding or None
+    hidden : Hidden or None
+        Where nothing was recorded; None if all was.
+    """
+
+    intensity: Intensity
+    padding: Padding | None = None
+    hidden: Hidden | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenChannel:
+    """Where a channel of an image file is padding, or its light was not recorded.
+
+    Attributes
+    ----------
+    source : SourceChannel
+    values : tuple of float
+        Of its padding.
+    beside : Hidden or None
+        Where its light was not recorded.
+    """
+
+    source: SourceChannel
+    values: tuple[float, ...]
+    beside: Hidden | None
+
+    def __getitem__(self, planes: slice) -> NDArray[np.bool_]:
+        """Return some planes; see :class:`Hidden`."""
+        return self.of(self.source.read(planes), planes)
+
+    def of(self, raw: NDArray[Any], planes: slice) -> NDArray[np.bool_]:
+        """Return the same for planes that were read already."""
+        mask = np.stack([padding_mask(plane, self.values) for plane in raw])
+        return mask if self.beside is None else mask | self.beside[planes]
+
+
 @dataclass(frozen=True, slots=True)
 class ZscoredChannel:
     """The z-score of a channel of an image file, plane by plane.
@@ -38,10 +97,15 @@ class ZscoredChannel:
     source : SourceChannel
     intensity : Intensity
         Raw intensities that become 0 and 1; see :func:`channel_statistics`.
+    hidden : Hidden, optional
+        Voxels that become ``filled``, as nothing was recorded there.
+    filled : float
     """
 
     source: SourceChannel
     intensity: Intensity
+    hidden: Hidden | None = None
+    filled: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,21 +122,34 @@ class ZscoredChannel:
             exact -= mean
             exact /= std
             plane[:] = exact
+        if self.hidden is not None:
+            zscored[self.hidden[planes]] = self.filled
         return zscored
 
 
-def channel_statistics(source: SourceChannel, *, progress: bool = False) -> Intensity:
-    """Return mean and deviation of a channel, without holding it in memory.
+def channel_statistics(
+    source: SourceChannel,
+    *,
+    strict: bool = False,
+    beside: Hidden | None = None,
+    progress: bool = False,
+) -> ChannelStatistics:
+    """Return mean, deviation and padding of a channel, not holding it in memory.
 
     Parameters
     ----------
     source : SourceChannel
+    strict : bool
+        It is fluorescence; see
+        :func:`continual_repmode.volumes.padding.padding_values`.
+    beside : Hidden, optional
+        Voxels that count for nothing already, as its light was not recorded there.
     progress : bool
         Show a progress bar, if stderr is a terminal.
 
     Returns
     -------
-    Intensity
+    ChannelStatistics
         In raw intensities; population deviation, in float64, as exact as that of
         :func:`continual_repmode.volumes.normalization.zscore`.
 
@@ -81,19 +158,32 @@ def channel_statistics(source: SourceChannel, *, progress: bool = False) -> Inte
     UserError
         If the channel is constant or holds NaN or infinite values.
     """
-    total = _Moments()
-    volume = source.volume
-    num_bytes = math.prod(source.shape) * volume.dtype.itemsize
-    with byte_bar(f"measuring {volume.path.name}", num_bytes, shown=progress) as bar:
-        for block in _blocks(source):
-            for plane in block:
-                total.add(plane)
-            bar.update(block.nbytes)
+    total, edges, padding = _Moments(), EdgeScan(), None
+    for _, block in _blocks(source, progress):
+        for plane in block:
+            edges.add(plane)
+            total.add(plane)
+    values = padding_values(
+        _Planes(source), strict=strict, candidates=edges.candidates()
+    )
+    hidden = HiddenChannel(source, values, beside)
+    if values or beside is not None:
+        recorded, own, size = _Moments(), 0, 0
+        for planes, block in _blocks(source, progress):
+            for plane, mask in zip(block, hidden.of(block, planes), strict=True):
+                own += int(np.count_nonzero(padding_mask(plane, values)))
+                size += mask.size
+                recorded.add(plane[~mask])
+        if not recorded.count and not recorded.num_bad and beside is not None:
+            raise UserError(f"{source.label}: nothing of it was recorded")
+        total = recorded if recorded.count or recorded.num_bad else total
+        padding = Padding(values, own / size) if values else None
     try:
         check_range(total.num_bad, total.low, total.high)
     except UserError as error:
         raise UserError(f"{source.label}: {error}") from error
-    return total.intensity()
+    used = hidden if values or beside is not None else None
+    return ChannelStatistics(total.intensity(), padding, used)
 
 
 @dataclass(slots=True)
@@ -113,8 +203,10 @@ class _Moments:
     num_bad: int = 0
 
     def add(self, plane: NDArray[Any]) -> None:
-        """Take in a plane of raw intensities."""
+        """Take in a plane of raw intensities, or some of its voxels."""
         values = plane.astype(np.float64)
+        if not values.size:
+            return
         bad = int(np.count_nonzero(~np.isfinite(values)))
         self.num_bad += bad
         if bad:
@@ -140,9 +232,32 @@ class _Moments:
         return Intensity(self.origin + self.mean, std)
 
 
-def _blocks(source: SourceChannel) -> Iterator[NDArray[Any]]:
+@dataclass(frozen=True, slots=True)
+class _Planes:
+    """The planes of a channel, one at a time."""
+
+    source: SourceChannel
+
+    def __len__(self) -> int:
+        return self.source.shape[0]
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        plane: NDArray[Any]
+        (plane,) = self.source.read(slice(index, index + 1))
+        return plane
+
+
+def _blocks(
+    source: SourceChannel, progress: bool
+) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Yield the planes of a channel, as many at a time as have about 64 MB."""
     num_z, num_y, num_x = source.shape
+    num_bytes = math.prod(source.shape) * source.volume.dtype.itemsize
     step = max(1, _BLOCK_BYTES // (num_y * num_x * source.volume.dtype.itemsize))
-    for start in range(0, num_z, step):
-        yield source.read(slice(start, start + step))
+    doing = f"measuring {source.volume.path.name}"
+    with byte_bar(doing, num_bytes, shown=progress) as bar:
+        for start in range(0, num_z, step):
+            planes = slice(start, min(start + step, num_z))
+            block = source.read(planes)
+            yield planes, block
+            bar.update(block.nbytes)

@@ -21,6 +21,8 @@ DEFAULT_WINDOW: Size3 = (32, 128, 128)
 VoxelSize = tuple[float | None, float | None, float | None]
 """Micrometres along (z, y, x); None where the file does not say."""
 
+UNKNOWN_UM: VoxelSize = (None, None, None)
+
 Choices = Mapping[str, str]
 """What to take of a file that holds more than one volume: one of ``CHOICES`` -> index
 from 0, or name. They are columns of the manifest too."""
@@ -37,6 +39,15 @@ _MAX_COMPRESSION = 33_000
 
 VOLUME_AXES = ("YX", "ZYX", "CYX", "CZYX", "ZCYX")
 """All that the axes of a volume can be, as stored, slowest first."""
+
+Z_HINT = (
+    "if these are the z planes of a stack, save it with axes ZYX (tifffile: "
+    "metadata={'axes': 'ZYX'}; ImageJ: Image > Properties, slices)"
+)
+"""What to do with a stack whose planes are stored as something else."""
+
+_MOST_UNNAMED = 7
+"""Channels of one plane each, without names, that an image may have."""
 
 _MAX_DIGITS = 18
 """Longer numbers are no index of anything."""
@@ -158,6 +169,16 @@ def volume_shape(volume: VolumeReader) -> tuple[int, int, int]:
     return sizes.get("Z", 1), sizes["Y"], sizes["X"]
 
 
+def origin_um(volume: VolumeReader) -> VoxelSize:
+    """Return where the first voxel of a volume lies: micrometres along (z, y, x).
+
+    What a reader knows of it is its attribute ``origin_um``, which it may lack; None
+    along axes where it does not know.
+    """
+    known: VoxelSize = getattr(volume, "origin_um", UNKNOWN_UM)
+    return known
+
+
 def channel_index(volume: VolumeReader, channel: int | str) -> int:
     """Return the index of a channel given by index or name.
 
@@ -244,7 +265,14 @@ class SeveralTimesError(UserError):
         self.number = number
 
 
-def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) -> int:
+def chosen_index(
+    path: Path,
+    what: str,
+    names: Sequence[str],
+    choices: Choices,
+    *,
+    single_planes: bool = False,
+) -> int:
     """Return which of several scenes, time points, ... to take.
 
     Parameters
@@ -257,6 +285,8 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
         Of each one in the file, ``""`` where it has none; its length is their number.
     choices : mapping
         What was asked for.
+    single_planes : bool
+        Each has one plane only, so they may be meant to be z planes.
 
     Raises
     ------
@@ -278,10 +308,22 @@ def chosen_index(path: Path, what: str, names: Sequence[str], choices: Choices) 
     if any(names):
         listed += " (" + ", ".join(map(repr, names[:20])) + ")"
     if wanted is None:
+        hint = f" ({Z_HINT})" if single_planes else ""
         raise ChoiceNeededError(
-            f"{path}: holds {len(names)} of {what!r}; choose one: {listed}", what
+            f"{path}: holds {len(names)} of {what!r}{hint}; choose one: {listed}", what
         )
     raise UserError(f"{path}: no {what} {wanted!r:.80}; choose from {listed}")
+
+
+def refuse_planes_as_channels(volume: VolumeReader) -> None:
+    """Raise if what a file calls channels can hardly be but z planes."""
+    num_channels = len(volume.channel_names)
+    unnamed = not any(volume.channel_names)
+    if volume_shape(volume)[0] == 1 and unnamed and num_channels > _MOST_UNNAMED:
+        raise UserError(
+            f"{volume.path}: {num_channels} channels of one plane each, without names; "
+            f"{Z_HINT}; if they are channels, give them names"
+        )
 
 
 def refuse_other_choices(path: Path, choices: Choices, known: Container[str]) -> None:

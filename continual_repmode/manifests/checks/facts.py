@@ -17,8 +17,9 @@ from continual_repmode.manifests.checks.registration import (
     block_size,
     register,
 )
+from continual_repmode.volumes.padding import Padding, hidden_voxels
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Counts up whenever the same voxels would give other facts: they are kept on disk."""
 
 
@@ -37,7 +38,7 @@ class ChannelFacts:
     minimum, maximum, mean, std : float
         Over the finite voxels; 0 if there are none.
     num_nonfinite : int
-        Voxels that are NaN or infinite.
+        Voxels that are NaN or infinite, padding left aside.
     saturated : float
         Share (0 to 1) of the voxels at the maximum if they pile up there, at the limit
         of the type or anywhere below; else 0.
@@ -50,6 +51,11 @@ class ChannelFacts:
         the gain and the offset of a camera do not matter.
     focus : float
         Where along z the fine detail lies: 0 the first plane, 1 the last.
+    padding : float
+        Share (0 to 1) of the voxels that are padding
+        (:mod:`continual_repmode.volumes.padding`). All else is of the recorded voxels.
+    padding_of : str
+        Its values.
     """
 
     shape: tuple[int, int, int]
@@ -65,6 +71,8 @@ class ChannelFacts:
     num_levels: int
     sharpness: float
     focus: float
+    padding: float = 0.0
+    padding_of: str = ""
 
     @property
     def is_constant(self) -> bool:
@@ -119,16 +127,29 @@ def measure_pair(signal_raw: NDArray[Any], target_raw: NDArray[Any]) -> PairFact
     signal_raw, target_raw : ndarray, shape (Z, Y, X)
         Intensities of the file.
     """
+    light, own = hidden_voxels(signal_raw), hidden_voxels(target_raw, strict=True)
+    hidden = own and own[1]
     shift, confidence = None, 0.0
     if signal_raw.shape == target_raw.shape:
-        found = register(signal_raw, target_raw)
+        if light is not None:  # a target counts only where there is light
+            hidden = light[1] if hidden is None else light[1] | hidden
+        found = register(
+            _filled(signal_raw, light and light[1]), _filled(target_raw, hidden)
+        )
         shift, confidence = found.shift_yx_px, found.prominence
     return PairFacts(
-        measure_channel(signal_raw), measure_channel(target_raw), shift, confidence
+        measure_channel(signal_raw, light and light[1], light and light[0]),
+        measure_channel(target_raw, hidden, own and own[0]),
+        shift,
+        confidence,
     )
 
 
-def measure_channel(raw: NDArray[Any]) -> ChannelFacts:
+def measure_channel(
+    raw: NDArray[Any],
+    hidden: NDArray[np.bool_] | None = None,
+    padding: Padding | None = None,
+) -> ChannelFacts:
     """Measure one channel.
 
     Parameters
@@ -136,6 +157,10 @@ def measure_channel(raw: NDArray[Any]) -> ChannelFacts:
     raw : ndarray, shape (Z, Y, X)
         Integers, floats or truth values, in any byte and memory order. Constant
         channels, NaN and infinity are measured like all others.
+    hidden : ndarray of bool, shape (Z, Y, X), optional
+        Voxels to leave out, where nothing was recorded.
+    padding : Padding, optional
+        What there is instead.
 
     Raises
     ------
@@ -145,8 +170,11 @@ def measure_channel(raw: NDArray[Any]) -> ChannelFacts:
     if raw.ndim != 3 or raw.size == 0 or raw.dtype.kind not in "buif":
         raise ValueError(f"need real numbers (Z, Y, X), got {raw.dtype} {raw.shape}")
     z, y, x = raw.shape
-    intensities = measure_intensities(raw)
-    sharpness, focus = _focus(raw, intensities.minimum, intensities.maximum)
+    recorded = raw if hidden is None or hidden.all() else raw[~hidden][None, None]
+    intensities = measure_intensities(recorded)
+    sharpness, focus = _focus(
+        _filled(raw, hidden), intensities.minimum, intensities.maximum
+    )
     return ChannelFacts(
         shape=(z, y, x),
         dtype=raw.dtype.name,
@@ -155,12 +183,14 @@ def measure_channel(raw: NDArray[Any]) -> ChannelFacts:
         maximum=intensities.maximum,
         mean=intensities.mean,
         std=intensities.std,
-        num_nonfinite=raw.size - intensities.num_finite,
+        num_nonfinite=recorded.size - intensities.num_finite,
         saturated=intensities.saturated,
         at_minimum=intensities.at_minimum,
         num_levels=intensities.num_levels,
         sharpness=sharpness,
         focus=focus,
+        padding=padding.share if padding else 0.0,
+        padding_of=padding.of if padding else "",
     )
 
 
@@ -192,6 +222,14 @@ def from_json(values: Mapping[str, Any]) -> PairFacts:
 def _channel_from_json(values: Mapping[str, Any]) -> ChannelFacts:
     z, y, x = values["shape"]
     return ChannelFacts(**{**values, "shape": (z, y, x)})
+
+
+def _filled(raw: NDArray[Any], hidden: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """Return a volume with the mean in place of what was not recorded."""
+    if hidden is None or hidden.all():
+        return raw
+    mean = raw[~hidden].mean(dtype=np.float64)
+    return np.where(hidden, mean if np.isfinite(mean) else 0, raw).astype(raw.dtype)
 
 
 def _digest(raw: NDArray[Any]) -> str:

@@ -90,7 +90,16 @@ def worst(findings: Sequence[Finding]) -> Literal[0, 2, 3]:
 
 def _bad_voxels(channel: CheckedChannel) -> Iterator[Finding]:
     """Yield what is wrong with the intensities of one channel."""
-    facts = channel.facts
+    facts, pair = channel.facts, channel.pair.facts
+    of_light = pair.signal.padding if pair and channel.role == "target" else 0.0
+    if facts.padding > of_light:
+        yield channel.finding(
+            "warning",
+            "padding",
+            f"{facts.padding:.1%} of the voxels are padding of {facts.padding_of} at "
+            "the borders: left out of z-scores, losses and metrics",
+            "if what was recorded is a box, crop to it (columns z0 to x1)",
+        )
     if facts.num_nonfinite:
         yield channel.finding(
             "error",

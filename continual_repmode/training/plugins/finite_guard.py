@@ -59,7 +59,8 @@ def _describe(strategy: Any, bad: list[int]) -> str:
 
 def _bad_samples(strategy: Any) -> list[int]:
     """Return the samples with a bad input, else with a bad output."""
-    batch = (strategy.mb_x + strategy.mb_y, strategy.mb_output.detach())
+    target = strategy.mb_y.masked_fill(strategy.mb_y.isnan(), 0)  # not recorded
+    batch = (strategy.mb_x + target, strategy.mb_output.detach())
     for values in batch:
         bad = ~torch.isfinite(values.flatten(1)).all(dim=1)
         if bad.any():

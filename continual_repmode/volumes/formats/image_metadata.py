@@ -26,6 +26,25 @@ def ome_tiff(
     for axis, size_um in zip("ZYX", image.voxel_size_um, strict=True):
         metadata[f"PhysicalSize{axis}"] = size_um
         metadata[f"PhysicalSize{axis}Unit"] = "µm"
+    known = {
+        axis: at
+        for axis, at in zip("ZYX", image.origin_um, strict=True)
+        if at is not None
+    }
+    if known:
+        num_channels, num_z, _, _ = image.shape_czyx
+        steps = dict(zip("ZYX", image.voxel_size_um, strict=True))
+        order = [axis for axis in image.axes if axis in "CZ"]
+        z_innermost = order[-1:] != ["C"]
+        z = [*range(num_z)] * num_channels
+        if not z_innermost:
+            z = [k for k in range(num_z) for _ in range(num_channels)]
+        z *= image.num_times
+        metadata["Plane"] = {}
+        for axis, at in known.items():
+            step = steps[axis] if axis == "Z" else 0.0
+            metadata["Plane"][f"Position{axis}"] = [at + step * k for k in z]
+            metadata["Plane"][f"Position{axis}Unit"] = ["µm"] * len(z)
     if any(image.channel_names):
         metadata["Channel"] = {"Name": list(image.channel_names)}
     if attributes:
@@ -48,13 +67,18 @@ def ngff(image: WritableImage, ranges: Sequence[tuple[float, float]]) -> dict[st
     axes, others = image.stored_axes, {"C": "channel", "T": "time"}
     kinds = [{"type": others[axis]} if axis in others else space for axis in axes]
     scale = {"type": "scale", "scale": [sizes.get(axis, 1.0) for axis in axes]}
+    moved = []
+    if any(at is not None for at in image.origin_um):
+        places = {a: at or 0.0 for a, at in zip("ZYX", image.origin_um, strict=True)}
+        translation = [places.get(axis, 0.0) for axis in axes]
+        moved = [{"type": "translation", "translation": translation}]
     multiscale = {
         "name": image.name,
         "axes": [
             {"name": axis.lower(), **kind}
             for axis, kind in zip(axes, kinds, strict=True)
         ],
-        "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
+        "datasets": [{"path": "0", "coordinateTransformations": [scale, *moved]}],
     }
     channels = [
         {"label": label, "color": "FFFFFF", "active": True, "window": _window(*ends)}

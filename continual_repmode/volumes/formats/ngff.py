@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.formats.damage import read_json
-from continual_repmode.volumes.formats.units import length_um
+from continual_repmode.volumes.formats.units import length_um, position_um
 from continual_repmode.volumes.volume import VoxelSize
 
 _log = logging.getLogger(__name__)
@@ -95,6 +95,8 @@ class NgffImage:
         The folder of the array of each resolution, finest first.
     voxel_sizes_um : tuple
         Voxel size (z, y, x) of each level; None where there is no scale or unit.
+    origins_um : tuple
+        Where the first voxel of each level lies; None where nothing says so.
     channel_names : tuple of str
         As many as are named.
     """
@@ -103,6 +105,7 @@ class NgffImage:
     axes: str
     levels: tuple[Path, ...]
     voxel_sizes_um: tuple[VoxelSize, ...]
+    origins_um: tuple[VoxelSize, ...]
     channel_names: tuple[str, ...]
 
     @classmethod
@@ -125,7 +128,8 @@ class NgffImage:
         letters = "".join(_letter(axis) for axis in axes)
         units = [str(axis.get("unit", "")) for axis in axes]
         common = _scale(where, image, len(axes), absent=1.0)
-        sizes = []
+        moved = _translation(image, len(axes))
+        sizes, origins = [], []
         for dataset in datasets:
             scale = _scale(where, dataset, len(axes), absent=0.0)
             lengths = {
@@ -135,6 +139,16 @@ class NgffImage:
                 )
             }
             sizes.append((lengths.get("Z"), lengths.get("Y"), lengths.get("X")))
+            own = _translation(dataset, len(axes))
+            places = {
+                letter: position_um(at * shared + further, unit)
+                for letter, at, shared, further, unit in zip(
+                    letters, own or [0.0] * len(axes), common,
+                    moved or [0.0] * len(axes), units, strict=True,
+                )
+                if own or moved
+            }  # fmt: skip
+            origins.append((places.get("Z"), places.get("Y"), places.get("X")))
         return cls(
             name=str(image.get("name") or ""),
             axes=letters,
@@ -143,6 +157,7 @@ class NgffImage:
                 for dataset in datasets
             ),
             voxel_sizes_um=tuple(sizes),
+            origins_um=tuple(origins),
             channel_names=_channel_names(node),
         )
 
@@ -225,6 +240,17 @@ def _scale(
             )
             return [0.0] * num_axes
     return [absent] * num_axes
+
+
+def _translation(container: Mapping[str, Any], num_axes: int) -> list[float] | None:
+    """Return the ``translation`` of the ``coordinateTransformations``, None without."""
+    for transform in container.get("coordinateTransformations") or []:
+        if isinstance(transform, dict) and transform.get("type") == "translation":
+            found = transform.get("translation")
+            if isinstance(found, list) and len(found) == num_axes:
+                numbers = [n for n in found if isinstance(n, int | float)]
+                return numbers if len(numbers) == num_axes else None
+    return None
 
 
 def _channel_names(node: ZarrNode) -> tuple[str, ...]:

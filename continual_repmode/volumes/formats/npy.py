@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.formats.damage import damage_named, read_json
 from continual_repmode.volumes.volume import (
+    UNKNOWN_UM,
     VOLUME_AXES,
     Choices,
     VoxelSize,
@@ -23,7 +24,7 @@ from continual_repmode.volumes.volume import (
     volume_shape,
 )
 
-_FIELDS = ("axes", "channel_names", "voxel_size_um")
+_FIELDS = ("axes", "channel_names", "voxel_size_um", "origin_um")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,14 @@ class Sidecar:
         One per channel, or none at all.
     voxel_size_um : tuple of float or None
         Along (z, y, x), whatever the axes; None (null) where unknown.
+    origin_um : tuple of float or None
+        Where the first voxel lies, likewise.
     """
 
     axes: str
     channel_names: tuple[str, ...] = ()
-    voxel_size_um: VoxelSize = (None, None, None)
+    voxel_size_um: VoxelSize = UNKNOWN_UM
+    origin_um: VoxelSize = UNKNOWN_UM
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -71,7 +75,17 @@ class Sidecar:
                 f"{path}: voxel_size_um={size!r:.50}; use three positive numbers for "
                 "z, y, x, or null where unknown"
             )
-        return cls(axes, tuple(names), (size[0], size[1], size[2]))
+        origin = found.get("origin_um") or [None, None, None]
+        if (
+            not isinstance(origin, list)
+            or len(origin) != 3
+            or not all(at is None or type(at) in (int, float) for at in origin)
+        ):
+            raise UserError(
+                f"{path}: origin_um={origin!r:.50}; use three numbers for z, y, x, or "
+                "null where unknown"
+            )
+        return cls(axes, tuple(names), (size[0], size[1], size[2]), tuple(origin))
 
     def write(self, path: Path) -> None:
         """Write the JSON file."""
@@ -80,6 +94,8 @@ class Sidecar:
             "channel_names": list(self.channel_names),
             "voxel_size_um": list(self.voxel_size_um),
         }
+        if self.origin_um != UNKNOWN_UM:
+            content["origin_um"] = list(self.origin_um)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -98,6 +114,7 @@ class NpyVolume:
     dtype: np.dtype[Any]
     channel_names: tuple[str, ...]
     voxel_size_um: VoxelSize
+    origin_um: VoxelSize
     chosen: tuple[tuple[str, str], ...] = field(default=(), init=False)
 
     @classmethod
@@ -149,6 +166,7 @@ class NpyVolume:
             dtype=dtype.newbyteorder("="),
             channel_names=sidecar.channel_names or ("",) * num_channels,
             voxel_size_um=sidecar.voxel_size_um,
+            origin_um=sidecar.origin_um,
         )
         check_size(path, volume_shape(volume), dtype, size)
         return volume

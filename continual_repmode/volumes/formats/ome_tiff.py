@@ -33,7 +33,7 @@ class OmeVolume:
         Axes longer than 1, and Y, X.
     shape : tuple of int
     channel_names : tuple of str
-    voxel_size_um : tuple of float or None
+    voxel_size_um, origin_um : tuple of float or None
     planes : ndarray of int64, shape (planes, 2)
         Index into ``files`` and of the page there, over all of ``axes`` but Y, X.
     """
@@ -44,6 +44,7 @@ class OmeVolume:
     shape: tuple[int, ...]
     channel_names: tuple[str, ...]
     voxel_size_um: VoxelSize
+    origin_um: VoxelSize
     planes: NDArray[np.int64]
 
 
@@ -76,7 +77,8 @@ def find_ome_volume(path: Path, xml: str | bytes, choices: Choices) -> OmeVolume
         raise UserError(f"{path}: its OME metadata describe no image")
     scene = chosen_index(path, "scene", [image.name for image in images], choices)
     image = images[scene]
-    time = chosen_index(path, "time", [""] * image.sizes["T"], choices)
+    times, single = [""] * image.sizes["T"], image.sizes["Z"] == 1
+    time = chosen_index(path, "time", times, choices, single_planes=single)
     numbers = {"scene": (scene, len(images)), "time": (time, image.sizes["T"])}
     files, planes = _planes_at(path, image, time, listed)
     kept = [axis for axis in (*image.axes, "Y", "X") if axis != "T"]
@@ -91,6 +93,7 @@ def find_ome_volume(path: Path, xml: str | bytes, choices: Choices) -> OmeVolume
         shape=tuple(image.sizes[axis] for axis in kept),
         channel_names=image.channel_names,
         voxel_size_um=image.voxel_size_um,
+        origin_um=image.origins_um[time],
         planes=planes,
     )
 

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.formats.damage import damage_named
-from continual_repmode.volumes.formats.units import length_um
-from continual_repmode.volumes.volume import VoxelSize
+from continual_repmode.volumes.formats.units import length_um, position_um
+from continual_repmode.volumes.volume import UNKNOWN_UM, Z_HINT, VoxelSize
 
 _MAX_PLANES = 2**20
 """More than a thousand volumes of a thousand planes: a damaged number."""
@@ -44,6 +44,8 @@ class OmeImage:
     channel_names : tuple of str
     voxel_size_um : tuple of float or None
         Along (z, y, x).
+    origins_um : tuple
+        Where the first voxel of each time point lies; None where nothing says so.
     runs : tuple of PlaneRun
         Where the planes lie.
     """
@@ -53,6 +55,7 @@ class OmeImage:
     sizes: dict[str, int]
     channel_names: tuple[str, ...]
     voxel_size_um: VoxelSize
+    origins_um: tuple[VoxelSize, ...]
     runs: tuple[PlaneRun, ...] = field(repr=False)
 
     @property
@@ -81,7 +84,8 @@ class OmeImage:
             if samples > 1:
                 raise UserError(
                     f"{path}: {samples} color samples per pixel; save the colors as "
-                    "channels (ImageJ: Image > Color > Make Composite)"
+                    "channels (ImageJ: Image > Color > Make Composite); "
+                    f"{Z_HINT}"
                 )
         names = [channel.get("Name", "") for channel in channels] + [""] * sizes["C"]
         size_z, size_y, size_x = (
@@ -97,6 +101,7 @@ class OmeImage:
             sizes=sizes,
             channel_names=tuple(names[: sizes["C"]]),
             voxel_size_um=(size_z, size_y, size_x),
+            origins_um=_origins_um(pixels, sizes["T"]),
             runs=tuple(_runs(path, pixels, axes, sizes, own_uuid)),
         )
 
@@ -133,6 +138,25 @@ def parse_ome(path: Path, xml: str | bytes) -> tuple[list[OmeImage], str | None]
 
 def _local_name(element: ElementTree.Element) -> str:
     return str(element.tag).rpartition("}")[2]
+
+
+def _origins_um(pixels: ElementTree.Element, num_times: int) -> tuple[VoxelSize, ...]:
+    """Return the positions that the first plane of each time point has."""
+    found = [UNKNOWN_UM] * num_times
+    for plane in pixels.iterfind("{*}Plane"):
+        time = plane.get("TheT", "0")
+        if not time.isdecimal() or int(time) >= num_times or plane.get("TheZ") != "0":
+            continue
+        if plane.get("TheC", "0") == "0":
+            z, y, x = (
+                position_um(
+                    plane.get(f"Position{axis}"),
+                    plane.get(f"Position{axis}Unit", "reference frame"),
+                )
+                for axis in "ZYX"
+            )
+            found[int(time)] = z, y, x
+    return tuple(found)
 
 
 def _number(

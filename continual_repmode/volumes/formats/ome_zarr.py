@@ -44,6 +44,7 @@ class ZarrVolume:
     dtype: np.dtype[Any]
     channel_names: tuple[str, ...]
     voxel_size_um: VoxelSize
+    origin_um: VoxelSize
     _array: Path = field(repr=False)
     _stored_axes: str = field(repr=False)
     _time: int = field(repr=False)
@@ -92,7 +93,10 @@ class ZarrVolume:
         axes = _kept_axes(node.folder, image, array.shape)
         lengths = dict(zip(image.axes, array.shape, strict=True))
         num_times = lengths.get("T", 1)
-        time = chosen_index(path, "time", [""] * num_times, choices)
+        single = lengths.get("Z", 1) == 1
+        time = chosen_index(
+            path, "time", [""] * num_times, choices, single_planes=single
+        )
         if num_times > 1:
             chosen.append(("time", str(time)))
         if len(image.levels) > 1:
@@ -107,6 +111,7 @@ class ZarrVolume:
             dtype=array.dtype.newbyteorder("="),
             channel_names=tuple(names),
             voxel_size_um=image.voxel_sizes_um[level],
+            origin_um=image.origins_um[level],
             _array=folder,
             _stored_axes=image.axes,
             _time=time,

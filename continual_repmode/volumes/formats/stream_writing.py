@@ -33,6 +33,7 @@ def open_writer(
     dtype: DTypeLike,
     voxel_size_um: Sequence[float | None],
     channel_names: Sequence[str] = (),
+    origin_um: Sequence[float | None] | None = None,
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     work_path: Path | None = None,
@@ -53,6 +54,8 @@ def open_writer(
         Along (z, y, x), in micrometres.
     channel_names : sequence of str, optional
         One per channel.
+    origin_um : sequence of float or None, optional
+        Where the first voxel lies along (z, y, x), in micrometres; None where unknown.
     attributes : mapping of str to JSON values, optional
         Kept in the file under the name ``continual_repmode``: as attributes of the
         Zarr group, as a map annotation of the OME-XML.
@@ -81,6 +84,7 @@ def open_writer(
         dtype=dtype,
         voxel_size_um=voxel_size_um,
         channel_names=channel_names,
+        origin_um=origin_um,
         overwrite=overwrite,
         work_path=work_path,
         num_times=num_times,
@@ -116,6 +120,7 @@ def check_writable(
     dtype: DTypeLike,
     voxel_size_um: Sequence[float | None],
     channel_names: Sequence[str] = (),
+    origin_um: Sequence[float | None] | None = None,
     overwrite: bool = False,
     work_path: Path | None = None,
     num_times: int = 1,
@@ -124,8 +129,8 @@ def check_writable(
 
     Parameters
     ----------
-    path, shape_czyx, dtype, voxel_size_um, channel_names, overwrite, work_path,
-    num_times
+    path, shape_czyx, dtype, voxel_size_um, channel_names, origin_um,
+    overwrite, work_path, num_times
         As for :func:`open_writer`.
 
     Raises
@@ -143,6 +148,7 @@ def check_writable(
         dtype,
         voxel_size_um,
         channel_names,
+        origin_um,
     )
     if image.format == OME_TIFF and image.dtype == bool:
         raise UserError(
@@ -184,6 +190,7 @@ class VolumeWriter:
             "dtype": image.dtype.name,
             "voxel_size_um": image.voxel_size_um,
             "channel_names": image.channel_names,
+            "origin_um": image.origin_um,
             "attributes": attributes,
         }
         if self._unfinished.exists() and self._journal.resume(header):

@@ -22,8 +22,9 @@ from continual_repmode.volumes.formats.tiff_pages import (
 )
 from continual_repmode.volumes.formats.units import length_um
 from continual_repmode.volumes.volume import (
+    UNKNOWN_UM,
     VOLUME_AXES,
-    ChoiceNeededError,
+    Z_HINT,
     Choices,
     VoxelSize,
     channel_index,
@@ -32,8 +33,6 @@ from continual_repmode.volumes.volume import (
     refuse_other_choices,
     volume_shape,
 )
-
-_UNKNOWN: VoxelSize = (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,7 @@ class TiffVolume:
     dtype: np.dtype[Any]
     channel_names: tuple[str, ...]
     voxel_size_um: VoxelSize
+    origin_um: VoxelSize
     _pages: NDArray[np.int64] = field(repr=False, compare=False)
     _data_offset: int | None = field(default=None, repr=False, compare=False)
 
@@ -114,6 +114,7 @@ class TiffVolume:
             dtype=dtype,
             channel_names=found.channel_names,
             voxel_size_um=found.voxel_size_um,
+            origin_um=found.origin_um,
             _pages=found.planes,
         )
 
@@ -124,7 +125,10 @@ class TiffVolume:
         """Open a file without OME metadata: one of tifffile's series."""
         all_series = tif.series
         names = [f"{series.axes} {series.shape}" for series in all_series]
-        scene = chosen_index(path, "scene", names, choices)
+        single_planes = len({series.shape for series in all_series}) == 1 and all(
+            len(series.shape) == 2 for series in all_series
+        )
+        scene = chosen_index(path, "scene", names, choices, single_planes=single_planes)
         series = all_series[scene]
         if tif.is_imagej and series.kind not in ("imagej", "shaped"):
             raise UserError(
@@ -137,14 +141,10 @@ class TiffVolume:
         chosen = [("scene", str(scene))] if len(all_series) > 1 else []
         if "T" in axes:
             at = axes.index("T")
-            if "Z" not in axes and "time" not in choices:
-                raise ChoiceNeededError(
-                    f"{path}: {shape[at]} time points of one plane (if they are z "
-                    "planes, swap slices and frames in ImageJ, Image > Properties); "
-                    f"choose one: 0 to {shape[at] - 1}",
-                    "time",
-                )
-            time = chosen_index(path, "time", [""] * shape[at], choices)
+            times = [""] * shape[at]
+            time = chosen_index(
+                path, "time", times, choices, single_planes="Z" not in axes
+            )
             chosen.append(("time", str(time)))
             pages = np.take(pages.reshape(*shape[:-2], 2), time, at).reshape(-1, 2)
             axes, shape = axes.replace("T", ""), shape[:at] + shape[at + 1 :]
@@ -159,7 +159,8 @@ class TiffVolume:
             shape=shape,
             dtype=series.keyframe.dtype.newbyteorder("="),
             channel_names=_imagej_channel_names(tif, axes, shape, num_channels),
-            voxel_size_um=_imagej_voxel_size_um(tif) if tif.is_imagej else _UNKNOWN,
+            voxel_size_um=_imagej_voxel_size_um(tif) if tif.is_imagej else UNKNOWN_UM,
+            origin_um=_imagej_origin_um(tif) if tif.is_imagej else UNKNOWN_UM,
             _pages=pages,
             _data_offset=data_offset,
         )
@@ -216,7 +217,8 @@ def _volume_axes(
     if "S" in axes:
         raise UserError(
             f"{path}: {shape[axes.index('S')]} color samples per pixel ({found}); "
-            "save the colors as channels (ImageJ: Image > Color > Make Composite)"
+            "save the colors as channels (ImageJ: Image > Color > Make Composite); "
+            f"{Z_HINT}"
         )
     if axes.replace("T", "", 1) not in VOLUME_AXES:
         raise UserError(
@@ -278,6 +280,20 @@ def _imagej_voxel_size_um(tif: tifffile.TiffFile) -> VoxelSize:
         pixel_um("YResolution", str(metadata.get("yunit", unit_x))),
         pixel_um("XResolution", unit_x),
     )
+
+
+def _imagej_origin_um(tif: tifffile.TiffFile) -> VoxelSize:
+    """Return where the first voxel lies: ImageJ has the voxel that lies at 0."""
+    metadata: Mapping[str, Any] = tif.imagej_metadata or {}
+    z, y, x = (
+        -float(at) * size if size and isinstance(at, int | float) else None
+        for at, size in zip(
+            (metadata.get(f"{axis}origin") for axis in "zyx"),
+            _imagej_voxel_size_um(tif),
+            strict=True,
+        )
+    )
+    return z, y, x
 
 
 def _imagej_channel_names(

@@ -76,11 +76,24 @@ def length_um(value: object, unit: str) -> float | None:
     unit : str
         See :func:`unit_um`.
     """
+    position = position_um(value, unit)
+    return abs(position) if position else None
+
+
+def position_um(value: object, unit: str) -> float | None:
+    """Return a position in micrometres, None if it cannot be one.
+
+    Parameters
+    ----------
+    value : str or float
+    unit : str
+        See :func:`unit_um`.
+    """
     scale = unit_um(unit)
     if scale is None or not isinstance(value, str | int | float):
         return None
     try:
-        length = abs(float(value)) * scale
+        position = float(value) * scale
     except (ValueError, OverflowError):
         return None
-    return length if math.isfinite(length) and length > 0 else None
+    return position if math.isfinite(position) else None

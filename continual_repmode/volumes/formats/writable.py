@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from continual_repmode.errors import UserError, one_line
 from continual_repmode.volumes.disk import check_free
 from continual_repmode.volumes.formats import IMAGEJ_TIFF, NUMPY, OME_TIFF, OME_ZARR
-from continual_repmode.volumes.volume import VOLUME_AXES
+from continual_repmode.volumes.volume import UNKNOWN_UM, VOLUME_AXES, VoxelSize
 
 _TYPES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     OME_TIFF: (
@@ -50,6 +50,8 @@ class WritableImage:
         Along (z, y, x).
     channel_names : tuple of str
         One per channel; ``""`` for a channel without one.
+    origin_um : tuple of float or None
+        Where the first voxel lies, along (z, y, x); None where unknown.
     num_times : int
         Time points, each of ``shape``.
     """
@@ -61,6 +63,7 @@ class WritableImage:
     dtype: np.dtype[Any]
     voxel_size_um: tuple[float, float, float]
     channel_names: tuple[str, ...]
+    origin_um: VoxelSize = UNKNOWN_UM
     num_times: int = 1
 
     @property
@@ -95,6 +98,7 @@ class WritableImage:
         dtype: DTypeLike,
         voxel_size_um: Sequence[float | None],
         channel_names: Sequence[str],
+        origin_um: Sequence[float | None] | None = None,
     ) -> Self:
         """Return the image that ``path`` is to be, in one of some formats.
 
@@ -121,6 +125,15 @@ class WritableImage:
                 f"{path}: voxel_size_um={tuple(voxel_size_um)}; three positive numbers "
                 "in micrometres for z, y, x are needed"
             )
+        origin = tuple(origin_um or UNKNOWN_UM)
+        if len(origin) != 3 or not all(
+            at is None or math.isfinite(at) for at in origin
+        ):
+            raise UserError(
+                f"{path}: origin_um={origin}; three numbers in micrometres for z, y, "
+                "x are needed, or None"
+            )
+        z_um, y_um, x_um = (None if at is None else float(at) for at in origin)
         num_channels = shape[axes.index("C")] if "C" in axes else 1
         return cls(
             path=path,
@@ -130,6 +143,7 @@ class WritableImage:
             dtype=_checked_type(path, format_, np.dtype(dtype).newbyteorder("=")),
             voxel_size_um=(sizes[0], sizes[1], sizes[2]),
             channel_names=_checked_names(path, channel_names, num_channels),
+            origin_um=(z_um, y_um, x_um),
         )
 
     def check_place(self, overwrite: bool, work_path: Path | None = None) -> None:

@@ -26,6 +26,7 @@ def save_volume(
     axes: str,
     voxel_size_um: Sequence[float | None],
     channel_names: Sequence[str] = (),
+    origin_um: Sequence[float | None] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a volume in the format that the suffix of ``path`` names.
@@ -46,6 +47,8 @@ def save_volume(
         Along (z, y, x), in micrometres.
     channel_names : sequence of str, optional
         One per channel.
+    origin_um : sequence of float or None, optional
+        Where the first voxel lies along (z, y, x), in micrometres; None where unknown.
     overwrite : bool
         Replace what is at ``path``.
 
@@ -62,8 +65,9 @@ def save_volume(
     """
     path = user_path(path)
     image = WritableImage.checked(
-        path, WHOLE, axes, array.shape, array.dtype, voxel_size_um, channel_names
-    )
+        path, WHOLE, axes, array.shape, array.dtype, voxel_size_um, channel_names,
+        origin_um,
+    )  # fmt: skip
     if image.format == IMAGEJ_TIFF and array.nbytes > _MAX_IMAGEJ_BYTES:
         raise UserError(f"{path}: ImageJ reads at most 4 GB; save it as .ome.tif")
     image.check_place(overwrite)
@@ -107,6 +111,11 @@ def _write_imagej(image: WritableImage, array: NDArray[Any]) -> None:
     array = _with_axes(array, image.axes, "ZCYX")
     size_z, size_y, size_x = image.voxel_size_um
     metadata: dict[str, Any] = {"axes": "TZCYXS", "spacing": size_z, "unit": "micron"}
+    for axis, at, size_um in zip(
+        "zyx", image.origin_um, image.voxel_size_um, strict=True
+    ):
+        if at is not None:
+            metadata[f"{axis}origin"] = -at / size_um
     if any(image.channel_names):
         metadata["Labels"] = [*image.channel_names] * len(array)
     _write_tiff(
@@ -121,7 +130,9 @@ def _write_imagej(image: WritableImage, array: NDArray[Any]) -> None:
 def _write_npy(image: WritableImage, array: NDArray[Any]) -> None:
     from continual_repmode.volumes.formats.npy import Sidecar
 
-    sidecar = Sidecar(image.axes, image.channel_names, image.voxel_size_um)
+    sidecar = Sidecar(
+        image.axes, image.channel_names, image.voxel_size_um, image.origin_um
+    )
     sidecar_path = image.path.with_suffix(".json")
     with replacing(image.path) as array_file, replacing(sidecar_path) as file:
         np.save(array_file, array, allow_pickle=False)

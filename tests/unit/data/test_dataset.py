@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -191,3 +191,36 @@ def test_names_that_a_benchmark_would_take_for_labels_are_absent():
     for name in ("targets", "task_labels"):
         assert not hasattr(PatchDataset([], (2, 4, 4)), name)
         assert not hasattr(VolumeDataset([]), name)
+
+
+class PaddedPair(NumberedPair):
+    """Nothing was recorded in the first half of its columns, and more of its target."""
+
+    def load(self) -> LoadedPair:
+        loaded = super().load()
+        loaded.signal[..., : self.shape[2] // 2] = np.nan
+        loaded.target[..., : self.shape[2] // 2] = np.nan
+        loaded.target[0] = np.nan
+        return replace(loaded, hidden=0.6)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "foreground"])
+def test_what_was_not_recorded_is_the_mean_of_the_light_and_no_target(sampling):
+    torch.manual_seed(0)
+    varied = Variation(rotation="any", scaling=0.2, intensity=0.5, noise=0.1)
+    pair = PaddedPair((6, 24, 64))
+    for variation in (Variation(), varied):
+        patches = PatchDataset(
+            [pair], (3, 8, 8), sampling=sampling, variation=variation
+        )
+        shares = []
+        for _ in range(40):
+            light, target = patches[0]
+            assert light.isfinite().all()
+            assert (light[target.isfinite()] != 0).all()
+            shares.append(float(target.isnan().float().mean()))
+        assert 0 < np.mean(shares) < 0.35  # of places drawn once it would be above 0.5
+    ((light, target),) = VolumeDataset([pair])
+    assert (light[..., :32] == 0).all()
+    assert (light[..., 32:] > 0).all()
+    assert target.isnan().sum() == 24 * (32 * 6 + 32)

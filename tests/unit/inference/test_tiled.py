@@ -243,3 +243,27 @@ def test_impossible_arguments_are_named():
         settings = {"predict": lambda x: x, "volume": torch.zeros(4, 4, 4)} | arguments
         with pytest.raises(UserError, match=message):
             predict_volume(**settings)
+
+
+def test_what_was_not_recorded_is_not_predicted() -> None:
+    volume = noise(6, 20, 40)
+    volume[..., 22:] = torch.nan
+    seen: list[int] = []
+
+    def predict(windows: Tensor) -> Tensor:
+        seen.append(len(windows))
+        assert windows.isfinite().all()
+        return darker_away_from_the_corner(windows)
+
+    for batch_size in (1, 4):
+        seen.clear()
+        found = predict_volume(
+            predict, volume, window=(4, 8, 8), overlap=0.5, batch_size=batch_size
+        )
+        grid = WindowGrid.over((6, 20, 40), (4, 8, 8), 0.5)
+        filled = slow_reference(volume.nan_to_num(0).numpy(), (4, 8, 8), 0.5)
+        np.testing.assert_allclose(found[..., :22], filled[..., :22], atol=1e-5)
+        assert found[..., 22:].isnan().all()
+        assert sum(seen) < 0.75 * grid.num_windows
+    with pytest.raises(UserError, match="nothing to predict from"):
+        predict_volume(predict, torch.full((4, 8, 8), torch.nan), window=(4, 8, 8))

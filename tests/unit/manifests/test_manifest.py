@@ -281,7 +281,7 @@ def test_an_unknown_task_lists_the_choices(one_file):
 WRONG = [
     ("task,path,channel_signal", "dna,a.ome.tif,0", r"no column 'channel_target'"),
     ("path_signal,path_target", "a.ome.tif,a.ome.tif", r"no column 'task'"),
-    ("task;path", "dna;a.ome.tif", r"no column 'task', 'path'.*found task;path"),
+    ("task;path", "dna;a.ome.tif", r"no column 'channel_signal'.*found task, path"),
     (f"{HEADER},path_target", "dna,a,0,1,b", r"'path' and 'path_target'; keep"),
     (f"{HEADER},task", "dna,a.ome.tif,0,1,dna", r"'task' appears twice"),
     (HEADER, "", r"no rows below its header"),

@@ -171,3 +171,42 @@ def test_what_is_prepared_needs_no_disk(manifest, monkeypatch):
     (manifest.parent / "image0.ome.tif").touch()  # its content must be read again
     with pytest.raises(UserError, match=r"preparing 4 pairs needs 1\.92 kB"):
         prepare_pairs(pairs_of(collect(manifest)))
+
+
+def test_padding_is_left_out_of_prepared_pairs(tmp_path, caplog):
+    lines = ["task,path,channel_signal,channel_target,split"]
+    rng = np.random.default_rng(0)
+    for index, split in enumerate(("train", "valid", "test")):
+        raw = rng.integers(500, 900, (2, 6, 40, 36)).astype("u2")
+        raw[:, :, :, :9] = 0  # of both
+        raw[0, :, 30:] = 0  # of the light alone: the target has values there
+        raw[1, :1] = 0  # of the target alone
+        tifffile.imwrite(
+            tmp_path / f"image{index}.ome.tif", raw, ome=True,
+            photometric="minisblack",
+            metadata={"axes": "CZYX", **dict.fromkeys(UM, 0.29)},
+        )  # fmt: skip
+        lines.append(f"dna,image{index}.ome.tif,0,1,{split}")
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n")
+
+    collection = collect(path, storage="float32")
+    collection.prepare()
+
+    assert "3 of 3 pairs have padding" in caplog.text
+    for pair in pairs_of(collection):
+        raw = pair.signal.read(), pair.target.read()
+        light_hidden = raw[0] == 0
+        hidden = light_hidden | (raw[1] == 0)
+        loaded = pair.load()
+        for volume, values, mask in zip(
+            (loaded.signal, loaded.target), raw, (light_hidden, hidden), strict=True
+        ):
+            np.testing.assert_array_equal(np.isnan(volume), mask)
+            known = values[~mask].astype(np.float64)
+            expected = (known - known.mean()) / known.std()
+            np.testing.assert_allclose(volume[~mask], expected, atol=1e-5)
+        facts = pair.measure()
+        assert facts.signal.padding == light_hidden.mean()
+        assert facts.signal.minimum >= 500
+        assert facts.target.mean == pytest.approx(raw[1][~hidden].mean())

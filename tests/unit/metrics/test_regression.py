@@ -162,3 +162,13 @@ def test_the_table_names_the_fields_and_which_way_is_up():
     assert set(METRICS) == set(ImageMetrics.__slots__) - {"num_voxels"}
     better = {name for name, metric in METRICS.items() if metric.higher_is_better}
     assert better == {"r2", "pearson_r"}
+
+
+def test_voxels_without_a_target_are_left_out():
+    prediction, target = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
+    unknown = np.zeros(target.shape, bool)
+    unknown[:, 1:3] = True
+    found = RegressionSums.of(prediction, np.where(unknown, np.nan, target)).result()
+    assert found == RegressionSums.of(prediction[~unknown], target[~unknown]).result()
+    nothing = RegressionSums.of(prediction, np.full_like(target, np.nan))
+    assert nothing == RegressionSums()

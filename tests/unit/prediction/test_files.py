@@ -15,6 +15,7 @@ from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.models import RepModeUNet, deploy
 from continual_repmode.prediction import job as job_module
+from continual_repmode.prediction.arrays import predict_array
 from continual_repmode.prediction.attributes import read_attributes
 from continual_repmode.prediction.files import predict_file
 from continual_repmode.prediction.metrics_table import read_metrics
@@ -266,3 +267,75 @@ def test_a_folder_is_not_one_image(tmp_path, model_file, light):
 
     with pytest.raises(UserError, match="matches 2 images"):
         predict_file(model_file, tmp_path / "in", tmp_path / SMALL_ZARR)
+
+
+def padded(light: np.ndarray) -> np.ndarray:
+    """Return a light of more rows and columns, of which a border and a wedge are 0."""
+    grown = np.pad(light, ((0, 0), (0, 9), (7, 0)))
+    z, _, x = np.ogrid[: len(grown), : grown.shape[1], : grown.shape[2]]
+    return np.where(x >= grown.shape[2] - z, 0, grown)
+
+
+@pytest.mark.parametrize("output", [SMALL_ZARR, SMALL_TIFF])
+def test_only_what_was_recorded_is_predicted(
+    tmp_path, model, model_file, light, output, caplog
+):
+    raw = padded(light)
+    hidden = raw == 0
+    for um, blank in (((0.3, 0.3, 0.3), "nan"), (UM, "zero")):
+        source = save(tmp_path / "a.ome.tif", raw, um)
+        written = predict_file(
+            model_file, source, tmp_path / output, padding=blank, overwrite=True
+        )
+        found = read(written)[0]
+        outside = np.isnan(found) if blank == "nan" else found == 0
+        np.testing.assert_array_equal(outside, hidden)
+        in_memory = predict_array(model, raw, um, "dna", padding=blank)["dna"]
+        np.testing.assert_allclose(found, in_memory, atol=1e-4)
+        assert "of the light is padding of 0" in caplog.text
+        caplog.clear()
+    recorded = raw[~hidden].astype(np.float64)
+    light_only = np.where(hidden, 0, (raw - recorded.mean()) / recorded.std())
+    expected = predict_volume(
+        model.predictor("dna", "float32", torch.device("cpu")),
+        torch.from_numpy(light_only).float(), window=(4, 8, 8), overlap=0.5,
+    ).numpy()  # fmt: skip
+    in_memory = predict_array(model, raw, (0.3, 0.3, 0.3), "dna")["dna"]
+    np.testing.assert_allclose(in_memory[~hidden], expected[~hidden], atol=1e-5)
+
+
+def test_metrics_are_of_what_was_recorded_of_light_and_target(
+    tmp_path, model_file, light
+):
+    raw, um = padded(light), (0.3, 0.3, 0.3)
+    hidden = raw == 0
+    target = np.random.default_rng(2).normal(400, 9, raw.shape).round()
+    blank = hidden | (np.arange(raw.shape[0]) < 2)[:, None, None]
+    channels = np.stack([raw, np.where(blank, 0, target)]).astype("u2")
+    source = save_volume(
+        tmp_path / "a.ome.tif", channels,
+        axes="CZYX", voxel_size_um=um, channel_names=["Bright", "DNA"],
+    )  # fmt: skip
+    written = predict_file(
+        model_file, source, tmp_path / "out" / "a.ome.zarr", tasks="dna", target="DNA"
+    )
+    known = target[~blank]
+    expected = RegressionSums.of(
+        read(written)[0][~blank], (known - known.mean()) / known.std()
+    ).result()
+    row = read_metrics(tmp_path / "out")["a", "dna"]
+    assert float(row["mse"]) == pytest.approx(expected.mse, rel=1e-4)
+    assert int(row["num_voxels"]) == np.count_nonzero(~blank)
+
+
+@pytest.mark.parametrize("output", [SMALL_ZARR, SMALL_TIFF])
+def test_a_prediction_lies_where_its_light_does(tmp_path, model_file, light, output):
+    origin = (5.0, -20.0, 310.5)
+    for name in ("a.ome.tif", "b.zarr", "c.tif", "d.npy"):
+        source = save_volume(
+            tmp_path / name, light, axes="ZYX", voxel_size_um=UM, origin_um=origin
+        )
+        written = predict_file(
+            model_file, source, tmp_path / output, tasks="dna", overwrite=True
+        )
+        assert open_volume(written).origin_um == pytest.approx(origin)

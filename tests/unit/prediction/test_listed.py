@@ -58,6 +58,21 @@ def test_crops_of_a_file_are_images_of_their_own(tmp_path):
 
     assert (left.name, right.name) == ("a", "a_row3")
     assert (left.shape, right.shape) == ((4, 8, 5), (4, 8, 4))
+    assert left.origin_um == (None, None, None)  # as in the file
+    assert right.origin_um == (None, None, 0.5)
+
+
+def test_a_crop_lies_where_it_was_cut_out(tmp_path):
+    path = write(tmp_path, "dna,a.ome.tif,0,1,,5,9")
+    pixels = np.arange(3 * 4 * 8 * 9, dtype=np.uint16).reshape(3, 4, 8, 9)
+    save_volume(
+        tmp_path / "a.ome.tif", pixels, axes="CZYX", voxel_size_um=UM,
+        origin_um=(-2.0, 7.0, 100.0), overwrite=True,
+    )  # fmt: skip
+
+    (image,) = listed(path)
+
+    assert image.origin_um == pytest.approx((-2.0, 7.0, 100.5))
 
 
 def test_faulty_rows_are_told_and_left_out(tmp_path):

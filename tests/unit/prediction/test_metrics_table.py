@@ -24,19 +24,22 @@ VALUES = {"mse": 1 / 3, "mae": 0.5, "r2": -0.25, "pearson_r": 0.125, "num_voxels
 def test_volumes_are_compared_part_by_part_as_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(metrics_table, "_BLOCK_VOXELS", 60)
     arrays = np.random.default_rng(0).normal(size=(2, 5, 4, 6)).astype(np.float32)
+    light = np.zeros_like(arrays[0])
+    light[:, :1] = np.nan  # nothing recorded there
+    arrays[0, :, :1] = np.nan
     files = []
-    for name, array in zip("pt", arrays, strict=True):
+    for name, array in zip("ptl", (*arrays, light), strict=True):
         files.append(VolumeFile(tmp_path / f"{name}.npy", array.shape))
         np.save(files[-1].path, array)
 
     chosen = choose_metrics("foreground_mse,lmc_mae", "")
     found = compare(*files, "golgi", (0.3, 0.3, 0.3), chosen)
 
-    expected = asdict(RegressionSums.of(*arrays).result())
+    expected = asdict(RegressionSums.of(*arrays[:, :, 1:]).result())
     assert found.pop("foreground_mse") > 0
     assert math.isnan(found.pop("lmc_mae"))  # not for this structure
     assert found == pytest.approx(expected, rel=1e-9)
-    assert found["num_voxels"] == 120
+    assert found["num_voxels"] == 90
 
 
 def test_rows_are_added_or_replaced_and_lose_no_digit(tmp_path):

@@ -38,9 +38,36 @@ def test_it_equals_the_preparation_for_training(
     )  # fmt: skip
 
     np.testing.assert_allclose(np.load(target.path), expected, atol=2e-5)
-    assert found.mean == pytest.approx(intensity.mean, rel=1e-6)
-    assert found.std == pytest.approx(intensity.std, rel=1e-5)
+    assert found.intensity.mean == pytest.approx(intensity.mean, rel=1e-6)
+    assert found.intensity.std == pytest.approx(intensity.std, rel=1e-5)
     assert [path.name for path in tmp_path.glob("*.npy")] == ["signal.npy"]
+
+
+@pytest.mark.parametrize("order", ["zscore_first", "resize_first"])
+def test_padding_is_nan_as_in_the_preparation_for_training(tmp_path, order):
+    raw = np.random.default_rng(0).integers(200, 400, (2, 6, 40, 30)).astype("u2")
+    raw[0, :, :9] = 0
+    raw[1, :2] = 0
+    path = save_volume(
+        tmp_path / "a.ome.tif", raw, axes="CZYX", voxel_size_um=(0.3, 0.1, 0.1)
+    )
+    volume, hidden = open_volume(path), [raw[0] == 0, (raw == 0).any(axis=0)]
+    preparation = Preparation((0.3, 0.3, 0.3), "paper", order, "float32")
+    known = []
+    for channel, name in enumerate(("signal", "target")):
+        expected, intensity = preparation.apply(raw[channel], UM, hidden[channel])
+        made = VolumeFile(tmp_path / f"{name}.npy", expected.shape)
+        known.append(
+            prepare_channel(
+                SourceChannel.whole(volume, channel), made, preparation,
+                memory_bytes=20_000_000, strict=channel == 1,
+                beside=known[0].hidden if known else None,
+            )
+        )  # fmt: skip
+        np.testing.assert_allclose(np.load(made.path), expected, atol=2e-5)
+        assert known[-1].intensity.mean == pytest.approx(intensity.mean, rel=1e-6)
+    assert known[0].padding.share == 9 / 40
+    assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
 def test_a_constant_channel_is_refused_by_its_name(tmp_path):

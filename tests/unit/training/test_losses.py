@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from continual_repmode.training.losses import LOSSES, mae_ssim, otsu, spotlight, ssim
+from continual_repmode.training.losses import (
+    LOSSES,
+    mae_ssim,
+    otsu,
+    over_recorded,
+    spotlight,
+    ssim,
+)
 
 
 @pytest.fixture
@@ -154,3 +161,27 @@ def test_every_loss_falls_on_the_way_to_the_target(name, pair):
     _, target = pair
     values = [LOSSES[name](share * target, target) for share in (0.2, 0.4, 0.6, 0.8, 1)]
     assert all(later < earlier for earlier, later in pairwise(values))
+
+
+def test_what_was_not_recorded_counts_for_nothing(pair):
+    prediction, target = pair
+    unknown = torch.zeros(target.shape, dtype=torch.bool)
+    unknown[..., :7] = True
+    hidden = target.masked_fill(unknown, torch.nan)
+    for name, loss in LOSSES.items():
+        masked = over_recorded(loss)
+        assert masked(prediction, target) == loss(prediction, target), name
+        results = []
+        for elsewhere in (prediction, prediction + 5 * unknown):
+            given = elsewhere.clone().requires_grad_()
+            found = masked(given, hidden)
+            found.backward()
+            assert (given.grad[unknown] == 0).all(), name
+            assert given.grad[~unknown].isfinite().all(), name
+            results.append(float(found.detach()))
+        assert results[0] == results[1], name
+    errors = (prediction - target)[~unknown]
+    found = over_recorded(LOSSES["mse"])(prediction, hidden)
+    assert float(found) == pytest.approx(float(errors.square().mean()), rel=1e-6)
+    nothing = torch.full_like(target, torch.nan)
+    assert over_recorded(LOSSES["mse"])(prediction, nothing) == 0

@@ -113,6 +113,10 @@ def test_bad_voxels_of_either_channel_are_found():
         ({"num_nonfinite": 4}, "error", "non-finite", "4 voxels are NaN"),
         ({"num_levels": 35}, "warning", "nearly-constant", "only 35 gray levels"),
         ({"saturated": 0.03}, "warning", "saturated", "3.0% of the voxels are clipped"),
+        (
+            {"padding": 0.4, "padding_of": "NaN"},
+            *("warning", "padding", "40.0% of the voxels are padding of NaN"),
+        ),
     ):
         for role, file in (("light", "light3.tif"), ("target", "dna3.tif")):
             found = only(judged(with_row_3(**{role: voxels})))
@@ -120,6 +124,13 @@ def test_bad_voxels_of_either_channel_are_found():
             assert found.where == f"volumes.csv: row 3, {file}"
             assert role in found.channel
             assert message in found.message
+
+
+def test_padding_of_the_light_is_told_once():
+    padded = {"padding": 0.4, "padding_of": "0"}
+    pairs = with_row_3(light=padded, target=padded)
+
+    assert "(light)" in only(judged(pairs)).channel
 
 
 def test_a_volume_of_nan_is_one_error():

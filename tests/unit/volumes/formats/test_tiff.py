@@ -399,13 +399,47 @@ def test_one_of_several_time_points_is_chosen(
         open_volume(path, {"time": "3"})
 
 
-def test_time_points_of_one_plane_may_be_meant_as_z(tmp_path: Path) -> None:
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, stack(5, 12, 10), imagej=True, metadata={"axes": "TYX"})
-
-    with pytest.raises(UserError, match=r"5 time points of one plane.*swap slices and"):
-        open_volume(path)
-    assert open_volume(path, {"time": "4"}).shape == (12, 10)
+def test_z_planes_that_are_stored_as_something_else_are_told(tmp_path: Path) -> None:
+    planes, few = stack(12, 14, 10), stack(3, 14, 10)
+    names = [f"marker {k}" for k in range(12)]
+    times = {"metadata": {"axes": "TYX"}}
+    as_pages = tmp_path / "pages.tif"
+    with tifffile.TiffWriter(as_pages) as tif:
+        for plane in planes:
+            tif.write(plane)
+    for name, pixels, options, message in (
+        ("times.tif", planes, {"imagej": True, **times}, "12 of 'time'"),
+        ("times.ome.tif", planes, {"ome": True, **times}, "12 of 'time'"),
+        ("channels.tif", planes, {"imagej": True}, "12 channels of one plane each"),
+        (
+            "channels.ome.tif", planes, {"ome": True, "metadata": {"axes": "CYX"}},
+            "12 channels of one plane each",
+        ),
+        (
+            "samples.tif", few, {"photometric": "rgb", "planarconfig": "separate"},
+            "3 color samples",
+        ),
+        (
+            "samples.ome.tif", stack(14, 10, 3), {"photometric": "rgb", "ome": True},
+            "3 color samples",
+        ),
+    ):  # fmt: skip
+        tifffile.imwrite(tmp_path / name, pixels, **options)
+        with pytest.raises(UserError, match=f"{message}.*if these are the z planes"):
+            open_volume(tmp_path / name)
+    with pytest.raises(UserError, match=r"12 of 'scene'.*if these are the z planes"):
+        open_volume(as_pages)
+    assert open_volume(tmp_path / "times.tif", {"time": "4"}).shape == (14, 10)
+    assert open_volume(as_pages, {"scene": "4"}).shape == (14, 10)
+    # What is named stays what it is, and so do the remedies of the message.
+    named = write_ome(tmp_path / "n.ome.tif", planes, "CYX", Channel={"Name": names})
+    assert open_volume(named).shape == (12, 14, 10)
+    for options in ({"metadata": {"axes": "ZYX"}}, {"imagej": True}):
+        options["metadata"] = {"axes": "ZYX"}
+        tifffile.imwrite(tmp_path / "mended.tif", planes, **options)
+        mended = open_volume(tmp_path / "mended.tif")
+        assert volume_shape(mended) == (12, 14, 10)
+        assert np.array_equal(mended.read_channel(0), planes)
 
 
 def test_a_choice_that_a_file_does_not_offer_is_refused(tmp_path: Path) -> None:
