@@ -20,9 +20,6 @@ def main(argv: list[str] | None = None) -> int:
     3: done but for some items. 75: stopped by SIGINT, SIGTERM or SIGUSR1; the command
     that goes on is printed. 141: nobody reads what is printed any more.
     """
-    for stream in (sys.stdout, sys.stderr):  # names of files may be no Unicode
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if argv is None else argv
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if verb in {"-h", "--help", "help"}:
@@ -42,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def call(verb: str, arguments: list[str], *, last: bool = False) -> int:
     """Run one verb, the ``last`` of this process or not; tell mistakes in one line."""
+    for stream in (sys.stdout, sys.stderr):  # for names that cannot be shown
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     name = f"{verb}_" if iskeyword(verb) else verb
     module = import_module(f"continual_repmode.commands.{name}")
     try:

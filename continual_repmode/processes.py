@@ -3,6 +3,10 @@
 import multiprocessing
 import os
 import signal
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext
@@ -63,3 +67,10 @@ def let_go(lock: BaseFileLock) -> None:
             file.unlink(missing_ok=True)
     else:
         lock.release()
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return words as one line that the shell of this system splits into them."""
+    if sys.platform == "win32":
+        return subprocess.list2cmdline(words)
+    return shlex.join(words)

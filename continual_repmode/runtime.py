@@ -2,14 +2,17 @@
 
 import platform
 import random
+import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from continual_repmode.errors import UserError
+from continual_repmode.errors import UserError, one_line
 from continual_repmode.files import replacing
 
 PRECISIONS: dict[str, torch.dtype] = {
@@ -36,22 +39,67 @@ def seed_everything(*entropy: int) -> None:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a usable device.
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a usable device.
+
+    ``auto`` is a CUDA device or, without one, Apple's GPU (``mps``) if a 3D network
+    runs there; otherwise the CPU, which is told in one line where ``mps`` was tried.
 
     Raises
     ------
     UserError
-        If the name is unknown, or the device is not there.
+        If the name is unknown, or the device is not there or cannot run a network.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            fault = _network_fault("mps")
+            if fault is None:
+                return torch.device("mps")
+            _say_once(
+                f"device=auto: using the CPU, as mps lacks an operation ({fault})"
+            )
+        return torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"device={name!r}: use auto, cpu or cuda") from error
+        raise UserError(f"device={name!r}: use auto, cpu, cuda or mps") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device={name!r}: no CUDA device is here; use cpu")
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError(f"device={name!r}: no Apple GPU is here; use cpu")
+        fault = _network_fault("mps")
+        if fault is not None:
+            raise UserError(
+                f"device={name!r}: lacks an operation ({fault}); use cpu"
+            )
     return device
+
+
+@cache
+def _network_fault(device: str) -> str | None:
+    """Return what keeps a 3D U-Net from learning on a device, None if nothing does.
+
+    Tried are the operations that PyTorch had long only for other devices, 3D transposed
+    convolution above all, with their gradients.
+    """
+    try:
+        signal = torch.ones(2, 4, 4, 4, 4, device=device, requires_grad=True)
+        kernel = torch.ones(4, 4, 2, 2, 2, device=device, requires_grad=True)
+        features = F.conv3d(signal, kernel, stride=2)
+        features = F.conv_transpose3d(features, kernel, stride=2)
+        features = F.conv3d(features, kernel[:, :1], padding=1, groups=4)
+        features = F.batch_norm(features, None, None, training=True)
+        torch.autograd.backward(features.relu().square().mean())
+    except (NotImplementedError, RuntimeError) as error:
+        return one_line(str(error).partition("\n")[0])[:100]
+    return None
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ import yaml
 from continual_repmode.errors import UserError
 from continual_repmode.paths import user_path
 from continual_repmode.resources import scenario_folder
-from continual_repmode.tasks import check_task_name
+from continual_repmode.tasks import check_apart, check_file_name, check_task_name
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,6 +55,7 @@ class Scenario:
                 f"scenario {self.name!r}: task {twice[0]!r} is listed twice; "
                 "a task arrives in one experience only"
             )
+        check_apart(listed, f"scenario {self.name!r}")
         if self.new_task is not None and self.new_task not in listed:
             raise UserError(
                 f"scenario {self.name!r}: new_task={self.new_task!r} is none of the "
@@ -150,3 +151,5 @@ def _check_types(path: Path, content: dict[str, object]) -> None:
             raise UserError(
                 f"scenario file {path}: {key!r} must be text, got {value!r}"
             )
+    if "name" in content:  # it names the folder of the run
+        check_file_name(str(content["name"]), f"scenario file {path}: name")

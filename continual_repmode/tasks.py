@@ -6,6 +6,7 @@ learns it, so labels belong to a network and not to this table.
 """
 
 import re
+from collections.abc import Iterable
 
 from continual_repmode.errors import UserError
 
@@ -46,6 +47,8 @@ _RESERVED = ("all", "closest", "fresh", "mean", "none", "uniform")
 """What options say in the place of a task."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_NO_FILE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$')
 
 
 def check_task_name(name: str) -> str:
@@ -68,7 +71,41 @@ def check_task_name(name: str) -> str:
             f"task name {name!r} is reserved, as options mean something else by it; "
             f"choose another name, such as {name}_cells"
         )
+    return check_file_name(name, "task name")
+
+
+def check_file_name(name: str, what: str) -> str:
+    """Return ``name`` if a file can be called so on every system.
+
+    Raises
+    ------
+    UserError
+        If it is empty, has a character that a file system refuses, ends with a dot or
+        a space, or names a device of Windows.
+    """
+    if not name or _NO_FILE.search(name) or _DEVICES.fullmatch(name):
+        raise UserError(
+            f"{what} {name!r}: no file can be called so on Windows; choose another name"
+        )
     return name
+
+
+def check_apart(names: Iterable[str], where: str) -> None:
+    """Raise if two tasks, whose names become file names, differ by case only.
+
+    Raises
+    ------
+    UserError
+        Naming both; many file systems of Windows and macOS take them for one.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise UserError(
+                f"{where}: the tasks {other!r} and {name!r} differ by case only, which "
+                "not every file system tells apart; rename one of them"
+            )
 
 
 def display_name(task: str) -> str:

@@ -34,7 +34,7 @@ class RunConfig:
     train: TrainConfig = MISSING
     #: Seed of the network, the batches and the patches.
     seed: int = 0
-    #: auto, cpu or cuda.
+    #: auto, cpu, cuda or mps.
     device: str = "auto"
     #: Folder of a finished run to compute forward transfer against, or null.
     reference: str | None = None

@@ -1,6 +1,5 @@
 """The whole of an extension: check, learn, prove, compare, write."""
 
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from continual_repmode.extending.reference import Comparison, Side
 from continual_repmode.extending.settings import ExtensionSettings
 from continual_repmode.files import replacing
 from continual_repmode.paths import user_path
+from continual_repmode.processes import command_line
 from continual_repmode.results import ExperienceRecord, RunFolder, write_json
 from continual_repmode.runtime import resolve_device
 
@@ -184,7 +184,7 @@ def _command(
     model: Path, manifest: Path, task: str, folder: Path, settings: ExtensionSettings
 ) -> str:
     words = ["extend", str(model), str(manifest), "--task", task, "--out", str(folder)]
-    return shlex.join(["continual-repmode", *words, *settings.command_line()])
+    return command_line(["continual-repmode", *words, *settings.command_line()])
 
 
 def _model(folder: RunFolder) -> Path:

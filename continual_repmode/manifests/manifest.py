@@ -28,6 +28,7 @@ from continual_repmode.manifests.rows import (
 )
 from continual_repmode.paths import source_of, user_path
 from continual_repmode.resources import cache_folder
+from continual_repmode.tasks import check_apart
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import (
     VOXEL_RANGE_UM,
@@ -129,6 +130,8 @@ class ManifestCollection:
         rows = read_rows(path, below, tasks, faults)
         #: The tasks of all rows, also of those that are left alone or left out.
         self.listed_tasks = tuple(dict.fromkeys(row.task for row in rows))
+        with faults:
+            check_apart(self.listed_tasks, str(path))
         pairs = self._open(rows, tasks, faults)
         #: Whether images are divided at random, by ``seed``.
         self.splits_at_random = any(row.split is None for row in rows)

@@ -20,7 +20,7 @@ from continual_repmode.models.spatial import Axes, Size3, per_axis
 from continual_repmode.models.task_groups import TaskGroups, group_by_task
 from continual_repmode.models.task_norm import TaskNorm
 from continual_repmode.models.unet3d import UNet3d
-from continual_repmode.tasks import check_task_name
+from continual_repmode.tasks import check_apart, check_task_name
 
 RATE_KINDS = ("gates", "outer")
 """Kinds of parameters that may learn at a rate of their own."""
@@ -342,5 +342,6 @@ class TaskNetwork(nn.Module, ABC):
         check_task_name(name)
         if name in self._task_names:
             raise UserError(f"task {name!r} exists already; choose another name")
+        check_apart([*self._task_names, name], "the network")
         if name in self.reserved_names:
             raise UserError(f"task name {name!r} is reserved; choose another name")

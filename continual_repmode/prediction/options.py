@@ -140,7 +140,7 @@ class PredictOptions:
         ),
     )
     device: str = field(
-        default="auto", metadata=option("auto, cpu or cuda (default: auto)")
+        default="auto", metadata=option("auto, cpu, cuda or mps (default: auto)")
     )
     precision: "Precision" = field(
         default="float32",

@@ -1,7 +1,9 @@
 """What is to be predicted, what is done already, and what cannot be."""
 
 import math
+import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -307,19 +309,30 @@ def _check_distinct(outputs: Sequence[tuple[Image, Path]]) -> None:
         for image, _ in outputs
         for channel in (image.signal, *image.targets.values())
     }
-    taken: dict[Path, Image] = {}
+    taken: dict[str, Image] = {}
+    folds = any(_ignores_case(output.parent) for _, output in outputs[:1])
     for image, output in outputs:
         if source_of(output) in read:
             raise UserError(
                 f"{output}: would be replaced by a prediction, but is read for one; "
                 "choose another output (--out)"
             )
-        other = taken.setdefault(output, image)
+        name = unicodedata.normalize("NFC", str(output)) if folds else str(output)
+        other = taken.setdefault(name.casefold() if folds else name, image)
         if other is not image:
             raise UserError(
                 f"{image.signal.volume.path} and {other.signal.volume.path} would both "
                 f"be written to {output}; predict one of them into another folder"
             )
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Return whether a folder, or the nearest one that exists, ignores case."""
+    for place in (folder.absolute(), *folder.absolute().parents):
+        if place.exists() and place.name.swapcase() != place.name:
+            other = place.with_name(place.name.swapcase())
+            return other.exists() and other.samefile(place)
+    return os.name == "nt"
 
 
 def _is_done(job: Job) -> bool:

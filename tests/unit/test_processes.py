@@ -1,8 +1,10 @@
+import shlex
+import sys
 from multiprocessing import get_all_start_methods, get_context, get_start_method
 
 from joblib import Parallel, delayed
 
-from continual_repmode.processes import fresh_processes
+from continual_repmode.processes import command_line, fresh_processes
 
 
 def test_workers_of_joblib_can_start_processes_afresh():
@@ -25,3 +27,10 @@ def test_an_ordinary_process_keeps_its_default():
     assert before in get_all_start_methods()
     assert fresh_processes() is get_context("spawn")
     assert get_start_method() == before
+
+
+def test_a_command_is_written_for_the_shell_at_hand(monkeypatch):
+    words = ["predict", "my model", "it's", "plain"]
+    assert shlex.split(command_line(words)) == words
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert command_line(words) == 'predict "my model" it\'s plain'

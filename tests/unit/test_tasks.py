@@ -1,7 +1,15 @@
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.tasks import TASKS, check_task_name, display_name
+from continual_repmode.manifests.manifest import ManifestCollection
+from continual_repmode.models import RepModeUNet
+from continual_repmode.scenario import Scenario
+from continual_repmode.tasks import (
+    TASKS,
+    check_file_name,
+    check_task_name,
+    display_name,
+)
 
 
 def test_the_twelve_structures_of_table_1():
@@ -21,6 +29,34 @@ def test_words_that_options_have_in_the_place_of_a_task_are_refused(name):
     with pytest.raises(UserError, match=f"choose another name, such as {name}_cells"):
         check_task_name(name)
     assert check_task_name(f"{name}_cells")
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "aux", "Com1", "lpt9"])
+def test_devices_of_windows_are_no_names(name):
+    with pytest.raises(UserError, match="on Windows; choose another name"):
+        check_task_name(name)
+    assert check_task_name(f"{name}-2") == f"{name}-2"
+
+
+def test_names_of_files_are_legal_everywhere():
+    for name in ("a:b", "a/b", "a\\b", "what?", "end.", "end ", "", "aux.yaml", "\t"):
+        with pytest.raises(UserError, match="the thing"):
+            check_file_name(name, "the thing")
+    assert check_file_name("Tag 1, größer.x", "the thing") == "Tag 1, größer.x"
+
+
+def test_tasks_that_differ_by_case_only_are_refused_at_every_door(tmp_path):
+    told = "'dna' and 'DNA' differ by case only"
+    with pytest.raises(UserError, match=told):
+        Scenario(name="x", experiences=[["dna"], ["DNA"]])
+    net = RepModeUNet(("dna",), width=2, depth=1)
+    with pytest.raises(UserError, match=told):
+        net.add_task("DNA")
+    (tmp_path / "a.csv").write_text(
+        "task,path,split\ndna,a.tif,train\nDNA,b.tif,test\n"
+    )
+    with pytest.raises(UserError, match=told):
+        ManifestCollection(tmp_path / "a.csv", tasks=())
 
 
 def test_names_for_people():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from continual_repmode.errors import UserError
+from continual_repmode.prediction import planning
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.planning import plan_predictions
 from continual_repmode.volumes.formats.writing import save_volume
@@ -59,6 +60,16 @@ def test_faults_of_single_images_do_not_stop_the_others(plan, folder):
 def test_two_images_of_one_output_are_refused(plan, folder):
     shutil.copy(folder / "a.ome.tif", folder / "a.tif")
 
+    with pytest.raises(UserError, match="would both be written"):
+        plan(folder, channel=0)
+
+
+def test_two_outputs_that_differ_by_case_are_refused_where_case_is_ignored(
+    plan, folder, monkeypatch
+):
+    shutil.copy(folder / "a.ome.tif", folder / "A.ome.tif")
+    assert [job.image.name for job in plan(folder, channel=0).jobs] == ["A", "a"]
+    monkeypatch.setattr(planning, "_ignores_case", lambda _: True)
     with pytest.raises(UserError, match="would both be written"):
         plan(folder, channel=0)
 
