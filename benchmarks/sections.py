@@ -11,6 +11,7 @@ from benchmarks import (
     overlap,
     prediction,
     processes,
+    registration,
     resizing,
     startup,
     structures,
@@ -56,6 +57,7 @@ SECTIONS = {
     "overlap": Section("Overlap of prediction windows", overlap.measure, False),
     "arithmetic": Section("Arithmetic rate", arithmetic.measure),
     "loading": Section("Patches from prepared volumes", loading.measure, False),
+    "registration": Section("Shifts that the check finds", registration.measure, False),
     "resizing": Section("Resizing to the model grid", resizing.measure, False),
     "startup": Section("Start-up", startup.measure, False),
 }

@@ -56,9 +56,7 @@ def resolve_device(name: str) -> torch.device:
             fault = _network_fault("mps")
             if fault is None:
                 return torch.device("mps")
-            _say_once(
-                f"device=auto: using the CPU, as mps lacks an operation ({fault})"
-            )
+            _say_once(f"device=auto: using the CPU; mps lacks an operation ({fault})")
         return torch.device("cpu")
     try:
         device = torch.device(name)

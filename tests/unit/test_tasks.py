@@ -53,7 +53,7 @@ def test_tasks_that_differ_by_case_only_are_refused_at_every_door(tmp_path):
     with pytest.raises(UserError, match=told):
         net.add_task("DNA")
     (tmp_path / "a.csv").write_text(
-        "task,path,split\ndna,a.tif,train\nDNA,b.tif,test\n"
+        "task,path,channel_signal,channel_target\ndna,a.tif,0,1\nDNA,b.tif,0,1\n"
     )
     with pytest.raises(UserError, match=told):
         ManifestCollection(tmp_path / "a.csv", tasks=())

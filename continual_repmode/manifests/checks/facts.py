@@ -104,8 +104,8 @@ class PairFacts:
         How far the target lies down and to the right of the light, in raw pixels; None
         if their shapes differ or the two images do not show it.
     shift_confidence : float
-        Height of the best match of the two over the next best; a shift is told from 2
-        on. 0 where they could not be compared.
+        Height of the best match of the two over the next best. 0 where they could not
+        be compared.
     """
 
     signal: ChannelFacts

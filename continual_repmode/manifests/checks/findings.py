@@ -3,6 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import Literal, get_args
 
 from continual_repmode.data.collection import Split
@@ -145,7 +146,7 @@ def _shifted(pair: CheckedPair) -> Iterator[Finding]:
     yield Finding(
         "warning",
         "unregistered",
-        pair.place,
+        f"{pair.where}, {PurePath(pair.target_path).name}",
         f"{pair.target_channel} (target)",
         f"looks misaligned with the transmitted light by {abs(y):.0f} px "
         f"({abs(y) * y_um:.2g} µm) "

@@ -37,14 +37,13 @@ NUM_LIGHT_TEXTURES, NUM_TARGET_TEXTURES = 2, 1
 PEAK_RADIUS_PX = 5
 """A peak is as wide as this; the next best one is looked for outside."""
 
-LEAST_PROMINENCE = 2.0
-"""Height of the best peak over the next best. With this and the next two thresholds 32
-of 36 generated pairs match at their shift and none at another, while of 398 pairs that
-do not belong together (288 generated, 110 real ones moved by half a field) 3 match."""
-LEAST_HEIGHT = 12.0
-"""Height of the peak above all other shifts, in their robust standard deviations."""
-LEAST_AGREEMENT = 0.3
-"""Share of the plane groups in which the peak is among the best 3 % of all shifts."""
+LEAST_PROMINENCE, LEAST_HEIGHT, LEAST_AGREEMENT = 2.0, 12.0, 0.3
+"""A clear match: how high the best peak is over the next best; and over all shifts, in
+their robust standard deviations; and the share of the plane groups in which it is among
+the best 3 % of all shifts. ``python -m benchmarks registration`` counts what is found
+and what is invented with these and the following thresholds."""
+STEADY_PROMINENCE, STEADY_HEIGHT, STEADY_AGREEMENT = 1.35, 5.0, 0.75
+"""A steady match: a lower peak that most groups point at, as real light has it."""
 _AMONG_BEST = 0.97
 
 
@@ -253,12 +252,20 @@ def _judge_peak(evidence: FloatPlane, size: int) -> Registration:
     next_height = float(total[beyond].max()) - background
     prominence = height / max(next_height, spread)
     at_edge = reach in (abs(y - reach), abs(x - reach))
-    if (
-        at_edge
-        or prominence < LEAST_PROMINENCE
-        or height < LEAST_HEIGHT * spread
-        or _agreement(evidence, y, x) < LEAST_AGREEMENT
-    ):
+    if at_edge:
+        return Registration(None, prominence)
+    agreement = _agreement(evidence, y, x)
+    clear = (
+        prominence >= LEAST_PROMINENCE
+        and height >= LEAST_HEIGHT * spread
+        and agreement >= LEAST_AGREEMENT
+    )
+    steady = (
+        prominence >= STEADY_PROMINENCE
+        and height >= STEADY_HEIGHT * spread
+        and agreement >= STEADY_AGREEMENT
+    )
+    if not (clear or steady):
         return Registration(None, prominence)
     shift_y = (y - reach + _subpixel(total[y - 1 : y + 2, x])) * size
     shift_x = (x - reach + _subpixel(total[y, x - 1 : x + 2])) * size

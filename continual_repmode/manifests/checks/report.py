@@ -52,7 +52,7 @@ def format_report(
         if found:
             lines = _told(found, None if verbose else NUM_SHOWN[severity], manifests)
             blocks.append("\n".join([_HEADINGS[severity], *lines]))
-    blocks.append(_verdict(pairs, findings))
+    blocks.append(_verdict(pairs, findings) + _registration(pairs))
     return "\n\n".join(blocks)
 
 
@@ -112,6 +112,16 @@ def _verdict(pairs: Sequence[CheckedPair], findings: Sequence[Finding]) -> str:
             return f"Fit for a run, with {found}; {looked_at} checked."
         case _:
             return f"Fit for a run: {found or 'nothing found'}; {looked_at} checked."
+
+
+def _registration(pairs: Sequence[CheckedPair]) -> str:
+    """Return of how many pairs nobody can tell whether they are registered."""
+    measured = [pair.facts for pair in pairs if pair.facts]
+    unknown = sum(facts.shift_yx_px is None for facts in measured)
+    if not unknown:
+        return ""
+    whose = "1 pair shows" if unknown == 1 else f"{unknown} pairs show"
+    return f"\n{whose} too little in common to tell whether they are registered."
 
 
 def _count(number: int, what: str) -> str:

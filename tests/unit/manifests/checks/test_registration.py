@@ -58,6 +58,16 @@ def test_targets_of_other_fields_seldom_match(fields):
     assert [register(light, other).shift_yx_px for other in others] == [None] * 3
 
 
+def test_a_low_peak_counts_if_most_planes_point_at_it():
+    light = details((16, 96, 96))
+    noise = np.random.default_rng(5).normal(size=light.shape)
+    target = np.roll(light, (6, -4), (1, 2)) + 22 * light.std() * noise
+    found = register(light, target)
+    assert found.prominence >= registration.STEADY_PROMINENCE
+    assert found.prominence < registration.LEAST_PROMINENCE
+    assert found.shift_yx_px == pytest.approx((6, -4), abs=0.5)
+
+
 def details(shape: tuple[int, int, int], seed: int = 0) -> NDArray[np.float64]:
     noise = np.random.default_rng(seed).normal(size=shape)
     return ndimage.gaussian_filter(noise, (0, 1, 1))

@@ -2,6 +2,7 @@ import dataclasses
 import json
 
 import numpy as np
+from scipy import ndimage
 
 from continual_repmode.errors import UserError
 from continual_repmode.manifests.checks.checked_pair import CheckedPair, Finding
@@ -131,6 +132,16 @@ def test_rows_of_several_manifests_keep_their_names():
 
     assert report.startswith("lab/more.csv, lab/volumes.csv\n")
     assert "  - lab/volumes.csv: row 2, image2.czi" in report
+
+
+def test_it_is_told_of_how_many_pairs_a_shift_would_go_unseen():
+    noise = np.random.default_rng(0).normal(size=(2, 4, 64, 64))
+    unrelated = dataclasses.replace(a_pair(2), facts=measure_pair(*noise))
+    light = ndimage.gaussian_filter(noise[0], (0, 1, 1))
+    related = dataclasses.replace(a_pair(3), facts=measure_pair(light, light + 1))
+    told = "1 pair shows too little in common to tell whether they are registered."
+    assert format_report([unrelated, related], []).endswith(told)
+    assert "registered" not in format_report([related, a_pair(4)], [])
 
 
 def test_json_holds_status_findings_and_all_facts():
