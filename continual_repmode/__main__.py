@@ -2,7 +2,6 @@
 
 import io
 import os
-import shlex
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -10,6 +9,7 @@ from keyword import iskeyword
 from continual_repmode import __version__
 from continual_repmode.commands import VERBS
 from continual_repmode.errors import UserError
+from continual_repmode.processes import command_line
 from continual_repmode.workers import TRY_AGAIN, Interrupted, heeding_signals
 
 
@@ -52,7 +52,7 @@ def call(verb: str, arguments: list[str], *, last: bool = False) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        same = shlex.join(["continual-repmode", verb, *arguments])
+        same = command_line(["continual-repmode", verb, *arguments])
         command = str(stop) if isinstance(stop, Interrupted) else ""
         print(f"\ninterrupted; resume with: {command or same}", file=sys.stderr)
         return TRY_AGAIN

@@ -1,7 +1,6 @@
 """``continual-repmode download``: fetch the Allen collection and write its manifest."""
 
 import argparse
-import shlex
 import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from urllib.request import OpenerDirector
 
 from continual_repmode.commands._manifest_arguments import Parser, parse, say_unused
 from continual_repmode.errors import UserError
+from continual_repmode.processes import command_line
 
 if TYPE_CHECKING:
     from continual_repmode.allen.catalog import Dataset
@@ -229,5 +229,5 @@ def _print_manifest(manifest: "BuiltManifest") -> None:
         print(f"note: {note}")
     print(
         f"manifest: {manifest.path}\n"
-        f"next: continual-repmode check {shlex.quote(str(manifest.path))}"
+        f"next: continual-repmode check {command_line([str(manifest.path)])}"
     )
