@@ -113,6 +113,7 @@ def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
                     tasks=tasks,
                     patch_size=_triple(data.patch_size),
                     pad_small=data.pad_small,
+                    yes=data.yes,
                     workers=Workers(os.cpu_count() or 1),
                     root=data.root,
                     voxel_size_um=data.voxel_size_um,

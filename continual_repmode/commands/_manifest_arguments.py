@@ -55,6 +55,12 @@ def manifest_parser(verb: str, description: str, example: str) -> Parser:
         "the manifest come before it)",
     )
     add(
+        "--yes",
+        action="store_true",
+        help="what is asked back, such as two planes or a channel DAPI as light, is "
+        "right",
+    )
+    add(
         "--seed",
         type=int,
         default=0,

@@ -72,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         tasks=tasks,
         patch_size=(z, y, x),
         pad_small=chosen.pad_small,
+        yes=chosen.yes,
         voxels="none" if chosen.headers_only else "measure",
         workers=workers_of(chosen),
         part=part_of(chosen),

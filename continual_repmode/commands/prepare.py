@@ -54,6 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     if chosen is None:
         return 0
 
+    from continual_repmode.manifests.check import refuse_doubtful
     from continual_repmode.manifests.manifest import ManifestCollection
     from continual_repmode.manifests.preparing import missing_bytes, prepare_pairs
     from continual_repmode.volumes.disk import format_bytes
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     say_unused(chosen, "on what is prepared: the split is left to the run", "--seed")
     for note in collection.notes():
         print(f"{chosen.manifest}: {note}")
+    refuse_doubtful(collection, chosen.yes)
     pairs = part_of(chosen).take([pair for pair, _ in collection.all_pairs()])
     print(f"{len(pairs)} pairs, at most {format_bytes(missing_bytes(pairs))} to write")
     prepare_pairs(pairs, workers=workers_of(chosen))

@@ -121,6 +121,8 @@ class ManifestConfig(DataConfig):
     storage: str = "float16"
     #: Where prepared volumes are kept; null: the user's cache folder.
     cache_dir: str | None = None
+    #: What the check asks back, such as two planes or DAPI as light, is right.
+    yes: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -4,7 +4,6 @@ A run is known by the hash of its settings. Its record says that it is done, its
 how far it is, and ``error.txt`` in there why it failed.
 """
 
-import shlex
 import shutil
 import sys
 import time
@@ -20,6 +19,7 @@ from continual_repmode.config.run import RunConfig
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.planned import Places, PlannedRun
 from continual_repmode.experiments.record import RunRecord
+from continual_repmode.processes import command_line
 from continual_repmode.results import RunFolder
 from continual_repmode.runtime import write_text_atomically
 from continual_repmode.workers import Workers
@@ -153,7 +153,7 @@ class _Job:
     def note_failure(self, run: PlannedRun, error: Exception, details: str) -> None:
         """Say why a run failed, here and in its folder."""
         reason = one_line(error)
-        command = f"continual-repmode run {shlex.join(run.overrides)}"
+        command = f"continual-repmode run {command_line(run.overrides)}"
         path = self.places.error(run)
         write_text_atomically(path, f"{reason}\n\n{command}\n\n{details}")
         say(f"{run.name}: failed: {reason}; see {path}")

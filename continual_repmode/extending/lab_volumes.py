@@ -81,7 +81,11 @@ def open_lab_volumes(
         pad_small=settings.pad_small,
     )
     check = sound_collection(
-        manifest, patch_size=patch_size, pad_small=settings.pad_small, **chosen
+        manifest,
+        patch_size=patch_size,
+        pad_small=settings.pad_small,
+        yes=settings.yes,
+        **chosen,
     )
     for finding in check.findings:
         _log.warning("%s: %s", finding.severity, finding.line())

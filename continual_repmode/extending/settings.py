@@ -193,7 +193,9 @@ class ExtensionSettings:
     )
     device: str = field(
         default="auto",
-        metadata=option("auto (default), cpu or cuda", group=_LEARNING, metavar="NAME"),
+        metadata=option(
+            "auto (default), cpu, cuda or mps", group=_LEARNING, metavar="NAME"
+        ),
     )
     precision: str = field(
         default="float32",
@@ -234,6 +236,15 @@ class ExtensionSettings:
             "the manifest come before it)",
             float,
             _VOLUMES,
+        ),
+    )
+    yes: bool = field(
+        default=False,
+        metadata=option(
+            "what is asked back, such as two planes or a channel DAPI as light, is "
+            "right",
+            group=_VOLUMES,
+            action="store_true",
         ),
     )
     cache_dir: str | Path | None = field(

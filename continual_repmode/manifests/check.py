@@ -9,7 +9,11 @@ from continual_repmode.data.collection import Split
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.manifests.checks.checked_pair import CheckedPair, Finding
 from continual_repmode.manifests.checks.facts import PairFacts
-from continual_repmode.manifests.checks.findings import finding_from_error, judge
+from continual_repmode.manifests.checks.findings import (
+    doubtful,
+    finding_from_error,
+    judge,
+)
 from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.manifests.pairs import ManifestPair
 from continual_repmode.manifests.preparing import measure_pairs
@@ -61,6 +65,7 @@ def check_manifest(
     tasks: Sequence[str] | None = None,
     patch_size: tuple[int, int, int],
     pad_small: bool = False,
+    yes: bool = False,
     voxels: Literal["none", "measure", "prepare"] = "measure",
     progress: bool = True,
     workers: Workers = HERE,
@@ -79,6 +84,8 @@ def check_manifest(
         Training patch (z, y, x) in voxels of the model grid.
     pad_small : bool
         Volumes smaller than the patch will be padded.
+    yes : bool
+        What may be a mistake, but may be right, is right.
     voxels : {"none", "measure", "prepare"}
         Read no voxels; measure them; or measure them and prepare the volumes, but only
         if nothing else is wrong already.
@@ -114,6 +121,7 @@ def check_manifest(
             pairs,
             patch_size=patch_size,
             pad_small=pad_small,
+            yes=yes,
             tasks=tasks,
             listed=collection.listed_tasks,
         )
@@ -165,6 +173,20 @@ def sound_collection(path: str | Path, **settings: Any) -> Check:
     return check
 
 
+def refuse_doubtful(collection: ManifestCollection, yes: bool) -> None:
+    """Raise for the first pair whose headers may be a mistake, unless it is right.
+
+    Raises
+    ------
+    UserError
+        As a run would tell it.
+    """
+    for pair, split in collection.all_pairs():
+        for finding in doubtful(_checked(pair, split, None), yes):
+            if finding.severity == "error":
+                raise UserError(finding.line())
+
+
 def _checked(pair: ManifestPair, split: Split, facts: PairFacts | None) -> CheckedPair:
     return CheckedPair(
         name=pair.name,
@@ -181,6 +203,7 @@ def _checked(pair: ManifestPair, split: Split, facts: PairFacts | None) -> Check
         voxel_size_um=pair.source_voxel_size_um,
         box=_box(pair),
         facts=facts,
+        doubts=tuple(pair.doubts()),
     )
 
 

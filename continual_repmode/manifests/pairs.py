@@ -20,6 +20,7 @@ from continual_repmode.manifests.checks.facts import (
 )
 from continual_repmode.manifests.rows import VOXEL_SIZE, ManifestRow
 from continual_repmode.volumes.padding import hidden_voxels
+from continual_repmode.volumes.plausibility import doubts
 from continual_repmode.volumes.preparation import Preparation, VoxelSizeUm
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.store import PreparedArray, PreparedStore
@@ -82,6 +83,14 @@ class ManifestPair:
     def padded(self) -> float:
         """Share of the voxels, 0 to 1, where light or target was not recorded."""
         return max(channel.hidden for channel in self._arrays())
+
+    def doubts(self) -> list[str]:
+        """Return what of its headers may be a mistake."""
+        sizes = self.source_voxel_size_um, self.preparation.voxel_size_um
+        return [
+            *doubts(self.signal, "light", *sizes),
+            *doubts(self.target, "target", *sizes),
+        ]
 
     def load(self) -> LoadedPair:
         """Return both volumes as read-only memory maps; prepares them if need be."""

@@ -180,4 +180,12 @@ class PredictOptions:
             "replace outputs that were made in another way", action="store_true"
         ),
     )
+    yes: bool = field(
+        default=False,
+        metadata=option(
+            "what is asked back, such as two planes or a very large number of windows, "
+            "is right",
+            action="store_true",
+        ),
+    )
     progress: bool = False

@@ -11,6 +11,7 @@ from typing import Literal
 
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.paths import is_there, place_of, source_of, user_path
+from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.prediction.attributes import read_attributes
 from continual_repmode.prediction.finding import Found, find_files
 from continual_repmode.prediction.images import (
@@ -30,6 +31,7 @@ from continual_repmode.volumes.disk import check_free
 from continual_repmode.volumes.formats import readable
 from continual_repmode.volumes.formats.stream_writing import check_writable
 from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.plausibility import doubts
 from continual_repmode.volumes.stream_resizing import scratch_bytes
 from continual_repmode.volumes.volume import (
     CHOICES,
@@ -37,6 +39,9 @@ from continual_repmode.volumes.volume import (
     VolumeReader,
 )
 from continual_repmode.workers import WHOLE, Part
+
+MOST_WINDOWS = 20_000
+"""More take hours on a GPU and days without."""
 
 Format = Literal["zarr", "tiff"]
 
@@ -152,6 +157,7 @@ def plan_outputs(
     sound = []
     for job in jobs:
         with faults:
+            _check_plausible(job)
             check_writable(
                 job.output,
                 shape_czyx=(len(setup.tasks), *job.image.shape),
@@ -375,6 +381,23 @@ def _refuse_other(job: Job) -> None:
         raise UserError(
             f"{job.output}: was begun with other settings "
             f"({differences(begun, job.recipe)}); {remedy}"
+        )
+
+
+def _check_plausible(job: Job) -> None:
+    """Ask back what may be a mistake."""
+    signal, setup = job.image.signal, job.setup
+    if setup.options.yes:
+        return
+    grid_um = setup.preparation.voxel_size_um
+    found = list(doubts(signal, "light", job.image.signal_um, grid_um))
+    windows = WindowGrid.over(job.grid_shape, setup.window, setup.overlap)
+    if windows.num_windows > MOST_WINDOWS:
+        found.append(f"it takes {windows.num_windows:,} windows for each structure")
+    if found:
+        raise UserError(
+            f"{signal.volume.path}: {', and '.join(found)}; mend it or, if it is "
+            "right, go on with --yes (in Python: yes=True)"
         )
 
 

@@ -70,6 +70,8 @@ class CheckedPair:
         Start and stop of the crop along (z, y, x), in raw voxels.
     facts : PairFacts or None
         None if no voxels were read.
+    doubts : tuple of str
+        What of the headers may be a mistake.
     """
 
     name: str
@@ -86,6 +88,7 @@ class CheckedPair:
     voxel_size_um: tuple[float, float, float]
     box: tuple[tuple[int, int], ...]
     facts: PairFacts | None
+    doubts: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:

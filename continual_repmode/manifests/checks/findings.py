@@ -22,6 +22,7 @@ MOST_SATURATED = 0.01
 FEW_LEVELS = 64
 """Six bits: a channel of fewer gray levels has lost its intensities, to a wrong
 contrast setting or a bad conversion, and a z-score only stretches the steps."""
+YES_REMEDY = "mend it or, if it is right, go on with --yes (run: data.yes=true)"
 LEAST_IMAGES: dict[Split, int] = {"train": 3, "valid": 1, "test": 3}
 """Fewer give no result worth reporting: one odd image decides it."""
 LEAST_SHIFT_PX = 3.0
@@ -34,6 +35,7 @@ def judge(
     *,
     patch_size: Sequence[int],
     pad_small: bool,
+    yes: bool = False,
     tasks: Sequence[str] | None = None,
     listed: Sequence[str] = (),
 ) -> list[Finding]:
@@ -47,6 +49,8 @@ def judge(
         Training patch (z, y, x) in voxels of the model grid.
     pad_small : bool
         Volumes smaller than the patch will be padded.
+    yes : bool
+        What may be a mistake, but may be right, is right.
     tasks : sequence of str, optional
         The tasks that are needed; those of the pairs by default.
     listed : sequence of str
@@ -64,6 +68,7 @@ def judge(
         for channel in pair.channels():
             found += _bad_voxels(channel)
         found += _shifted(pair)
+        found += doubtful(pair, yes)
     order = get_args(Severity)
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
@@ -154,6 +159,19 @@ def _shifted(pair: CheckedPair) -> Iterator[Finding]:
         f"{'right' if x > 0 else 'left'}",
         "register the two, or leave it out",
     )
+
+
+def doubtful(pair: CheckedPair, yes: bool) -> Iterator[Finding]:
+    """Yield what has to be confirmed before a run starts."""
+    if pair.doubts:
+        yield Finding(
+            "note" if yes else "error",
+            "implausible",
+            pair.place,
+            "",
+            ", and ".join(pair.doubts),
+            "" if yes else YES_REMEDY,
+        )
 
 
 def _too_small(pair: CheckedPair, patch_size: Sequence[int]) -> Iterator[Finding]:

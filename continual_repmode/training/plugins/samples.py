@@ -13,13 +13,21 @@ from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.context import context_of
 
 _LARGEST = (64, 256, 256)
+_NOTE = (
+    "for pictures: float16, and the box (start, stop) of a volume of this shape; "
+    "scores computed from it differ from those of the run, which are of all of it in "
+    "float32"
+)
 
 
 class SamplesPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
     """Save signal, target and prediction of the first test image of every task.
 
     Files are ``<task>.npz`` with ``signal``, ``target``, ``prediction`` (float16,
-    z-scored, (Z, Y, X), the middle of large volumes) and ``image`` (its name).
+    z-scored, (Z, Y, X), the middle of large volumes), ``image`` (its name), ``shape``
+    of the whole volume, the ``box`` (start and stop along Z, Y and X) that was cut from
+    it, and a ``note`` that these are for pictures: the scores of a run are of the whole
+    volume in float32.
 
     Parameters
     ----------
@@ -54,13 +62,19 @@ class SamplesPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unty
                 target=_middle(strategy.mb_y),
                 prediction=_middle(strategy.mb_output),
                 image=pair.name,
+                shape=np.array(strategy.mb_x.shape[2:]),
+                box=np.array([(s.start, s.stop) for s in _box(strategy.mb_x)]),
+                note=_NOTE,
             )
 
 
-def _middle(volume: Tensor) -> Any:
-    values = volume[0, 0].cpu().numpy()
-    middle = tuple(
+def _box(volume: Tensor) -> tuple[slice, ...]:
+    """Return the middle of a volume (1, 1, Z, Y, X) that is kept of it."""
+    return tuple(
         slice((size - min(size, most)) // 2, (size + min(size, most)) // 2)
-        for size, most in zip(values.shape, _LARGEST, strict=True)
+        for size, most in zip(volume.shape[2:], _LARGEST, strict=True)
     )
-    return values[middle].astype(np.float16)
+
+
+def _middle(volume: Tensor) -> Any:
+    return volume[0, 0].cpu().numpy()[_box(volume)].astype(np.float16)

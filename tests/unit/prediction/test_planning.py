@@ -57,6 +57,23 @@ def test_faults_of_single_images_do_not_stop_the_others(plan, folder):
         assert any(problem in line for line in told), problem
 
 
+def test_what_may_be_a_mistake_is_asked_back_before_it_is_predicted(
+    plan, folder, monkeypatch
+):
+    image = folder / "a.ome.tif"
+    asked = plan(image, voxel_size_um=(0.3, 5.0, 5.0))
+    (told,) = map(str, asked.failures)
+    assert not asked.jobs
+    assert "voxels are 5 µm along y, 16.7 times" in told
+    assert told.endswith("go on with --yes (in Python: yes=True)")
+    assert plan(image, voxel_size_um=(0.3, 5.0, 5.0), yes=True).jobs
+
+    monkeypatch.setattr(planning, "MOST_WINDOWS", 1)
+    (told,) = map(str, plan(image).failures)
+    assert "windows for each structure; mend it or" in told
+    assert plan(image, yes=True).jobs
+
+
 def test_two_images_of_one_output_are_refused(plan, folder):
     shutil.copy(folder / "a.ome.tif", folder / "a.tif")
 

@@ -1,6 +1,7 @@
 """Each plugin on its own terms; the strategies' promises are in test_strategy."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -205,3 +206,21 @@ def test_samples_hold_one_volume_of_every_task(make_strategy, benchmark, tmp_pat
     with np.load(tmp_path / "dna.npz") as sample:
         assert str(sample["image"]) == "dna-test-0"
         assert sample["signal"].shape == sample["prediction"].shape == (8, 16, 16)
+
+
+def test_samples_say_what_of_the_volume_they_are(monkeypatch, tmp_path):
+    import numpy as np
+
+    from continual_repmode.training.plugins import samples
+
+    volume = torch.rand(1, 1, 65, 300, 7)
+    pairs = [SimpleNamespace(name="large", task="dna")]
+    monkeypatch.setattr(samples, "context_of", lambda _: SimpleNamespace(pairs=pairs))
+    now = SimpleNamespace(mb_x=volume, mb_y=volume, mb_output=volume, experience=None)
+    SamplesPlugin(tmp_path).after_eval_iteration(now)
+    with np.load(tmp_path / "dna.npz") as sample:
+        assert tuple(sample["shape"]) == (65, 300, 7)
+        assert sample["box"].tolist() == [[0, 64], [22, 278], [0, 7]]
+        part = volume[0, 0, :64, 22:278].half().numpy()
+        np.testing.assert_array_equal(sample["target"], part)
+        assert "scores computed from it differ" in str(sample["note"])

@@ -155,6 +155,16 @@ def test_a_shift_is_told_in_pixels_micrometres_and_direction():
     assert found.where.endswith(pair.target_path.rpartition("/")[2])
 
 
+def test_a_doubt_stops_a_run_until_it_is_confirmed():
+    rows = with_row_3(doubts=("its 2 planes are no stack", "and more"))
+    found = only(judged(rows))
+    assert (found.severity, found.code) == ("error", "implausible")
+    assert "no stack, and and more; mend it or" in found.line()
+    assert "go on with --yes (run: data.yes=true)" in found.line()
+    found = only(judged(rows, yes=True))
+    assert (found.severity, found.remedy) == ("note", "")
+
+
 def test_a_shift_counts_from_three_pixels_as_large_planes_are_measured():
     for shift, width, told in (
         ((2.0, 1.0), 60, False),

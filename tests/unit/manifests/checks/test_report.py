@@ -135,7 +135,7 @@ def test_rows_of_several_manifests_keep_their_names():
 
 
 def test_it_is_told_of_how_many_pairs_a_shift_would_go_unseen():
-    noise = np.random.default_rng(0).normal(size=(2, 4, 64, 64))
+    noise = np.random.default_rng(0).normal(size=(2, 8, 64, 64))
     unrelated = dataclasses.replace(a_pair(2), facts=measure_pair(*noise))
     light = ndimage.gaussian_filter(noise[0], (0, 1, 1))
     related = dataclasses.replace(a_pair(3), facts=measure_pair(light, light + 1))

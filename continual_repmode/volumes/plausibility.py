@@ -1,0 +1,72 @@
+"""What of an image looks like a mistake though it may be right: asked back."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from continual_repmode.volumes.channel_names import channel_role
+from continual_repmode.volumes.source_channels import SourceChannel
+
+FEWEST_PLANES = 3
+"""Fewer are no stack that a network of 3D kernels could learn or predict from."""
+LARGEST_FACTOR = (12.0, 4.0, 4.0)
+"""Voxels of the model grid along (z, y, x) that one voxel may become: from 3.5 and
+1.2 micrometres on the usual grid. More is blown up beyond what there is to see."""
+SMALLEST_FACTOR = 0.05
+"""The other way round: voxels of 15 nanometres on the usual grid."""
+
+Role = Literal["light", "target"]
+
+
+def doubts(
+    channel: SourceChannel,
+    role: Role,
+    voxel_size_um: Sequence[float],
+    grid_um: Sequence[float],
+) -> Iterator[str]:
+    """Yield what may be a mistake about a channel, as ends of a sentence.
+
+    Parameters
+    ----------
+    channel : SourceChannel
+    role : {"light", "target"}
+        What it is taken for.
+    voxel_size_um, grid_um : sequence of float
+        Voxels (z, y, x) of the image and of the model grid, in micrometres.
+    """
+    name = channel.volume.channel_names[channel.channel]
+    if name:
+        shown = f"channel {channel.channel} {name!r}"
+        roles = {channel_role(name)}
+    else:
+        shown = f"file {channel.volume.path.name!r}"
+        roles = _roles_in(channel.volume.path.name)
+        if len(channel.volume.channel_names) > 1 or role == "target":
+            roles = set()
+    roles -= {None}
+    if roles and (role == "light") != ("light" in roles):
+        yield f"{shown} is named like no {_CALLED[role]}"
+    if role == "target":
+        return
+    num_planes = channel.shape[0]
+    if num_planes < FEWEST_PLANES:
+        planes = "plane is" if num_planes == 1 else "planes are"
+        yield f"its {num_planes} {planes} no stack"
+    factors = [a / b for a, b in zip(voxel_size_um, grid_um, strict=True)]
+    for axis, um, factor, largest in zip(
+        "zyx", voxel_size_um, factors, LARGEST_FACTOR, strict=True
+    ):
+        if not SMALLEST_FACTOR <= factor <= largest:
+            yield (
+                f"its voxels are {um:g} µm along {axis}, "
+                f"{factor:.3g} times those of the model grid"
+            )
+
+
+_CALLED = {"light": "transmitted light", "target": "fluorescence"}
+
+
+def _roles_in(name: str) -> set[str | None]:
+    """Return what the words of a file name mean, with or without numbers."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    return {channel_role(w) or channel_role(w.rstrip("0123456789")) for w in words}

@@ -1,0 +1,54 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from continual_repmode.volumes.plausibility import doubts
+from continual_repmode.volumes.source_channels import SourceChannel
+
+GRID = (0.29, 0.29, 0.29)
+
+
+def asked(shape=(30, 60, 60), um=GRID, role="light", file="a.tif", names=("",), at=0):
+    volume = SimpleNamespace(path=Path(file), channel_names=names)
+    box = tuple(slice(0, side) for side in shape)
+    return list(doubts(SourceChannel(volume, at, box), role, um, GRID))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"shape": (2, 60, 60)}, "its 2 planes are no stack"),
+        ({"shape": (1, 60, 60)}, "its 1 plane is no stack"),
+        ({"um": (0.29, 1.6, 0.29)}, "its voxels are 1.6 µm along y, 5.52 times"),
+        ({"um": (29.0, 0.1, 0.1)}, "29 µm along z, 100 times"),
+        ({"um": (0.3, 0.1, 1e-4)}, "0.0001 µm along x"),
+        ({"names": ("DAPI",)}, "channel 0 'DAPI' is named like no transmitted light"),
+        ({"names": ("BF", "EGFP"), "at": 1}, "'EGFP' is named like no transmitted"),
+        ({"file": "dapi001.tiff"}, "file 'dapi001.tiff' is named like no transmitted"),
+        ({"names": ("Bright_2",), "role": "target"}, "like no fluorescence"),
+    ],
+)
+def test_what_may_be_a_mistake_is_asked_back(given, told):
+    (doubt,) = asked(**given)
+    assert told in doubt
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"shape": (3, 60, 60), "um": (3.0, 0.0852, 0.0852)},
+        {"um": (0.145, 0.0144 + 0.001, 1.0)},
+        {"names": ("TL 100x", "H3342")},
+        {"names": ("light", "DAPI")},
+        {"names": ("561", "488")},
+        {"file": "bf_dapi.tif"},
+        {"file": "dapi.tif", "names": ("", "")},
+        {"file": "bf.tif", "role": "target"},
+        {"names": ("EGFP",), "role": "target"},
+        {"shape": (1, 9, 9), "role": "target"},
+    ],
+)
+def test_what_laboratories_have_is_not(given):
+    assert asked(**given) == []
