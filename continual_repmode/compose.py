@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -37,7 +36,7 @@ from continual_repmode.config.run import (
 from continual_repmode.errors import UserError, nearest
 from continual_repmode.option_fields import refuse_repeated_settings
 from continual_repmode.paths import user_path
-from continual_repmode.processes import started_by_torchrun
+from continual_repmode.processes import command_line, started_by_torchrun
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
 from continual_repmode.workers import Interrupted
@@ -113,7 +112,7 @@ def launch(
         where = [f"hydra.sweep.dir={quoted(sweeps[-1])}"]
         if any(word.startswith("hydra.sweep.dir=") for word in words):
             where = []
-        again = shlex.join(["continual-repmode", "run", *arguments, *where])
+        again = command_line(["continual-repmode", "run", *arguments, *where])
         raise Interrupted(again) from stop
     except OSError as error:
         if _OF_JOB in getattr(error, "__notes__", ()):

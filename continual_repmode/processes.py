@@ -2,8 +2,8 @@
 
 import multiprocessing
 import os
-import signal
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence

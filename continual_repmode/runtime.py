@@ -69,9 +69,7 @@ def resolve_device(name: str) -> torch.device:
             raise UserError(f"device={name!r}: no Apple GPU is here; use cpu")
         fault = _network_fault("mps")
         if fault is not None:
-            raise UserError(
-                f"device={name!r}: lacks an operation ({fault}); use cpu"
-            )
+            raise UserError(f"device={name!r}: lacks an operation ({fault}); use cpu")
     return device
 
 

@@ -6,7 +6,6 @@ The path of a run: :mod:`continual_repmode.compose` reads the settings,
 :mod:`continual_repmode.analysis` turns the records into results, figures and a table.
 """
 
-import shlex
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from continual_repmode.errors import UserError
 from continual_repmode.offers import offers
 from continual_repmode.paths import user_path
-from continual_repmode.processes import started_by_torchrun
+from continual_repmode.processes import command_line, started_by_torchrun
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import scenario_names
 from continual_repmode.workers import TRY_AGAIN, Interrupted
@@ -134,7 +133,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
         reference = _read_reference(config)
         run = build_run(config, folder)
         if not begun and distributed.is_first():
-            run.write_header(shlex.join(["continual-repmode", "run", *overrides]))
+            run.write_header(command_line(["continual-repmode", "run", *overrides]))
             write_text_atomically(folder.config, settings)
         _carry_out(run, reference)
 
@@ -198,7 +197,7 @@ def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
         if not distributed.is_first():
             raise SystemExit(TRY_AGAIN) from stop  # the first one says how to go on
         command = ["continual-repmode", "run", f"resume={folder.path}"]
-        raise Interrupted(shlex.join(command)) from stop
+        raise Interrupted(command_line(command)) from stop
     if not distributed.is_first():
         return
     publish(folder, reference)

@@ -109,7 +109,7 @@ def check_manifest(
 
     def judged(facts: Sequence[PairFacts | None]) -> Check:
         pairs = [
-            _checked(pair, split, measured)
+            _checked(pair, split, measured, flat=patch_size[0] == 1)
             for (pair, split), measured in zip(listed, facts, strict=True)
         ]
         findings = [finding_from_error(str(path), error) for error in faults.found]
@@ -187,7 +187,9 @@ def refuse_doubtful(collection: ManifestCollection, yes: bool) -> None:
                 raise UserError(finding.line())
 
 
-def _checked(pair: ManifestPair, split: Split, facts: PairFacts | None) -> CheckedPair:
+def _checked(
+    pair: ManifestPair, split: Split, facts: PairFacts | None, flat: bool = False
+) -> CheckedPair:
     return CheckedPair(
         name=pair.name,
         task=pair.task,
@@ -203,7 +205,7 @@ def _checked(pair: ManifestPair, split: Split, facts: PairFacts | None) -> Check
         voxel_size_um=pair.source_voxel_size_um,
         box=_box(pair),
         facts=facts,
-        doubts=tuple(pair.doubts()),
+        doubts=tuple(pair.doubts(flat)),
     )
 
 

@@ -84,11 +84,11 @@ class ManifestPair:
         """Share of the voxels, 0 to 1, where light or target was not recorded."""
         return max(channel.hidden for channel in self._arrays())
 
-    def doubts(self) -> list[str]:
-        """Return what of its headers may be a mistake."""
+    def doubts(self, flat: bool = False) -> list[str]:
+        """Return what of its headers may be a mistake; for ``flat`` see ``doubts``."""
         sizes = self.source_voxel_size_um, self.preparation.voxel_size_um
         return [
-            *doubts(self.signal, "light", *sizes),
+            *doubts(self.signal, "light", *sizes, flat),
             *doubts(self.target, "target", *sizes),
         ]
 

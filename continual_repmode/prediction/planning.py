@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from continual_repmode.errors import Faults, UserError
-from continual_repmode.paths import is_there, place_of, source_of, user_path
 from continual_repmode.inference.windows import WindowGrid
+from continual_repmode.paths import is_there, place_of, source_of, user_path
 from continual_repmode.prediction.attributes import read_attributes
 from continual_repmode.prediction.finding import Found, find_files
 from continual_repmode.prediction.images import (
@@ -390,7 +390,8 @@ def _check_plausible(job: Job) -> None:
     if setup.options.yes:
         return
     grid_um = setup.preparation.voxel_size_um
-    found = list(doubts(signal, "light", job.image.signal_um, grid_um))
+    flat = setup.model.net.axes == "YX"
+    found = list(doubts(signal, "light", job.image.signal_um, grid_um, flat))
     windows = WindowGrid.over(job.grid_shape, setup.window, setup.overlap)
     if windows.num_windows > MOST_WINDOWS:
         found.append(f"it takes {windows.num_windows:,} windows for each structure")

@@ -23,6 +23,7 @@ def doubts(
     role: Role,
     voxel_size_um: Sequence[float],
     grid_um: Sequence[float],
+    flat: bool = False,
 ) -> Iterator[str]:
     """Yield what may be a mistake about a channel, as ends of a sentence.
 
@@ -33,6 +34,8 @@ def doubts(
         What it is taken for.
     voxel_size_um, grid_um : sequence of float
         Voxels (z, y, x) of the image and of the model grid, in micrometres.
+    flat : bool
+        The network works on single planes, so their number does not matter.
     """
     name = channel.volume.channel_names[channel.channel]
     if name:
@@ -49,7 +52,7 @@ def doubts(
     if role == "target":
         return
     num_planes = channel.shape[0]
-    if num_planes < FEWEST_PLANES:
+    if num_planes < FEWEST_PLANES and not flat:
         planes = "plane is" if num_planes == 1 else "planes are"
         yield f"its {num_planes} {planes} no stack"
     factors = [a / b for a, b in zip(voxel_size_um, grid_um, strict=True)]

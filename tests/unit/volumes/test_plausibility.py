@@ -9,10 +9,11 @@ from continual_repmode.volumes.source_channels import SourceChannel
 GRID = (0.29, 0.29, 0.29)
 
 
-def asked(shape=(30, 60, 60), um=GRID, role="light", file="a.tif", names=("",), at=0):
+def asked(shape=(30, 60, 60), um=GRID, role="light", file="a.tif", **more):
+    names, at = more.pop("names", ("",)), more.pop("at", 0)
     volume = SimpleNamespace(path=Path(file), channel_names=names)
     box = tuple(slice(0, side) for side in shape)
-    return list(doubts(SourceChannel(volume, at, box), role, um, GRID))
+    return list(doubts(SourceChannel(volume, at, box), role, um, GRID, **more))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,7 @@ def test_what_may_be_a_mistake_is_asked_back(given, told):
         {"file": "bf.tif", "role": "target"},
         {"names": ("EGFP",), "role": "target"},
         {"shape": (1, 9, 9), "role": "target"},
+        {"shape": (1, 9, 9), "flat": True},
     ],
 )
 def test_what_laboratories_have_is_not(given):
