@@ -19,7 +19,7 @@ from continual_repmode.manifests.checks.registration import (
 )
 from continual_repmode.volumes.padding import Padding, hidden_voxels
 
-FACTS_VERSION = 2
+FACTS_VERSION = 3
 """Counts up whenever the same voxels would give other facts: they are kept on disk."""
 
 
