@@ -26,7 +26,7 @@ from continual_repmode.models import ModelCard, RepModeUNet, TaskNetwork
 from continual_repmode.models.experts import EXPERTS
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.task_network import Shape
-from continual_repmode.paths import user_path
+from continual_repmode.paths import not_there, user_path
 from continual_repmode.runtime import versions
 from continual_repmode.tasks import TASK_OF_LABEL
 from continual_repmode.volumes.preparation import VoxelSizeUm
@@ -129,7 +129,7 @@ def import_weights(
 def _read(path: Path) -> _Checkpoint:
     """Read the tensors of a file, running no code of it."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: {not_there(path)}")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import unicodedata
@@ -18,6 +19,7 @@ from continual_repmode import (
     RunFolder,
     SyntheticCells,
     TrainedModel,
+    commands,
     load_model,
     open_volume,
     predict_file,
@@ -657,3 +659,15 @@ def test_a_path_that_was_read_means_itself(tmp_path, monkeypatch):
         assert user_path(user_path(text)) == meant
     assert user_path("~/x", tmp_path / "sub") == tmp_path / "home" / "x"
     assert user_path("x", tmp_path / "sub") == tmp_path / "sub" / "x"
+
+
+def test_no_command_reads_a_path_by_itself(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ("--from", "fnet", "--tasks", "dna", "--out", "~/m.safetensors")
+    assert main(["import", "~/weights.p", *words]) == 2
+    assert str(tmp_path / "weights.p") in capsys.readouterr().err
+    for module in Path(commands.__file__).parent.glob("*.py"):
+        text = module.read_text(encoding="utf-8")
+        assert not re.search(r"type=Path|Path\((chosen|argument|resumed|own)", text), (
+            module
+        )
