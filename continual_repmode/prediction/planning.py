@@ -233,6 +233,11 @@ def _check_manifests(options: PredictOptions, manifests: Sequence[Path]) -> None
     """Refuse options that say what the columns of a manifest say, and the reverse."""
     if not manifests and options.root is not None:
         raise UserError(f"--root {options.root}: is for manifests; none is given")
+    if options.series != "whole" and options.choices.get("time") != "all":
+        raise UserError(
+            f"--series {options.series}: is for a time series; give --choose time=all, "
+            "or leave it out"
+        )
     if not manifests and options.metrics and options.target is None:
         raise UserError(
             "--metrics: there is nothing to compare with; give --target, or a manifest"

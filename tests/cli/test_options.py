@@ -239,6 +239,10 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
     "`--metrics` of `predict` | neither `--target` nor a manifest is given": [
         (f"{P} a.ome.tif {ONE} --metrics ssim", 2, "--metrics: there is nothing to co"),
     ],
+    "`--series per-frame` | not `--choose time=all`": [
+        (f"{P} lapse.ome.tif {ONE} --choose time=0 --series per-frame", 2, "time=all"),
+        (f"{P} lapse.ome.tif {ONE} --choose time=all --series per-frame", 0, "2 times"),
+    ],
     "`--target DAPI` | is a file and a channel": [
         (f"{P} a.ome.tif {ONE} --target DAPI", 3, "write ./DAPI or name:DAPI"),
         (f"{P} a.ome.tif {ONE} --target ./DAPI", 0, "predicted as"),
