@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _LONGEST_WAIT = timedelta(days=2)
 """For the first process to prepare volumes. A lost process is noticed by torchrun."""
-_PATIENCE_S = 15
+_PATIENCE_S = 40
 """For torchrun to end this process because of an error that another tells."""
 _BUCKET = 2**24
 """Numbers that are summed in one message, at most."""

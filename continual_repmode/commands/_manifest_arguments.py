@@ -81,6 +81,7 @@ def add_workers(parser: Parser, count: int, default: str) -> None:
     add = parser.add_argument
     add(
         "--workers",
+        "--processes",
         type=_count,
         default=count,
         metavar="N",
