@@ -332,7 +332,7 @@ def _client(scheduler: str) -> Any:
     except ImportError:
         raise UserError(
             f"scheduler {scheduler}: Dask is not installed; "
-            "pip install 'continual-repmode[cluster]'"
+            "in the folder of the project, pip install '.[cluster]'"
         ) from None
     where = {"address": scheduler}
     if "://" not in scheduler and (file := user_path(scheduler)).is_file():
