@@ -1,5 +1,6 @@
 """The console command ``continual-repmode``, also ``python -m continual_repmode``."""
 
+import errno
 import io
 import os
 import sys
@@ -61,6 +62,12 @@ def call(verb: str, arguments: list[str], *, last: bool = False) -> int:
         # what is still to be printed when Python ends goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EFBIG}:
+            raise
+        where = error.filename or "a file"
+        print(f"error: {where}: {error.strerror}; free some space", file=sys.stderr)
+        return 2
     return status
 
 

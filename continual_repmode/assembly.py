@@ -12,7 +12,7 @@ from continual_repmode.checks import require_choice
 from continual_repmode.errors import UserError
 from continual_repmode.metrics.further import choose_metrics
 from continual_repmode.models import ModelCard, TaskNetwork
-from continual_repmode.results import RunFolder, write_json
+from continual_repmode.results import SCHEMA, SCHEMA_VERSION, RunFolder, write_json
 from continual_repmode.runtime import versions
 from continual_repmode.training.avalanche_api import (
     CLScenario,
@@ -67,8 +67,8 @@ class Run:
         processes = distributed.world()
         header = {
             "command": command,
-            "schema": "continual_repmode.results",
-            "schema_version": 1,
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
             **self.card.run,
             **({"num_processes": processes} if processes > 1 else {}),
             "device": str(self.strategy.device),

@@ -14,7 +14,7 @@ from continual_repmode.files import sha256_of
 from continual_repmode.manifests.check import sound_collection
 from continual_repmode.models import ModelCard, TaskNetwork, load_model, read_card
 from continual_repmode.paths import not_there, user_path
-from continual_repmode.results import RunFolder, read_json
+from continual_repmode.results import RunFolder
 from continual_repmode.runtime import resolve_device, seed_everything
 from continual_repmode.synthetic import SyntheticCells
 from continual_repmode.training.base_model import load_base
@@ -151,9 +151,10 @@ def _base_model(config: RunConfig, folder: RunFolder) -> dict[str, str] | None:
     path = config.base_model
     if path is None:
         return None
-    if folder.records():  # the file has done its part and may be gone
-        known: dict[str, str] = read_json(folder.header)["base_model"]
-        return known
+    header = folder.sound_header()
+    if folder.records() and header and "base_model" in header:
+        known: dict[str, str] = header["base_model"]
+        return known  # the file has done its part and may be gone
     file = user_path(path)
     if not file.is_file():
         raise UserError(

@@ -5,8 +5,8 @@ header sits in the file's metadata under one key and always carries ``format`` a
 ``version``; what else is in it is the caller's business.
 """
 
+import errno
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,10 +50,13 @@ def write_tensors(
     if reserved:
         raise ValueError(f"header keys {sorted(reserved)} are reserved")
     text = json.dumps({"format": FORMAT, "version": VERSION, **header}, allow_nan=False)
-    with replacing(unicode_path(path)) as temporary:
-        save_file(_separate(tensors), temporary, metadata={_METADATA_KEY: text})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+    separate = _separate(tensors)
+    num_bytes = len(text) + sum(tensor.nbytes for tensor in separate.values())
+    with replacing(unicode_path(path), num_bytes=num_bytes) as temporary:
+        try:
+            save_file(separate, temporary, metadata={_METADATA_KEY: text})
+        except SafetensorError as error:  # it tells of the disk in words only
+            raise OSError(errno.ENOSPC, str(error)) from error
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from continual_repmode.processes import fresh_processes
+from continual_repmode.processes import end_with_parent, fresh_processes
 
 
 def cuda_in_use() -> bool:
@@ -154,6 +154,7 @@ def _send_peak(
     prepare: Callable[..., Callable[[], object]],
     arguments: tuple[object, ...],
 ) -> None:
+    end_with_parent()
     try:
         _load_libraries()
         before = resident_bytes()

@@ -6,9 +6,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 
@@ -18,6 +20,22 @@ from filelock import BaseFileLock
 def started_by_torchrun() -> bool:
     """Tell whether ``torchrun`` has started this process and others beside it."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def end_with_parent() -> None:
+    """Make this process end when the one that started it does, however that ends.
+
+    For workers: give it to a pool as its ``initializer``.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+        threading.Thread(target=_end_after, args=(sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 def fresh_processes() -> SpawnContext:

@@ -21,15 +21,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from continual_repmode.errors import UserError
-from continual_repmode.files import sha256_of
+from continual_repmode.files import failure_told, sha256_of, write_whole
 from continual_repmode.paths import unicode_path, user_path
 from continual_repmode.processes import let_go
-from continual_repmode.runtime import write_text_atomically
+
+SCHEMA = "continual_repmode.results"
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +91,107 @@ class ExperienceRecord:
     checkpoint_sha256: str = ""
 
 
+Number = float | None
+"""A number of a file; null where it is not finite."""
+
+
+class RecordContent(TypedDict):
+    """What the file of an :class:`ExperienceRecord` must hold."""
+
+    experience: int
+    tasks: list[str]
+    curve: list[dict[str, Number]]
+    best_epoch: int
+    best_valid_mse: Number
+    num_trained_parameters: int
+    train_iterations: int
+    proofs: list["Proof"]
+    rows: list[dict[str, Number | str]]
+    wall_time_s: dict[str, float]
+    adopted: NotRequired[bool]
+    validation: NotRequired[dict[str, dict[str, Number | bool]]]
+    task_sha256: NotRequired[dict[str, str]]
+    checkpoint_sha256: NotRequired[str]
+
+
+class Proof(TypedDict):
+    """Of one old task: digests before and after an experience."""
+
+    task: str
+    before: dict[str, str]
+    after: dict[str, str]
+    unchanged: bool
+
+
+class PerTask(TypedDict):
+    """A score of each task, and their mean."""
+
+    per_task: dict[str, Number]
+    mean: Number
+
+
+class Metric(TypedDict):
+    """What ``results.json`` has of one metric."""
+
+    higher_is_better: bool
+    result_matrix: list[list[Number]]
+    overall: dict[Literal["over_images", "over_tasks"], list[Number]]
+    forgetting: PerTask
+    backward_transfer: PerTask
+    forward_transfer: NotRequired[PerTask | None]
+
+
+class Metrics(TypedDict):
+    """The metrics that every run has; there may be more."""
+
+    mse: Metric
+    mae: Metric
+    r2: Metric
+    pearson_r: Metric
+
+
+class Header(TypedDict, total=False):
+    """What ``run.json`` and ``results.json`` say about a run besides its results."""
+
+    command: str
+    schema: str
+    schema_version: int
+    scenario: str
+    strategy: str
+    base_model: dict[str, str]
+    seed: int
+    device: str
+    voxel_size_um: list[float] | None
+    versions: dict[str, str]
+
+
+class Results(Header):
+    """What ``results.json`` must hold."""
+
+    tasks: list[str]
+    experiences: list[list[str]]
+    metrics: "Metrics"
+    validation: NotRequired[dict[str, dict[str, Number | bool]]]
+    old_tasks_unchanged: bool
+    proofs: list[list[Proof]]
+    costs: NotRequired[list["Costs"]]
+    parameters: NotRequired["Parameters"]
+
+
+class Costs(TypedDict):
+    """Of one experience."""
+
+    wall_time_s: dict[str, float]
+    num_trained_parameters: int
+
+
+class Parameters(TypedDict):
+    """How many parameters the network has."""
+
+    total: int
+    per_task: dict[str, int]
+
+
 class RunFolder:
     """Paths and records of one run.
 
@@ -136,7 +240,8 @@ class RunFolder:
                 "written"
             ) from error
         try:
-            yield
+            with failure_told(self.path, full_only=True):  # of others' writers
+                yield
         finally:
             let_go(lock)
 
@@ -162,15 +267,35 @@ class RunFolder:
             )
         return path
 
+    def sound_header(self) -> dict[str, Any] | None:
+        """Read ``run.json``; None if it is missing or damaged."""
+        try:
+            return read_json(self.header, Header)
+        except UserError:
+            return None
+
     def write_record(self, record: ExperienceRecord) -> None:
         """Write a record; its presence says that the experience is complete."""
         write_json(self._record(record.experience), asdict(record))
 
     def records(self) -> list[ExperienceRecord]:
-        """Read the records of the complete experiences, in order."""
+        """Read the records of the complete experiences, in order.
+
+        Raises
+        ------
+        UserError
+            If one is damaged.
+        """
         found: list[ExperienceRecord] = []
-        while self._record(len(found)).is_file():
-            found.append(ExperienceRecord(**read_json(self._record(len(found)))))
+        while (path := self._record(len(found))).is_file():
+            try:
+                content = read_json(path, RecordContent)
+                found.append(ExperienceRecord(**content))
+            except (UserError, TypeError) as error:
+                raise UserError(
+                    f"{path}: damaged, or of another version ({error}); delete it, and "
+                    "resume learns this experience again"
+                ) from None
         return found
 
     def read_results(self) -> dict[str, Any]:
@@ -179,14 +304,37 @@ class RunFolder:
         Raises
         ------
         UserError
-            If the folder holds none: it is no run folder, or the run is incomplete.
+            If the folder holds none (it is no run folder, or the run is incomplete),
+            or one that is damaged or of a newer version.
         """
         if not self.results.is_file():
             raise UserError(
                 f"{self.path}: no results.json here; name the folder of a finished "
                 "run, or finish it with `continual-repmode run resume=FOLDER`"
             )
-        return read_json(self.results)
+        found = read_json(self.results)
+        kind = found.get("schema"), found.get("schema_version")
+        if kind != (SCHEMA, SCHEMA_VERSION):
+            raise UserError(
+                f"{self.results}: schema {kind[0]!r}, version {kind[1]!r}; this "
+                f"version reads {SCHEMA!r}, version {SCHEMA_VERSION}: install a newer "
+                "one"
+            )
+        try:
+            check_content(found, Results)
+            for name, metric in found["metrics"].items():
+                check_content(metric, Metric)
+                rows = {len(row) for row in metric["result_matrix"]} - {
+                    len(found["tasks"])
+                }
+                if rows or len(metric["result_matrix"]) != len(found["experiences"]):
+                    raise ValueError(f"result_matrix of {name}")
+        except ValueError as error:
+            raise UserError(
+                f"{self.results}: damaged, or not of a run: {error}; write it again "
+                f"with `continual-repmode run resume={self.path}`"
+            ) from None
+        return found
 
     def _record(self, experience: int) -> Path:
         return self.path / "experiences" / f"experience_{experience}.json"
@@ -195,26 +343,45 @@ class RunFolder:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically; numbers that are not finite become ``null``."""
     text = json.dumps(finite(content), indent=1, allow_nan=False)
-    write_text_atomically(path, text + "\n")
+    write_whole(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, schema: Any = dict[str, Any]) -> dict[str, Any]:
     """Read a JSON object.
+
+    Parameters
+    ----------
+    path : Path
+    schema : type
+        What it must hold; it may hold more.
 
     Raises
     ------
     UserError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or something in it is missing or of another
+        type.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+        check_content(content, schema)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: not as this program writes it: {error}") from error
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a JSON object")
     return content
+
+
+def check_content(content: Any, schema: Any) -> None:
+    """Compare plain values with a type.
+
+    Raises
+    ------
+    ValueError
+        If something is missing or of another type, saying where.
+    """
+    msgspec.convert(content, schema)
 
 
 def finite(value: Any) -> Any:

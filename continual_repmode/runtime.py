@@ -6,14 +6,12 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from continual_repmode.errors import UserError, one_line
-from continual_repmode.files import replacing
 
 PRECISIONS: dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -113,9 +111,3 @@ def package_versions(packages: Sequence[str]) -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to a temporary file next to ``path``, then rename it."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")

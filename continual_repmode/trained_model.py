@@ -233,6 +233,27 @@ class TrainedModel:
             )
         return Intensity(known.target_mean, known.target_std)
 
+    def check_finite(self) -> None:
+        """Raise if the network has numbers that files cannot be predicted with.
+
+        Raises
+        ------
+        UserError
+            Naming the tensor.
+        """
+        for name, tensor in self.net.state_dict().items():
+            if tensor.is_floating_point() and tensor.dtype != torch.float32:
+                raise UserError(
+                    f"{self.path or self.name}: {name} is {tensor.dtype}; only float32 "
+                    "is predicted with: save network.float() in Python (and use "
+                    "--precision bfloat16 for less memory)"
+                )
+            if not tensor.is_meta and not tensor.isfinite().all():
+                raise UserError(
+                    f"{self.path or self.name}: {name} holds NaN or infinity, so every "
+                    "prediction would; take another checkpoint"
+                )
+
     def predictor(
         self, task: str, precision: Precision, device: torch.device
     ) -> "TaskPredictor":
@@ -240,7 +261,7 @@ class TrainedModel:
         network = deploy(self.net, task).eval()
         if next(network.parameters()).device != device:
             network = copy.deepcopy(network).to(device)
-        return TaskPredictor(network, precision)
+        return TaskPredictor(network, precision, task)
 
 
 class TaskPredictor:
@@ -252,19 +273,37 @@ class TaskPredictor:
         In evaluation mode.
     precision : {"float32", "bfloat16"}
         Of convolutions; what comes out is float32.
+    task : str
+        For messages.
     """
 
-    def __init__(self, network: nn.Module, precision: Precision) -> None:
+    def __init__(
+        self, network: nn.Module, precision: Precision, task: str = ""
+    ) -> None:
         self._network = network
+        self._task = task
         self._reduced = precision == "bfloat16"
 
     def __call__(self, windows: Tensor) -> Tensor:
-        """Predict windows, without gradients."""
+        """Predict windows, without gradients.
+
+        Raises
+        ------
+        UserError
+            If a prediction is not finite.
+        """
         with (
             torch.no_grad(),
             torch.autocast(windows.device.type, torch.bfloat16, enabled=self._reduced),
         ):
             predicted: Tensor = self._network(windows)
+        if not predicted.isfinite().all():
+            raise UserError(
+                f"task {self._task!r}: predicts NaN or infinity for values from "
+                f"{float(windows.min()):g} to {float(windows.max()):g}; look at "
+                "the image for single voxels that outshine all others, or use "
+                "--precision float32"
+            )
         return predicted.float()
 
 

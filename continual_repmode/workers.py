@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 from continual_repmode.errors import UserError
 from continual_repmode.paths import user_path
-from continual_repmode.processes import fresh_processes
+from continual_repmode.processes import end_with_parent, fresh_processes
 
 TRY_AGAIN = 75
 """Exit status of what a signal stopped and the same command goes on with
@@ -294,6 +294,7 @@ def _died(who: str) -> UserError:
 
 def _begin_process(threads: int) -> None:
     """Set a process of this machine up: its share of the cores, and who stops it."""
+    end_with_parent()
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     for name in _STOPPING:
         if name != "SIGTERM" and hasattr(signal, name):  # these go to all of a group

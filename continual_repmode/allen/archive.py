@@ -18,8 +18,7 @@ from continual_repmode.allen.archive_stream import (
     told_as_damage,
 )
 from continual_repmode.errors import UserError
-from continual_repmode.files import replacing
-from continual_repmode.volumes.disk import format_bytes
+from continual_repmode.files import format_bytes, write_whole
 from continual_repmode.volumes.progress import byte_bar
 
 RECORD = "contents.json"
@@ -203,8 +202,7 @@ class _Limit:
 def _write_record(folder: Path, archive: Path, sizes: dict[str, int]) -> None:
     """Write what a complete folder holds."""
     record = {"archive": archive.name, "num_files": len(sizes), "files": sizes}
-    with replacing(folder / RECORD) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, sort_keys=True))
+    write_whole(folder / RECORD, json.dumps(record, indent=1, sort_keys=True))
 
 
 def _read_record(folder: Path) -> dict[str, int] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import UserError
-from continual_repmode.files import replacing
+from continual_repmode.files import write_whole
 from continual_repmode.volumes.progress import byte_bar
 
 _CHUNK_BYTES = 1 << 22
@@ -91,8 +91,7 @@ class Checksums:
         return dict(entries)
 
     def _write(self, entries: dict[str, Any]) -> None:
-        with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(entries, indent=1, sort_keys=True))
+        write_whole(self.path, json.dumps(entries, indent=1, sort_keys=True))
 
 
 def sha256_of(path: Path, *, progress: bool = True) -> str:

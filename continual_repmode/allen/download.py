@@ -23,8 +23,7 @@ from continual_repmode.allen.web import (
     open_url,
 )
 from continual_repmode.errors import UserError
-from continual_repmode.files import replacing
-from continual_repmode.volumes.disk import check_free
+from continual_repmode.files import check_free, synchronize, write_whole
 from continual_repmode.volumes.progress import byte_bar
 
 _CHUNK_BYTES = 1 << 20
@@ -101,8 +100,7 @@ class Part:
         """Start over with nothing."""
         self.discard()
         self.data.touch()
-        with replacing(self.note) as temporary:
-            temporary.write_text(json.dumps(asdict(source), indent=1))
+        write_whole(self.note, json.dumps(asdict(source), indent=1))
 
     def discard(self) -> None:
         """Remove what has arrived."""
@@ -111,6 +109,7 @@ class Part:
 
     def finish(self, path: Path) -> None:
         """Give the whole file its name."""
+        synchronize(self.data)
         self.data.replace(path)
         self.note.unlink(missing_ok=True)
 

@@ -16,9 +16,9 @@ from continual_repmode.allen.checksums import Checksums, sha256_of
 from continual_repmode.allen.download import Part, Patience, receive
 from continual_repmode.allen.web import remote_size
 from continual_repmode.errors import UserError
+from continual_repmode.files import format_bytes
 from continual_repmode.paths import user_path
 from continual_repmode.processes import let_go
-from continual_repmode.volumes.disk import format_bytes
 from continual_repmode.volumes.formats import readable
 
 UNPACKED_RATIO = 2.0
@@ -138,8 +138,10 @@ class AllenFolder:
             receive(url, part, opener, patience)
             self._checksums.check(part.data, sha256_of(part.data), url)
             part.finish(archive)
-        elif self._checksums.digest(archive.name) is None:
-            self._checksums.check(archive, sha256_of(archive), "found here")
+        else:
+            Part(archive).discard()  # what a process killed at the very end has left
+            if self._checksums.digest(archive.name) is None:
+                self._checksums.check(archive, sha256_of(archive), "found here")
         try:
             digest = self._checksums.digest(archive.name)
             unpack(archive, self.path / step.dataset.name, digest)

@@ -4,6 +4,7 @@ Figures are made without pyplot, so making one changes nothing outside it. Colou
 apart for people with colour-vision deficiencies (Okabe and Ito 2008; viridis).
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from continual_repmode.analysis.gating import part_of
-from continual_repmode.files import replacing
+from continual_repmode.files import write_whole
 from continual_repmode.tasks import display_name
 
 BLUE = "#0072B2"
@@ -34,8 +35,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, all at once or not at all; return ``path``."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_whole(path, buffer.getvalue())
     return path
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from continual_repmode.analysis.gating import write_gating_weights
 from continual_repmode.errors import UserError
+from continual_repmode.files import write_whole
 from continual_repmode.metrics.continual import (
     Overall,
     backward_transfer,
@@ -21,11 +22,11 @@ from continual_repmode.metrics.regression import METRICS, Metric
 from continual_repmode.models import RepModeUNet, load_model
 from continual_repmode.results import (
     ExperienceRecord,
+    Header,
     RunFolder,
     read_json,
     write_json,
 )
-from continual_repmode.runtime import write_text_atomically
 
 ResultRows = list[dict[str, float]]
 """Row *i*: task -> mean over its test images after experience *i*."""
@@ -102,7 +103,7 @@ def publish(folder: RunFolder, reference: dict[str, Any] | None = None) -> None:
         for r in records
     ]
     results = {
-        **read_json(folder.header),
+        **read_json(folder.header, Header),
         **summarize(records, reference),
         "costs": costs,
         "parameters": {
@@ -126,7 +127,7 @@ def write_image_metrics(records: Sequence[ExperienceRecord], folder: RunFolder) 
     for record in records:
         for row in record.rows:
             writer.writerow({"experience": record.experience, **row})
-    write_text_atomically(folder.image_metrics, text.getvalue())
+    write_whole(folder.image_metrics, text.getvalue())
 
 
 def _metric(
@@ -173,18 +174,15 @@ def reference_values(results: dict[str, Any], metric: str) -> dict[str, float]:
     Raises
     ------
     UserError
-        If the content is not that of a ``results.json``.
+        If the metric is not in it.
     """
-    try:
-        tasks = results["tasks"]
-        rows = results["metrics"][metric]["result_matrix"]
-        matrix = [dict(zip(tasks, row, strict=True)) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
+    if metric not in results["metrics"]:
         raise UserError(
             f"reference: this results.json has no result matrix of {metric!r}; "
             "name the folder of a run made by this version"
-        ) from error
-    return learned_values(matrix)
+        )
+    rows = results["metrics"][metric]["result_matrix"]
+    return learned_values([dict(zip(results["tasks"], r, strict=True)) for r in rows])
 
 
 def _defined_at_the_end(matrix: ResultRows) -> ResultRows:

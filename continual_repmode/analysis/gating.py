@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import write_whole
 from continual_repmode.models import GatingTable, RepModeUNet, load_model
 from continual_repmode.results import RunFolder
-from continual_repmode.runtime import write_text_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def write_gating_weights(folder: RunFolder, net: RepModeUNet) -> None:
     writer.writeheader()
     for row in gating_rows(net, _learned_in(folder)):
         writer.writerow(asdict(row))
-    write_text_atomically(folder.gating_weights, text.getvalue())
+    write_whole(folder.gating_weights, text.getvalue())
 
 
 def read_gating_weights(folder: RunFolder) -> list[GatingRow]:

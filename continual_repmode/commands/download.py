@@ -137,7 +137,7 @@ def _fetch(
     """Download and unpack what is missing."""
     from continual_repmode.allen.folder import disk_need
     from continual_repmode.allen.web import web_opener
-    from continual_repmode.volumes.disk import check_free
+    from continual_repmode.files import check_free
 
     base_url, opener = _base_url(chosen.mirror), web_opener(chosen.proxy)
     steps = folder.plan(datasets, base_url, opener)
@@ -179,7 +179,7 @@ def _print_plan(
     need: float,
 ) -> None:
     from continual_repmode.allen.folder import describe_step
-    from continual_repmode.volumes.disk import format_bytes
+    from continual_repmode.files import format_bytes
 
     todo = {step.dataset.name: describe_step(step) for step in steps}
     for dataset in datasets:

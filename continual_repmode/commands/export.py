@@ -36,8 +36,8 @@ def main(arguments: Sequence[str]) -> int:
 
     from continual_repmode.exporting.export import check_request, export_task
     from continual_repmode.exporting.publication import Publication
+    from continual_repmode.files import format_bytes
     from continual_repmode.trained_model import TrainedModel
-    from continual_repmode.volumes.disk import format_bytes
 
     if bool(chosen.license) != bool(chosen.author):
         raise UserError("--license and --author: give both or none")

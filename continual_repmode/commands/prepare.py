@@ -54,10 +54,10 @@ def main(arguments: Sequence[str]) -> int:
     if chosen is None:
         return 0
 
+    from continual_repmode.files import format_bytes
     from continual_repmode.manifests.check import refuse_doubtful
     from continual_repmode.manifests.manifest import ManifestCollection
     from continual_repmode.manifests.preparing import missing_bytes, prepare_pairs
-    from continual_repmode.volumes.disk import format_bytes
 
     collection = ManifestCollection(
         chosen.manifest,

@@ -116,8 +116,8 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     from continual_repmode.build import build_run
     from continual_repmode.combinations import unused_settings
     from continual_repmode.config.run import dump_run_config
+    from continual_repmode.files import write_whole
     from continual_repmode.results import RunFolder
-    from continual_repmode.runtime import write_text_atomically
 
     folder = RunFolder(distributed.of_first(path))
     with _held(folder):
@@ -134,7 +134,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
         run = build_run(config, folder)
         if not begun and distributed.is_first():
             run.write_header(command_line(["continual-repmode", "run", *overrides]))
-            write_text_atomically(folder.config, settings)
+            write_whole(folder.config, settings)
         _carry_out(run, reference)
 
 
@@ -146,6 +146,7 @@ def resume(path: Path) -> int:
     UserError
         If the folder is not that of a run, or is in use.
     """
+    from continual_repmode import distributed
     from continual_repmode.build import build_run
     from continual_repmode.config.run import load_run_config
     from continual_repmode.results import RunFolder
@@ -157,8 +158,16 @@ def resume(path: Path) -> int:
             "example runs/incremental/2026-01-31_12-00-00"
         )
     with _held(folder):
-        config = load_run_config(folder.config.read_text(encoding="utf-8"))
-        _carry_out(build_run(config, folder), _read_reference(config))
+        text = folder.config.read_text(encoding="utf-8", errors="replace")
+        config = load_run_config(text)
+        reference = _read_reference(config)
+        run = build_run(config, folder)
+        if distributed.is_first() and folder.sound_header() is None:
+            print(f"{folder.header}: damaged; written again", file=sys.stderr)
+            run.write_header(
+                command_line(["continual-repmode", "run", f"resume={path}"])
+            )
+        _carry_out(run, reference)
     return 0
 
 

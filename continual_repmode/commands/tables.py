@@ -123,13 +123,13 @@ def train_and_measure(
     from continual_repmode.config.run import dump_run_config
     from continual_repmode.experiments.costs import measure_costs
     from continual_repmode.experiments.record import make_record
-    from continual_repmode.runtime import write_text_atomically
+    from continual_repmode.files import write_whole
 
     log = (folder.path / "output.txt").open("a", encoding="utf-8")
     with log, contextlib.redirect_stdout(log):
         try:
             if folder.config.is_file():  # with the paths and the device of today
-                write_text_atomically(folder.config, dump_run_config(config))
+                write_whole(folder.config, dump_run_config(config))
                 resume(folder.path)
             else:
                 start(config, folder.path, run.overrides)

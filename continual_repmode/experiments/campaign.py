@@ -19,9 +19,9 @@ from continual_repmode.config.run import RunConfig
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.planned import Places, PlannedRun
 from continual_repmode.experiments.record import RunRecord
+from continual_repmode.files import write_whole
 from continual_repmode.processes import command_line
 from continual_repmode.results import RunFolder
-from continual_repmode.runtime import write_text_atomically
 from continual_repmode.workers import Workers
 
 Work = Callable[[PlannedRun, RunConfig, RunFolder], RunRecord]
@@ -53,7 +53,7 @@ def run_missing(
     for run in missing.values():
         if run.base is None:
             first.setdefault(run.key, run)
-        elif not places.has_base_model(run.base):
+        elif not (places.find(run.base) and places.has_base_model(run.base)):
             first.setdefault(run.base.key, run.base)
     then = {key: run for key, run in missing.items() if run.base is not None}
     job = _Job(runs={**first, **then}, places=places, work=work, began=time.time())
@@ -155,7 +155,7 @@ class _Job:
         reason = one_line(error)
         command = f"continual-repmode run {command_line(run.overrides)}"
         path = self.places.error(run)
-        write_text_atomically(path, f"{reason}\n\n{command}\n\n{details}")
+        write_whole(path, f"{reason}\n\n{command}\n\n{details}")
         say(f"{run.name}: failed: {reason}; see {path}")
 
     def _progress(self, run: PlannedRun) -> str:

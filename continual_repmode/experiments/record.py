@@ -2,30 +2,70 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from continual_repmode.analysis.preferences import gate_distances, mean_distances
 from continual_repmode.config.run import RunConfig
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.costs import Costs
+from continual_repmode.files import write_whole
 from continual_repmode.measuring import describe_machine
 from continual_repmode.models import RepModeUNet, load_model
-from continual_repmode.results import ExperienceRecord, RunFolder, finite, read_json
-from continual_repmode.runtime import (
-    resolve_device,
-    versions,
-    write_text_atomically,
+from continual_repmode.results import (
+    ExperienceRecord,
+    Number,
+    RunFolder,
+    finite,
+    read_json,
 )
+from continual_repmode.runtime import resolve_device, versions
 
 SCHEMA = {"schema": "continual_repmode.table_run", "schema_version": 1}
 DIGITS = 6
 
 OF_IMAGES = ("mse", "mae", "r2")
 """The metrics that are kept for every test image."""
+
+
+class _Metric(TypedDict):
+    per_task: dict[str, Number]
+    overall: dict[str, Number]
+    result_matrix: list[list[Number]]
+    forgetting: dict[str, Number]
+    mean_forgetting: Number
+
+
+class _Parameters(TypedDict):
+    total: int
+    per_task: dict[str, int]
+
+
+class _Content(TypedDict):
+    """What the file of a :class:`RunRecord` must hold."""
+
+    schema: str
+    schema_version: int
+    key: str
+    base: str | None
+    settings: dict[str, Any]
+    tasks: list[str]
+    experiences: list[list[str]]
+    metrics: dict[str, _Metric]
+    images: dict[str, dict[str, list[str | Number]]]
+    parameters: _Parameters
+    trained_parameters: list[int]
+    steps: int
+    train_s: list[float]
+    costs: dict[str, Number]
+    gate_distances: dict[str, Number]
+    machine: dict[str, str]
+    versions: dict[str, str]
+    finished: str
+    valid_mse: NotRequired[list[Number] | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +133,7 @@ class RunRecord:
         """Write the record, all at once or not at all; one line per field."""
         content = finite({**SCHEMA, **asdict(self)})
         lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in content.items()]
-        write_text_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
+        write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
     def with_costs(self, costs: Costs, device: str) -> "RunRecord":
         """Return the record with costs that were measured now, on this machine."""
@@ -112,14 +152,16 @@ class RunRecord:
         UserError
             If the file is damaged or of another version.
         """
-        content = read_json(path)
-        known = {item.name for item in fields(cls)}
-        needed = {item.name for item in fields(cls) if item.default is MISSING}
-        if not (needed <= content.keys() and SCHEMA.items() <= content.items()):
+        try:
+            content = read_json(path, _Content)
+            if not SCHEMA.items() <= content.items():
+                raise UserError("its schema is another")
+        except UserError as error:
             raise UserError(
-                f"{path}: no record of a run that this version can read; remove it, "
-                "and the run is done again"
-            )
+                f"{path}: no record of a run that this version can read ({error}); "
+                "remove it, and the run is done again"
+            ) from None
+        known = {item.name for item in fields(cls)}
         return cls(**{name: content[name] for name in known & content.keys()})
 
 

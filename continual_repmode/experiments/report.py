@@ -11,7 +11,7 @@ from continual_repmode.experiments.measured import Measured
 from continual_repmode.experiments.planned import Places, PlannedRun
 from continual_repmode.experiments.summary import RowResults
 from continual_repmode.experiments.table import Row, Table
-from continual_repmode.runtime import write_text_atomically
+from continual_repmode.files import write_whole
 
 
 def gather(
@@ -52,7 +52,7 @@ def write_table(measured: Measured, folder: Path) -> list[Path]:
         folder / f"{name}.csv": format_csv(measured),
     }
     for path, text in texts.items():
-        write_text_atomically(path, text)
+        write_whole(path, text)
     figure = draw(measured)
     if figure is None:
         return list(texts)

@@ -1,5 +1,6 @@
 """A task as a PyTorch program that runs without this package."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from continual_repmode.exporting.program import TracedTask
+from continual_repmode.files import failure_told
 
 FACTS_FILE = "metadata.json"
 
@@ -24,7 +26,10 @@ def write_torch(traced: TracedTask, path: Path, facts: dict[str, Any]) -> None:
         Written into it as the extra file ``metadata.json``.
     """
     text = json.dumps(facts, indent=2)
-    torch.export.save(traced.program, path, extra_files={FACTS_FILE: text})
+    buffer = io.BytesIO()  # PyTorch's own writer ends the process on a full disk
+    torch.export.save(traced.program, buffer, extra_files={FACTS_FILE: text})
+    with failure_told(path, buffer.tell()):
+        path.write_bytes(buffer.getbuffer())
 
 
 class TorchFile:

@@ -5,9 +5,9 @@ from contextlib import closing
 from functools import partial
 
 from continual_repmode.errors import Faults, UserError
+from continual_repmode.files import check_free
 from continual_repmode.manifests.checks.facts import PairFacts
 from continual_repmode.manifests.pairs import ManifestPair
-from continual_repmode.volumes.disk import check_free
 from continual_repmode.volumes.progress import byte_bar
 from continual_repmode.volumes.store import EntryBusyError
 from continual_repmode.workers import HERE, Workers

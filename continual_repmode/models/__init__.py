@@ -8,7 +8,11 @@ from continual_repmode.models.conv_units import (
 )
 from continual_repmode.models.deploy import deploy
 from continual_repmode.models.experts import EXPERTS
-from continual_repmode.models.fingerprint import TaskFingerprint, fingerprint
+from continual_repmode.models.fingerprint import (
+    TaskFingerprint,
+    fingerprint,
+    fingerprints,
+)
 from continual_repmode.models.gating import GatingTable
 from continual_repmode.models.mode_conv import MoDEBlock, MoDEConv
 from continual_repmode.models.model_card import ModelCard, TaskCard
@@ -44,6 +48,7 @@ __all__ = [
     "build_conv",
     "deploy",
     "fingerprint",
+    "fingerprints",
     "group_by_task",
     "load_model",
     "plain_unit",

@@ -12,6 +12,7 @@ its kernel takes two steps: :func:`merge_serial` within an expert,
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -112,7 +113,8 @@ class ConvExpert(nn.Module):
         super().__init__()
         self.size = size
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *size))
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if not self.weight.is_meta:  # slow there, though there is nothing to do
+            nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
     def kernel(self) -> Tensor:
         """Return the convolution kernel this expert equals, (O, I, kZ, kY, kX)."""
@@ -171,8 +173,9 @@ class LowRankExpert(ConvExpert):
         self.size = size
         self.inner = nn.Parameter(torch.empty(rank, in_channels, *size))
         self.outer = nn.Parameter(torch.empty(out_channels, rank))
-        nn.init.kaiming_uniform_(self.inner, a=math.sqrt(5))
-        nn.init.uniform_(self.outer, -math.sqrt(3 / rank), math.sqrt(3 / rank))
+        if not self.inner.is_meta:
+            nn.init.kaiming_uniform_(self.inner, a=math.sqrt(5))
+            nn.init.uniform_(self.outer, -math.sqrt(3 / rank), math.sqrt(3 / rank))
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]  # made of two parameters
@@ -241,7 +244,8 @@ def name_experts(kinds: Sequence[str]) -> tuple[str, ...]:
     if not kinds:
         raise UserError(f"experts is empty; name at least one, such as {EXPERTS[0]!r}")
     names: list[str] = []
-    for index, kind in enumerate(kinds):
-        earlier = list(kinds[:index]).count(check_expert(kind))
-        names.append(f"{kind}_{earlier + 1}" if earlier else kind)
+    seen: Counter[str] = Counter()
+    for kind in kinds:
+        seen[check_expert(kind)] += 1
+        names.append(f"{kind}_{seen[kind]}" if seen[kind] > 1 else kind)
     return tuple(names)

@@ -1,6 +1,7 @@
 """Digests that show, to the bit, whether a task of a network has changed."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -50,18 +51,64 @@ def fingerprint(
     UserError
         If the network does not know the task.
     """
-    label = net.task_label(net.task_name(task))
-    state = net.task_state(label)
-    if probe_shape is None:
-        z, y, x = net.divisor
-        probe_shape = (2 * z if z > 1 else 1, 2 * y, 2 * x)
-    generator = torch.Generator().manual_seed(_PROBE_SEED)
-    like = next(net.parameters())
-    probe = torch.randn(1, net.in_channels, *probe_shape, generator=generator)
-    prediction = _predict(net, probe.to(like), label)
+    name = net.task_name(task)
     return TaskFingerprint(
-        sha256_of_tensors(state), sha256_of_tensors({"prediction": prediction})
+        sha256_of_tasks(net, [name])[name],
+        _sha256_of_output(net, _probe(net, probe_shape), name),
     )
+
+
+def sha256_of_tasks(
+    net: TaskNetwork, tasks: Iterable[str] | None = None
+) -> dict[str, str]:
+    """Return the SHA-256 of what each task is made of; tensors are read once.
+
+    Parameters
+    ----------
+    net : TaskNetwork
+    tasks : iterable of str, optional
+        All by default.
+    """
+    known: dict[object, tuple[Tensor, str]] = {}  # tensors live, so addresses tell
+
+    def of(tensor: Tensor) -> str:
+        place = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+        if place not in known:
+            known[place] = tensor, sha256_of_tensors({"": tensor})
+        return known[place][1]
+
+    def of_task(task: str) -> str:
+        parts = sorted((n, of(t.detach())) for n, t in net.task_tensors(task).items())
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    return {n: of_task(n) for n in (net.task_names if tasks is None else tasks)}
+
+
+def fingerprints(
+    net: TaskNetwork, tasks: Iterable[str] | None = None
+) -> dict[str, TaskFingerprint]:
+    """Take the :func:`fingerprint` of several tasks, by default of all."""
+    states = sha256_of_tasks(net, tasks)
+    probe = _probe(net, None)
+    return {
+        task: TaskFingerprint(state, _sha256_of_output(net, probe, task))
+        for task, state in states.items()
+    }
+
+
+def _probe(net: TaskNetwork, shape: Size3 | None) -> Tensor:
+    """Return the probe volume, (1, C, Z, Y, X)."""
+    if shape is None:
+        z, y, x = net.divisor
+        shape = (2 * z if z > 1 else 1, 2 * y, 2 * x)
+    generator = torch.Generator().manual_seed(_PROBE_SEED)
+    probe = torch.randn(1, net.in_channels, *shape, generator=generator)
+    return probe.to(next(net.parameters()))
+
+
+def _sha256_of_output(net: TaskNetwork, probe: Tensor, task: str) -> str:
+    prediction = _predict(net, probe, net.task_label(task))
+    return sha256_of_tensors({"prediction": prediction})
 
 
 def _predict(net: TaskNetwork, probe: Tensor, label: int) -> Tensor:

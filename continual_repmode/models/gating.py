@@ -16,6 +16,7 @@ kernel learns at about an eighth of the learning rate; added, it learns at the f
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -285,7 +286,12 @@ class TaskGate(nn.Module):
 
         PyTorch computes without numbers too, but loads its compiler for it: seconds.
         """
-        return any(part.is_meta for part in (*self.parameters(), *self.buffers()))
+        own = chain(self._parameters.values(), self._buffers.values())
+        found = next((part for part in own if part is not None), None)
+        if found is None:
+            assert self.linear is not None
+            found = self.linear.weight
+        return found.is_meta
 
     def _shape_only(self, experts: Sequence[str]) -> Tensor:
         return torch.empty(len(experts), self.out_channels, device="meta")

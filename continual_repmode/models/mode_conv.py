@@ -110,8 +110,9 @@ class MoDEConv(nn.Module):
             extension = build_expert(
                 expert, self.in_channels, self.out_channels, self.axes
             )
-            (like, *_) = self.experts.parameters()
-            extension.to(like).to(memory_format=torch.channels_last_3d)
+            like = next(self.experts.parameters())
+            if not like.is_meta:
+                extension.to(like).to(memory_format=torch.channels_last_3d)
             self.experts[extension_name(task)] = extension.train(self.training)
             used.append(extension_name(task))
         self.gate.add_task(task, used, gate_init, expert_mix)

@@ -1,8 +1,10 @@
 """What a model file says about the network in it, besides its structure."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypedDict
+
+import msgspec
 
 from continual_repmode.errors import UserError
 
@@ -88,15 +90,12 @@ def card_from_json(content: Mapping[str, Any]) -> ModelCard:
     UserError
         If an entry is missing or unknown.
     """
-    entries = dict(content)
     try:
-        tasks = {n: TaskCard(**task) for n, task in entries.pop("tasks").items()}
-        for key in ("voxel_size_um", "window", "overlap"):
-            if entries.get(key) is not None:  # no overlap before version 4
-                z, y, x = entries[key]
-                entries[key] = (z, y, x)
-        return ModelCard(tasks=tasks, **entries)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        unknown = content.keys() - {entry.name for entry in fields(ModelCard)}
+        if unknown:
+            raise ValueError(f"unknown is {min(unknown)!r}")
+        return msgspec.convert(content, ModelCard)
+    except (AttributeError, ValueError) as error:
         raise UserError(f"metadata: missing or unknown entry ({error})") from None
 
 
@@ -108,43 +107,32 @@ def card_of_version_1(metadata: Any) -> ModelCard:
     ``run``.
     """
     rest = dict(metadata) if isinstance(metadata, Mapping) else {}
-    readers = {
-        "normalization": _text,
-        "voxel_size_um": _three_numbers,
-        "versions": _texts,
-        "target_intensity": _task_cards,
-    }
-    read = {key: readers[key](rest[key]) for key in readers.keys() & rest.keys()}
+    read = {k: _read(rest[k], kind) for k, kind in _VERSION_1.items() if k in rest}
     known: dict[str, Any] = {k: v for k, v in read.items() if v is not None}
     run = {key: value for key, value in rest.items() if key not in known}
-    return ModelCard(tasks=known.pop("target_intensity", {}), run=run, **known)
+    tasks = {
+        task: TaskCard(target_mean=found["mean"], target_std=found["std"])
+        for task, found in known.pop("target_intensity", {}).items()
+    }
+    return ModelCard(tasks=tasks, run=run, **known)
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+class _Intensity(TypedDict):
+    mean: float
+    std: float
 
 
-def _texts(value: Any) -> dict[str, str] | None:
-    if not isinstance(value, dict):
+_VERSION_1: dict[str, Any] = {
+    "normalization": str,
+    "voxel_size_um": tuple[float, float, float],
+    "versions": dict[str, str],
+    "target_intensity": dict[str, _Intensity],
+}
+
+
+def _read(value: Any, kind: Any) -> Any:
+    """Return a value of a type, None if it is of another."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
         return None
-    return value if all(isinstance(v, str) for v in value.values()) else None
-
-
-def _three_numbers(value: Any) -> tuple[float, float, float] | None:
-    match value:
-        case [float() | int() as z, float() | int() as y, float() | int() as x]:
-            return float(z), float(y), float(x)
-    return None
-
-
-def _task_cards(value: Any) -> dict[str, TaskCard] | None:
-    if not isinstance(value, dict):
-        return None
-    cards: dict[str, TaskCard] = {}
-    for task, intensity in value.items():
-        match intensity:
-            case {"mean": float() | int() as mean, "std": float() | int() as std}:
-                cards[task] = TaskCard(target_mean=float(mean), target_std=float(std))
-            case _:
-                return None
-    return cards

@@ -1,13 +1,20 @@
 """Networks as files: the tensors, and a header from which the structure is rebuilt."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from continual_repmode.checkpoints import read_header, read_tensors, write_tensors
 from continual_repmode.errors import UserError
-from continual_repmode.models.fingerprint import sha256_of_tensors
+from continual_repmode.models.fingerprint import sha256_of_tasks, sha256_of_tensors
 from continual_repmode.models.model_card import (
     ModelCard,
     card_from_json,
@@ -17,6 +24,16 @@ from continual_repmode.models.networks import rebuild
 from continual_repmode.models.task_network import TaskNetwork
 
 _KIND = "model"
+_BAD_ARCHITECTURE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def save_model(
@@ -41,7 +58,7 @@ def save_model(
         "architecture": net.architecture(),
         "metadata": (card or ModelCard()).to_json(),
         "tensors_sha256": sha256_of_tensors(tensors),
-        "task_sha256": _task_sha256(net),
+        "task_sha256": sha256_of_tasks(net),
     }
     write_tensors(path, tensors, header)
 
@@ -87,15 +104,8 @@ def altered_tasks(net: TaskNetwork, path: str | Path) -> tuple[str, ...] | None:
     known = read_model_header(path).get("task_sha256")
     if not isinstance(known, dict):
         return None
-    found = _task_sha256(net)
+    found = sha256_of_tasks(net)
     return tuple(task for task in found if found[task] != known.get(task))
-
-
-def _task_sha256(net: TaskNetwork) -> dict[str, str]:
-    return {
-        name: sha256_of_tensors(net.task_state(net.task_label(name)))
-        for name in net.task_names
-    }
 
 
 def read_structure(path: str | Path) -> TaskNetwork:
@@ -107,6 +117,45 @@ def read_structure(path: str | Path) -> TaskNetwork:
         If the file is missing, broken, or does not hold a network.
     """
     return _structure(read_header(path), path)
+
+
+@contextmanager
+def _no_larger_than(num_bytes: int) -> Iterator[None]:
+    """Refuse, in a block, to build far more than a file can hold.
+
+    Parameters
+    ----------
+    num_bytes : int
+        Size of the file: an upper limit for its tensors, each of which takes room in
+        the header, too.
+
+    Raises
+    ------
+    UserError
+        While what is built still fits into memory.
+    """
+    numbers, tensors = num_bytes + 2**16, num_bytes // 16 + 2**10
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal numbers, tensors
+        numbers, tensors = (
+            numbers - (0 if tensor is None else tensor.numel()),
+            tensors - 1,
+        )
+        if min(numbers, tensors) < 0:
+            raise UserError(
+                f"it describes more parameters than {num_bytes} bytes can hold"
+            )
+
+    hooks = (
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def read_card(path: str | Path) -> ModelCard:
@@ -147,9 +196,9 @@ def read_model_header(path: str | Path) -> dict[str, Any]:
 def _structure(header: dict[str, Any], path: str | Path) -> TaskNetwork:
     _check_kind(header, path)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _no_larger_than(Path(path).stat().st_size):
             return rebuild(header["architecture"])
-    except (AttributeError, LookupError, RuntimeError, TypeError, UserError) as error:
+    except _BAD_ARCHITECTURE as error:
         raise _misfit(path, "architecture", error) from None
 
 

@@ -238,8 +238,8 @@ class RepModeUNet(TaskNetwork):
             for task in self._task_names
         ]
 
-    def task_state(self, task: str | int) -> dict[str, Tensor]:
-        """Return a copy of all tensors that decide the predictions of one task.
+    def task_tensors(self, task: str | int) -> dict[str, Tensor]:
+        """Return the tensors that decide the predictions of one task.
 
         That is, for each unit: the kernels of the experts the task uses and its
         activated gating weights (or the kernel of a plain convolution), and the
@@ -259,7 +259,7 @@ class RepModeUNet(TaskNetwork):
             if unit.norm is not None:
                 for key, tensor in unit.norm.of(task).effective_state().items():
                     state[f"{name}.norm.{key}"] = tensor
-        return {name: tensor.detach().clone() for name, tensor in state.items()}
+        return state
 
     def num_parameters(self) -> int:
         """Count the parameters, and with them the gating weights that are stored."""

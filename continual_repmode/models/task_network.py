@@ -95,9 +95,11 @@ class TaskNetwork(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self._task_names: tuple[str, ...] = ()
+        self._labels: dict[str, int] = {}
         for name in task_names:
             self._check_new_name(name)
-            self._task_names += (name,)
+            self._labels[name] = len(self._labels)
+        self._task_names = tuple(self._labels)
         if not self._task_names:
             raise UserError("task_names is empty; name at least one task")
         self.width, self.depth = width, depth
@@ -178,12 +180,12 @@ class TaskNetwork(nn.Module, ABC):
         UserError
             If this network does not know the task.
         """
-        if name not in self._task_names:
+        if name not in self._labels:
             raise UserError(
                 f"task {name!r} is unknown to this network; it knows "
                 f"{', '.join(self._task_names)}"
             )
-        return self._task_names.index(name)
+        return self._labels[name]
 
     def task_name(self, task: str | int) -> str:
         """Return the name of a task given by name or label, checked like the label."""
@@ -218,17 +220,23 @@ class TaskNetwork(nn.Module, ABC):
         """
         self._check_new_name(name)
         self._grow(name, **options)
+        self._labels[name] = len(self._labels)
         self._task_names += (name,)
         self._extensions.append({"name": name, **options})
         return self.task_label(name)
 
     def task_state(self, task: str | int) -> dict[str, Tensor]:
         """Return a copy of all tensors that decide the predictions of one task."""
+        tensors = self.task_tensors(task)
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def task_tensors(self, task: str | int) -> dict[str, Tensor]:
+        """Return the tensors of :meth:`task_state` themselves; tasks may share them."""
         task = self.task_name(task)
         foreign = {part for other in self._task_names for part in self._parts(other)}
         foreign -= self._used_parts(task)
         return {
-            name: tensor.detach().clone()
+            name: tensor
             for name, tensor in self.state_dict().items()
             if not foreign & set(name.split("."))
         }
@@ -340,7 +348,7 @@ class TaskNetwork(nn.Module, ABC):
 
     def _check_new_name(self, name: str) -> None:
         check_task_name(name)
-        if name in self._task_names:
+        if name in self._labels:
             raise UserError(f"task {name!r} exists already; choose another name")
         check_apart([*self._task_names, name], "the network")
         if name in self.reserved_names:

@@ -1,8 +1,8 @@
 """How much memory is left, of what a caller allows."""
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import format_bytes
 from continual_repmode.measuring import resident_bytes
-from continual_repmode.volumes.disk import format_bytes
 from continual_repmode.volumes.volume import Size3, memory_bytes
 
 RESERVE_BYTES = 60_000_000

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import format_bytes
 from continual_repmode.inference.memory import WindowCost, measure_window, seconds_of
 from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.measuring import resident_bytes
@@ -20,7 +21,6 @@ from continual_repmode.prediction.bounds import (
     statistics_bytes,
 )
 from continual_repmode.prediction.setup import Setup
-from continual_repmode.volumes.disk import format_bytes
 from continual_repmode.volumes.stream_resizing import least_resize_bytes, resize_stream
 from continual_repmode.volumes.volume import Size3
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import failure_told
 from continual_repmode.inference.tiled import predict_into
 from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.prediction.bounds import resizing_memory
@@ -180,9 +181,9 @@ class Job:
                     self._publish_metrics()
                 self.work.remove()
         except OSError as error:
-            raise UserError(
-                f"{error.filename or self.output}: {error.strerror or error}"
-            ) from error
+            needed = 4 * math.prod(self.grid_shape)
+            with failure_told(Path(error.filename or self.output), needed):
+                raise
 
     def _volume(self, name: str) -> VolumeFile:
         """Return a volume on the model grid in the folder of the work."""

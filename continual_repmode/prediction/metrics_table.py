@@ -1,6 +1,7 @@
 """How well predictions agree with targets, image by image, and the table of it."""
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -10,7 +11,7 @@ import numpy as np
 from filelock import FileLock
 
 from continual_repmode.errors import UserError
-from continual_repmode.files import replacing
+from continual_repmode.files import write_whole
 from continual_repmode.metrics.further import measure_further, metric_named
 from continual_repmode.metrics.image_pair import ImagePair
 from continual_repmode.metrics.regression import METRICS, Metric, RegressionSums
@@ -116,16 +117,15 @@ def add_metrics(folder: Path, new: Iterable[Row]) -> None:
     UserError
         As :func:`read_metrics`.
     """
-    with (
-        FileLock(folder / f".{METRICS_FILE}.lock"),  # others add theirs meanwhile
-        replacing(folder / METRICS_FILE) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors=_ANY_NAME) as file,
-    ):
+    text = io.StringIO(newline="")
+    with FileLock(folder / f".{METRICS_FILE}.lock"):  # others add theirs meanwhile
         rows = read_metrics(folder) | {(row["image"], row["task"]): row for row in new}
         columns = [*COLUMNS, *(name for row in rows.values() for name in row)]
-        writer = csv.DictWriter(file, list(dict.fromkeys(columns)))
+        writer = csv.DictWriter(text, list(dict.fromkeys(columns)))
         writer.writeheader()
         writer.writerows(rows.values())
+        data = text.getvalue().encode("utf-8", _ANY_NAME)
+        write_whole(folder / METRICS_FILE, data)
 
 
 def format_metrics(rows: Sequence[Row]) -> str:

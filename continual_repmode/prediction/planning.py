@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from continual_repmode.errors import Faults, UserError
+from continual_repmode.files import check_free
 from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.paths import is_there, place_of, source_of, user_path
 from continual_repmode.prediction.attributes import read_attributes
@@ -27,7 +28,6 @@ from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.provenance import differences, provenance_of
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.trained_model import TrainedModel
-from continual_repmode.volumes.disk import check_free
 from continual_repmode.volumes.formats import readable
 from continual_repmode.volumes.formats.stream_writing import check_writable
 from continual_repmode.volumes.opening import open_volume
@@ -149,6 +149,7 @@ def plan_outputs(
         job = Job(image, output, root, provenance_of(image, setup), setup)
         if _is_done(job) and _is_measured(job, known):
             done.append(job)
+            job.work.forget()  # a process that was killed at the very end has left it
             continue
         if not setup.options.overwrite:
             _refuse_other(job)

@@ -8,7 +8,7 @@ from typing import Any
 from filelock import FileLock
 
 from continual_repmode.errors import UserError
-from continual_repmode.runtime import write_text_atomically
+from continual_repmode.files import write_whole
 from continual_repmode.volumes.formats.ngff import ZarrNode, field_of
 
 _DEPTH = 3
@@ -91,7 +91,7 @@ def _write_group(folder: Path, attributes: Mapping[str, Any]) -> None:
         content.pop("version", None)
     ome = {"ome": {"version": "0.5", **attributes}} if attributes else {}
     group = {"zarr_format": 3, "node_type": "group", "attributes": ome}
-    write_text_atomically(folder / "zarr.json", json.dumps(group, indent=1))
+    write_whole(folder / "zarr.json", json.dumps(group, indent=1))
 
 
 def _paths(node: ZarrNode, kind: str, parts: str) -> list[str]:

@@ -77,6 +77,7 @@ class Setup:
                 f"{model.name}: maps {net.in_channels} channels to {net.out_channels}; "
                 "only networks from one channel to one can predict files"
             )
+        model.check_finite()
         check_voxel_size("--voxel-size", options.voxel_size_um)
         check_voxel_size("--model-voxel-size", options.model_voxel_size_um)
         tasks = model.choose_tasks(options.tasks)

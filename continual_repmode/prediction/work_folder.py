@@ -10,8 +10,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from continual_repmode.errors import UserError
+from continual_repmode.files import write_whole
 from continual_repmode.processes import let_go
-from continual_repmode.runtime import write_text_atomically
 
 FOLDER = ".predicting"
 """Beside the outputs; it goes when the last of them is done."""
@@ -79,12 +79,23 @@ class WorkFolder:
 
     def write_note(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a note, all at once."""
-        write_text_atomically(self.path / f"{name}.json", json.dumps(content))
+        write_whole(self.path / f"{name}.json", json.dumps(content))
 
     def remove(self) -> None:
         """Remove the folder, and those above it that hold nothing else."""
-        shutil.rmtree(self.path)
+        shutil.rmtree(self.path, ignore_errors=True)
         self._remove_empty()
+
+    def forget(self) -> None:
+        """Remove the folder if there is one that no process is at."""
+        if not self.path.parent.is_dir():
+            return
+        lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=0)
+        with suppress(Timeout):
+            lock.acquire()
+            shutil.rmtree(self.path, ignore_errors=True)
+            let_go(lock)
+            self._remove_empty()
 
     def _remove_empty(self) -> None:
         """Remove the folders above this one as far as they are empty."""

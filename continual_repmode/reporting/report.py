@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from continual_repmode import __version__
 from continual_repmode.errors import UserError
-from continual_repmode.files import replacing
+from continual_repmode.files import write_whole
 from continual_repmode.paths import user_path
 from continual_repmode.reporting.data_section import DataSection, data_section
 from continual_repmode.reporting.run_content import RunContent, read_run
@@ -119,8 +119,7 @@ def write_report(
         raise UserError("no run folder was named; name at least one")
     runs = [read_run(folder) for folder in places]
     text = _render(runs)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+    write_whole(path, text)
     return path
 
 

@@ -3,37 +3,54 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import yaml
 
 from continual_repmode.analysis.continual import summarize
 from continual_repmode.errors import UserError
 from continual_repmode.files import sha256_of
-from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models.model_card import ModelCard
 from continual_repmode.models.model_file import read_card
 from continual_repmode.results import (
     ExperienceRecord,
+    Header,
+    Number,
     RunFolder,
     finite,
     read_json,
 )
 from continual_repmode.scenario import Scenario
 
-_SCHEMA = "continual_repmode.results"
-_SCHEMA_VERSION = 1
 _EXTENSION = "extension.json"
 _EXTENSION_SETTINGS = {
     "data": ("patch_size", "window"),
     "train": ("epochs", "batch_size", "learning_rate"),
 }
 """Group of a run's settings -> what the file of an added structure has of them."""
-Parts = Mapping[str, tuple[str, ...]]
-"""Key of a file -> what its object, or each in its list, must have."""
-_IMAGE_CURVE: Parts = {"points": ("num_images", "valid_mse")}
-_SIDE = ("num_parameters", "valid_mse", "valid_r2", "test_mse")
-_REFERENCE: Parts = {"extension": _SIDE, "scratch": _SIDE, "verdict": ()}
+
+
+class _Point(TypedDict):
+    num_images: int
+    valid_mse: Number
+
+
+class _ImageCurve(TypedDict):
+    points: list[_Point]
+    verdict: str | None
+
+
+class _Side(TypedDict):
+    num_parameters: int
+    valid_mse: Number
+    valid_r2: Number
+    test_mse: dict[str, Number]
+
+
+class _Reference(TypedDict):
+    extension: _Side
+    scratch: _Side
+    verdict: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,8 +136,8 @@ def read_run(path: Path) -> RunContent:
     """
     folder = RunFolder(path)
     problems: list[str] = []
-    records, config_text = _records(folder), _config_text(folder)
-    header = read_json(folder.header) if folder.header.is_file() else {}
+    records, config_text = folder.records(), _config_text(folder)
+    header = read_json(folder.header, Header) if folder.header.is_file() else {}
     results = _results(folder, header, records)
     if results is None and not header and config_text is None:
         raise UserError(
@@ -136,59 +153,23 @@ def read_run(path: Path) -> RunContent:
         config=config,
         config_text=config_text,
         planned=_planned(config),
-        image_curve=_extra(folder, "images", _IMAGE_CURVE, problems),
-        reference=_extra(folder, "reference", _REFERENCE, problems),
+        image_curve=_extra(folder, "images", _ImageCurve, problems),
+        reference=_extra(folder, "reference", _Reference, problems),
         card=_card(folder, len(records), problems),
         files=_hashes(folder),
         problems=problems,
     )
 
 
-def _records(folder: RunFolder) -> list[ExperienceRecord]:
-    try:
-        return folder.records()
-    except TypeError as error:
-        raise UserError(
-            f"{folder.path / 'experiences'}: records of another version ({error}); "
-            "make the report with the version that made the run"
-        ) from None
-
-
 def _results(
     folder: RunFolder, header: dict[str, Any], records: list[ExperienceRecord]
 ) -> dict[str, Any] | None:
     """Read the results; they follow from the records where they are missing or old."""
-    results = read_json(folder.results) if folder.results.is_file() else None
-    if results is not None:
-        _check_results(results, folder.results)
+    results = folder.read_results() if folder.results.is_file() else None
     if records and (results is None or len(results["experiences"]) != len(records)):
         summary: dict[str, Any] = finite({**header, **summarize(records)})
         return summary
     return results
-
-
-def _check_results(results: Mapping[str, Any], path: Path) -> None:
-    found = (results.get("schema"), results.get("schema_version"))
-    if found != (_SCHEMA, _SCHEMA_VERSION):
-        raise UserError(
-            f"{path}: schema {found[0]!r}, version {found[1]!r}; this version reads "
-            f"{_SCHEMA!r}, version {_SCHEMA_VERSION}: install a newer one"
-        )
-    try:
-        shape = (len(results["experiences"]), len(results["tasks"]))
-        results["proofs"], results["old_tasks_unchanged"]
-        for metric in METRICS:
-            scores = results["metrics"][metric]
-            rows = {len(row) for row in scores["result_matrix"]}
-            if (len(scores["result_matrix"]), rows) != (shape[0], {shape[1]}):
-                raise ValueError(f"result_matrix of {metric}")
-            scores["overall"]["over_images"], scores["overall"]["over_tasks"]
-            scores["forgetting"]["per_task"], scores["backward_transfer"]["per_task"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: damaged, or not of a run: {error}; write it again with "
-            f"`continual-repmode run resume={path.parent}`"
-        ) from None
 
 
 def _config_text(folder: RunFolder) -> str | None:
@@ -217,22 +198,17 @@ def _of_extension(folder: RunFolder) -> dict[str, Any]:
 
 
 def _extra(
-    folder: RunFolder, name: str, parts: Parts, problems: list[str]
+    folder: RunFolder, name: str, schema: Any, problems: list[str]
 ) -> dict[str, Any] | None:
     """Read what only an added structure has; None unless it has what is shown."""
     path = folder.path / f"{name}.json"
     if not path.is_file():
         return None
     try:
-        content = read_json(path)
-        for key, names in parts.items():
-            found = content[key]
-            for part in found if isinstance(found, list) else [found]:
-                _ = [part[n] for n in names]
-    except (UserError, KeyError, TypeError) as error:
-        problems.append(f"{path}: cannot be shown ({error!r})")
+        return read_json(path, schema)
+    except UserError as error:
+        problems.append(f"cannot be shown: {error}")
         return None
-    return content
 
 
 def _planned(config: Mapping[str, Any]) -> list[list[str]] | None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.errors import UserError
-from continual_repmode.files import replacing
+from continual_repmode.files import replacing, write_whole
 from continual_repmode.synthetic.field import SIMULATOR_VERSION, simulate_field
 from continual_repmode.synthetic.kinds import split_task
 
 CHANNELS = ("light", "fluorescence")
+_REMEDY = "point data.cache_dir at a folder with room that you can write to"
 RawPair = tuple[NDArray[np.uint16], NDArray[np.uint16]]
 
 
@@ -74,17 +74,12 @@ class PairCache:
         """
         pair = recipe.generate()
         note = {"recipe": asdict(recipe), "crc32": [_checksum(v) for v in pair]}
-        try:
-            for name, volume in zip(CHANNELS, pair, strict=True):
-                with replacing(self._path(recipe, f"-{name}.npy")) as temporary:
-                    np.save(temporary, volume, allow_pickle=False)
-            with replacing(self._path(recipe, ".json")) as temporary:
-                temporary.write_text(json.dumps(note, indent=1))
-        except OSError as error:
-            raise UserError(
-                f"cannot store generated cells in {self.folder} ({error.strerror}); "
-                "point data.cache_dir at a folder you can write to"
-            ) from error
+        for name, volume in zip(CHANNELS, pair, strict=True):
+            path = self._path(recipe, f"-{name}.npy")
+            with replacing(path, num_bytes=volume.nbytes, remedy=_REMEDY) as temporary:
+                np.save(temporary, volume, allow_pickle=False)
+        note_path = self._path(recipe, ".json")
+        write_whole(note_path, json.dumps(note, indent=1), remedy=_REMEDY)
         return pair
 
     def _path(self, recipe: Recipe, ending: str) -> Path:

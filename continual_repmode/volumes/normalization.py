@@ -52,6 +52,10 @@ def zscore(
     return values.astype(np.float32), Intensity(mean, std)
 
 
+_LARGEST = 1e30
+"""Its square is far from the largest number there is, and it is no intensity."""
+
+
 def check_contrast(volume: NDArray[Any]) -> None:
     """Raise if a z-score of these voxels, of any shape, has no meaning.
 
@@ -82,12 +86,17 @@ def check_range(num_bad: int, low: float, high: float) -> None:
     Raises
     ------
     UserError
-        If there are bad voxels, or all have the same intensity.
+        If there are bad voxels, all have the same intensity, or one is immense.
     """
     if num_bad:
         raise UserError(
             f"cannot normalize a volume with {num_bad} NaN or infinite voxels; "
             "replace them in the source file"
+        )
+    if max(abs(low), abs(high)) > _LARGEST:
+        raise UserError(
+            f"cannot normalize intensities from {low:g} to {high:g}: more "
+            "than can be computed with; save it as integers, or scale it down"
         )
     if low == high:
         raise UserError(

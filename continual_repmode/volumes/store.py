@@ -23,13 +23,18 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.files import replacing, sha256_of
+from continual_repmode.files import failure_told, replacing, sha256_of, write_whole
 from continual_repmode.processes import let_go
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.volume import VolumeReader
 
 STORE_VERSION = 2
 """Counts up whenever the same name would stand for other voxels."""
+
+REMEDY = (
+    "free some space, or choose another folder with data.cache_dir (--cache-dir DIR)"
+)
+"""What helps where prepared volumes cannot be stored."""
 
 _SETTLED_S = 2.0
 """A file changed more recently than this could change again within one tick of its time
@@ -192,14 +197,12 @@ class PreparedStore:
         """
         array = np.ascontiguousarray(array)
         path = self._entry(recipe, ".npy")
-        try:
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-                num_bytes = file.tell()
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with (
+            replacing(path, num_bytes=array.nbytes, remedy=REMEDY) as temporary,
+            temporary.open("wb") as file,
+        ):
+            np.save(file, array, allow_pickle=False)
+            num_bytes = file.tell()
         note = {
             "version": STORE_VERSION,
             "source": source,
@@ -239,13 +242,12 @@ class PreparedStore:
         """
         path = self._entry(recipe, ".lock")
         lock = FileLock(path, timeout=-1 if wait else 0)
-        try:
+        with failure_told(path, remedy=REMEDY):
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise EntryBusyError from error
-        except OSError as error:
-            raise self._unwritable(error) from error
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise EntryBusyError from error
         try:
             yield
         finally:
@@ -262,17 +264,7 @@ class PreparedStore:
         return self.folder / "sources" / f"{name}.json"
 
     def _write_json(self, path: Path, content: dict[str, Any]) -> None:
-        try:
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(content, indent=1))
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> UserError:
-        return UserError(
-            f"cannot store prepared volumes in {self.folder} ({error.strerror}); free "
-            "some space, or choose another folder with data.cache_dir (--cache-dir DIR)"
-        )
+        write_whole(path, json.dumps(content, indent=1), remedy=REMEDY)
 
 
 def _identity(volume: VolumeReader) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from continual_repmode.errors import UserError
-from continual_repmode.volumes.disk import format_bytes
+from continual_repmode.files import format_bytes
 from continual_repmode.volumes.progress import byte_bar
 from continual_repmode.volumes.resampling import ResizeMethod, resize
 from continual_repmode.volumes.streamed import PlaneSource

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from continual_repmode import checkpoints
@@ -73,10 +74,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(path, monkeypatch):
 
     def fail(tensors, temporary, metadata):
         temporary.write_bytes(b"half a file")
-        raise OSError("disk full")
+        raise SafetensorError("I/O error: disk full")  # as the library tells it
 
     monkeypatch.setattr(checkpoints, "save_file", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"disk full: \S+ bytes needed, .* free\);"):
         write_tensors(path, {"a": torch.zeros(2)}, {})
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     assert torch.equal(read_tensors(path)[0]["a"], torch.ones(2))

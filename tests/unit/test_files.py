@@ -1,6 +1,6 @@
 import pytest
 
-from continual_repmode.files import replacing
+from continual_repmode.files import replacing, write_whole
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -35,3 +35,13 @@ def test_a_file_made_private_by_its_writer_gets_ordinary_permissions(tmp_path):
         temporary.unlink()
         temporary.touch(mode=0o600)
     assert (tmp_path / "x").stat().st_mode == ordinary.stat().st_mode
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "deep" / "file.txt"
+    write_whole(file, "one\n")
+    assert file.read_text() == "one\n"
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(file, "\ud800")
+    assert file.read_text() == "one\n"
+    assert [p.name for p in file.parent.iterdir()] == ["file.txt"]

@@ -10,7 +10,6 @@ from continual_repmode.runtime import (
     resolve_device,
     seed_everything,
     versions,
-    write_text_atomically,
 )
 
 
@@ -69,13 +68,3 @@ def test_an_absent_cuda_device_is_told():
 def test_versions_name_what_a_result_depends_on():
     assert {"python", "torch", "avalanche-lib", "continual-repmode"} <= set(versions())
     assert torch.__version__.startswith(versions()["torch"])
-
-
-def test_a_text_is_written_whole_or_not_at_all(tmp_path):
-    file = tmp_path / "deep" / "file.txt"
-    write_text_atomically(file, "one\n")
-    assert file.read_text() == "one\n"
-    with pytest.raises(UnicodeEncodeError):
-        write_text_atomically(file, "\ud800")
-    assert file.read_text() == "one\n"
-    assert [p.name for p in file.parent.iterdir()] == ["file.txt"]

@@ -76,7 +76,7 @@ class AdaptableNetwork(PartedNetwork):
         """Return the convolution that makes the prediction of a task."""
         return self.units_of(task)["output"].conv_of(task)
 
-    def task_state(self, task: str | int) -> dict[str, Tensor]:
+    def task_tensors(self, task: str | int) -> dict[str, Tensor]:
         """Return a copy of all tensors that decide the predictions of one task."""
         task = self.task_name(task)
         unused: set[str] = set()
@@ -88,7 +88,7 @@ class AdaptableNetwork(PartedNetwork):
                 isinstance(module, ConvUnit) and module.conv_of(task) is not module.conv
             ):
                 unused |= {f"{place}.conv.{name}" for name in module.conv.state_dict()}
-        state = super().task_state(task)
+        state = super().task_tensors(task)
         return {name: tensor for name, tensor in state.items() if name not in unused}
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """Keeps one test prediction of every task for the figures."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from continual_repmode import distributed
 from continual_repmode.data.collection import Pair
-from continual_repmode.files import replacing
+from continual_repmode.files import write_whole
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.context import context_of
 
@@ -55,17 +56,18 @@ class SamplesPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unty
         pair, is_first = self._left.pop()
         if not is_first:
             return
-        with replacing(self._folder / f"{pair.task}.npz") as temporary:
-            np.savez_compressed(
-                temporary,
-                signal=_middle(strategy.mb_x),
-                target=_middle(strategy.mb_y),
-                prediction=_middle(strategy.mb_output),
-                image=pair.name,
-                shape=np.array(strategy.mb_x.shape[2:]),
-                box=np.array([(s.start, s.stop) for s in _box(strategy.mb_x)]),
-                note=_NOTE,
-            )
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            signal=_middle(strategy.mb_x),
+            target=_middle(strategy.mb_y),
+            prediction=_middle(strategy.mb_output),
+            image=pair.name,
+            shape=np.array(strategy.mb_x.shape[2:]),
+            box=np.array([(s.start, s.stop) for s in _box(strategy.mb_x)]),
+            note=_NOTE,
+        )
+        write_whole(self._folder / f"{pair.task}.npz", buffer.getvalue())
 
 
 def _box(volume: Tensor) -> tuple[slice, ...]:

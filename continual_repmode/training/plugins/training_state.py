@@ -1,5 +1,8 @@
 """Saves what a run needs to resume after an interruption, and resumes from it."""
 
+import hashlib
+import io
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,10 +58,8 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
         """Load the state if it belongs to this experience."""
         self.train_time_s, self._saved_best_epoch = 0.0, 0
         self._started = time.perf_counter()
-        if not self._state.is_file():
-            return
-        state = _load(self._state, "cpu")
-        if state["experience"] != strategy.experience.current_experience:
+        state = self._sound_state(strategy)
+        if state is None:
             return
         strategy.net.load_state_dict(state["net"])
         strategy.optimizer.load_state_dict(state["optimizer"])
@@ -66,12 +67,28 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
             strategy.scaler.load_state_dict(state["scaler"])
         strategy.clock.train_iterations = state["train_iterations"]
         strategy.first_epoch = state["epochs_done"]
-        progress = _load(self._state, strategy.device)["progress"]
+        progress = _moved(state["progress"], strategy.device)
         for name, plugin in accumulating(strategy.plugins).items():
             plugin.load_progress_dict(progress[name])
-        strategy.validation.best_weights = _load(self._best, "cpu")
+        strategy.validation.best_weights = state["best_weights"]
         self.train_time_s = state["train_time_s"]
         self._saved_best_epoch = strategy.validation.best_epoch
+
+    def _sound_state(self, strategy: Any) -> dict[str, Any] | None:
+        """Return the state of this experience with its best weights, if both are whole.
+
+        If they are not, the experience begins anew, which costs its time only.
+        """
+        if not self._state.is_file():
+            return None
+        try:
+            state = _load(self._state)
+            if state["experience"] != strategy.experience.current_experience:
+                return None
+            return state | {"best_weights": _load(self._best)}
+        except UserError as error:
+            print(f"{error}; this experience begins anew", file=sys.stderr)
+            return None
 
     def after_training_epoch(self, strategy: Any, **_: Any) -> None:
         """Save the state."""
@@ -117,7 +134,7 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
         Raises
         ------
         UserError
-            If it is not there.
+            If it is not there, or damaged.
         """
         memories = remembering(strategy.plugins)
         path = self._memory(experience)
@@ -126,7 +143,13 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
                 f"{path}: this file is missing, without which the run cannot go on as "
                 "it began; start it again in another folder"
             )
-        states = _load(path, strategy.device) if memories else {}
+        try:
+            states = _moved(_load(path), strategy.device) if memories else {}
+        except UserError as error:
+            raise UserError(
+                f"{error}; without it the run cannot go on as it began: restore the "
+                "file from a copy, or start the run again in another folder"
+            ) from None
         for name, plugin in memories.items():
             plugin.load_state_dict(states[name])
 
@@ -148,11 +171,51 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
         self._started = now
 
 
+_SEAL = b"\nsha256:"
+"""Before the SHA-256 of all bytes of a file so far, which ends the file."""
+
+
 def _save(content: Mapping[str, Any], path: Path) -> None:
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    buffer = io.BytesIO()  # PyTorch's own writer ends the process on a full disk
+    torch.save(content, buffer)
+    data = buffer.getbuffer()
+    seal = _SEAL + hashlib.sha256(data).digest()
+    with (
+        replacing(path, num_bytes=len(data)) as temporary,
+        temporary.open("wb") as file,
+    ):
+        file.write(data)
+        file.write(seal)
 
 
-def _load(path: Path, device: torch.device | str) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+def _load(path: Path) -> dict[str, Any]:
+    """Read a file of the state onto the CPU.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged.
+    """
+    try:
+        data = path.read_bytes()
+        size = len(data) - len(_SEAL) - hashlib.sha256().digest_size
+        whole = memoryview(data)[: max(size, 0)]
+        if data[size:] != _SEAL + hashlib.sha256(whole).digest():
+            raise ValueError("its SHA-256 is another")
+        content: dict[str, Any] = torch.load(
+            io.BytesIO(whole), map_location="cpu", weights_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: missing or damaged ({error})") from None
     return content
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Return a nest of plain containers with its tensors on a device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _moved(item, device) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(item, device) for item in value)
+    return value

@@ -11,7 +11,7 @@ from typing import Any
 
 from continual_repmode import distributed
 from continual_repmode.errors import UserError
-from continual_repmode.models import TaskFingerprint, TaskNetwork, fingerprint
+from continual_repmode.models import TaskFingerprint, TaskNetwork, fingerprints
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.context import task_names_of
 
@@ -81,8 +81,8 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
             If a task of the network has other parameters, and ``required`` is set.
         """
         self.left = {
-            task: replace(fingerprint(net, task), state_sha256=state)
-            for task, state in state_sha256.items()
+            task: replace(found, state_sha256=state_sha256[task])
+            for task, found in fingerprints(net, state_sha256).items()
         }
         self.verify(net)
 
@@ -94,7 +94,8 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
         ForgettingError
             If a task changed since, and ``required`` is set.
         """
-        changed = [n for n, left in self.left.items() if fingerprint(net, n) != left]
+        found = fingerprints(net, self.left)
+        changed = [task for task, left in self.left.items() if found[task] != left]
         if changed and self._required:
             raise ForgettingError(
                 f"{', '.join(changed)} changed after training had ended: a plugin, or "
@@ -114,11 +115,9 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
         self.verify(strategy.net)
         arriving = task_names_of(strategy.experience)
         self._learning = ", ".join(arriving)
-        self._before = {
-            name: self.left.get(name) or fingerprint(strategy.net, name)
-            for name in strategy.net.task_names
-            if name not in arriving
-        }
+        old = [task for task in strategy.net.task_names if task not in arriving]
+        unknown = fingerprints(strategy.net, [n for n in old if n not in self.left])
+        self._before = {task: (self.left | unknown)[task] for task in old}
 
     def conclude(self, net: TaskNetwork) -> None:
         """Compare the old tasks with what they were, and remember all tasks.
@@ -130,7 +129,7 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
             together have come to different parameters.
         """
         before, self._before = self._before or {}, None
-        self.left = {name: fingerprint(net, name) for name in net.task_names}
+        self.left = fingerprints(net)
         self.proofs = [
             TaskProof(name, known, self.left[name]) for name, known in before.items()
         ]

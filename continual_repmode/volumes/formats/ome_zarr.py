@@ -1,8 +1,10 @@
 """OME-Zarr 0.4 and 0.5: one image, time point and resolution of it as a volume."""
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +14,7 @@ import zarr
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.formats.bounded import bound
 from continual_repmode.volumes.formats.damage import damage_named
 from continual_repmode.volumes.formats.ngff import NgffImage, ZarrNode, field_of
 from continual_repmode.volumes.volume import (
@@ -24,6 +27,8 @@ from continual_repmode.volumes.volume import (
     refuse_other_choices,
     volume_shape,
 )
+
+_log = logging.getLogger(__name__)
 
 _MAX_CHUNKS = 2**20
 
@@ -117,9 +122,20 @@ class ZarrVolume:
             _time=time,
             _metadata_files=metadata_files,
         )
-        stored_bytes = sum(file.stat().st_size for file in _files_below(folder))
+        sizes = [file.stat().st_size for file in _files_below(folder)]
+        stored_bytes = sum(sizes)
         for promised in (volume_shape(volume), _stored_chunk(array)):
             check_size(path, promised, volume.dtype, stored_bytes)
+        expected = math.prod(
+            -(-length // size)
+            for length, size in zip(array.shape, _stored_chunk(array), strict=True)
+        )
+        if 1 < len(sizes) <= expected:  # one is of metadata
+            _warn_once(
+                f"{folder}: {expected + 1 - len(sizes)} of {expected} chunk files are "
+                f"missing, {1 - (len(sizes) - 1) / expected:.0%}; they count as "
+                f"{array.fill_value:g}: make sure that the copy is complete"
+            )
         return volume
 
     def read_channel(
@@ -173,6 +189,11 @@ class ZarrVolume:
                 f"{self.path}: none of the {count} chunk files of this channel is in "
                 f"{self._array.name}; the copy is incomplete"
             )
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def _find_image(
@@ -243,6 +264,7 @@ def _open_array(folder: Path) -> zarr.Array[Any]:
             str(folder), mode="r", zarr_format=3 if where.name == "zarr.json" else 2
         )
         lengths, _ = array.shape, _stored_chunk(array)
+        bound(array)
     if not all(0 < length < 2**31 for length in lengths):
         raise UserError(f"{where}: 'shape' is {lengths!r:.80}; lengths start at 1")
     return array

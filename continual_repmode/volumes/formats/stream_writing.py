@@ -1,5 +1,8 @@
 """Volumes written a few planes at a time: OME-Zarr and OME-TIFF."""
 
+import hashlib
+import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +13,13 @@ from typing import Any
 from numpy.typing import DTypeLike, NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.files import hidden_beside
+from continual_repmode.files import (
+    failure_told,
+    remove,
+    remove_leftovers,
+    synchronize,
+    temporary_beside,
+)
 from continual_repmode.paths import user_path
 from continual_repmode.volumes.formats import OME_TIFF, OME_ZARR
 from continual_repmode.volumes.formats.pixel_files import (
@@ -20,6 +29,8 @@ from continual_repmode.volumes.formats.pixel_files import (
 )
 from continual_repmode.volumes.formats.writable import STREAMED, WritableImage
 from continual_repmode.volumes.formats.write_journal import WriteJournal
+
+_REMEDY = "free some space or choose another path"
 
 ShapeCzyx = tuple[int, int, int, int]
 """Voxels along (C, Z, Y, X)."""
@@ -101,16 +112,20 @@ def writing(
 ) -> Iterator["VolumeWriter"]:
     """Open the file of a checked image; otherwise as :func:`open_writer`."""
     path = image.path
-    work = work_path or hidden_beside(path)
+    work = work_path or temporary_beside(path)
+    room = math.prod(image.shape_czyx) * image.dtype.itemsize
     try:
-        with failure_told(path):
+        with failure_told(path, room, _REMEDY):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path.parent)
+            _restore(path)
             writer = VolumeWriter(image, work, dict(attributes or {}))
         yield writer
-        with failure_told(path):
+        with failure_told(path, room, _REMEDY):
             writer.finish()
     finally:
         if work_path is None:
-            shutil.rmtree(work, ignore_errors=True)
+            remove(work)
 
 
 def check_writable(
@@ -235,7 +250,7 @@ class VolumeWriter:
         if not block.size:
             return
         block = block.astype(self._image.dtype, casting="same_kind", copy=False)
-        with failure_told(self._image.path):
+        with failure_told(self._image.path, block.nbytes, _REMEDY):
             self._pixels.write(channel, planes, rows, block)
             low, high = float(block.min()), float(block.max())
             self._journal.add(channel, planes, rows, low, high)
@@ -257,11 +272,16 @@ class VolumeWriter:
                     f"channel {channel}: {len(missing)} planes are missing"
                 )
         self._pixels.close(self._journal.ranges())
-        self._image.path.parent.mkdir(parents=True, exist_ok=True)
+        for file in (self._unfinished, *self._unfinished.rglob("*")):
+            if file.suffix == ".partial":  # a chunk that a killed process was at
+                file.unlink()
+            else:
+                synchronize(file)
         if self._unfinished.is_dir():
             _put_in_place(self._unfinished, self._image.path)
         else:
             self._unfinished.replace(self._image.path)
+        synchronize(self._image.path.parent)
         self._journal_file.unlink()
         self._work.rmdir()
 
@@ -297,26 +317,26 @@ class WriterChannel:
         self.writer.write(self.index, planes, block, rows)
 
 
-@contextmanager
-def failure_told(path: Path) -> Iterator[None]:
-    """Make a failure of the disk one that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space "
-            "or choose another path"
-        ) from error
-
-
 def _put_in_place(folder: Path, path: Path) -> None:
     """Give a folder the name ``path``; what was there goes once that is done."""
-    old = hidden_beside(path, ".old")
     try:
         if path.exists():
-            path.rename(old)
+            path.rename(_replaced(path))
         folder.rename(path)
     finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
+        _restore(path)
+
+
+def _replaced(path: Path) -> Path:
+    """Return where a folder is while another one takes its name."""
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    return path.with_name(f".replaced-{name}")
+
+
+def _restore(path: Path) -> None:
+    """Give a folder that was to be replaced its name back, unless it was replaced."""
+    old = _replaced(path)
+    if old.exists() and not path.exists():
+        old.rename(path)
+    elif old.exists():
         shutil.rmtree(old, ignore_errors=True)

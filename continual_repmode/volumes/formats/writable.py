@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from continual_repmode.errors import UserError, one_line
-from continual_repmode.volumes.disk import check_free
+from continual_repmode.files import check_free
 from continual_repmode.volumes.formats import IMAGEJ_TIFF, NUMPY, OME_TIFF, OME_ZARR
 from continual_repmode.volumes.volume import UNKNOWN_UM, VOLUME_AXES, VoxelSize
 

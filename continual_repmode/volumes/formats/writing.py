@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
-from continual_repmode.files import replacing
+from continual_repmode.files import failure_told, replacing
 from continual_repmode.paths import user_path
 from continual_repmode.volumes.formats import IMAGEJ_TIFF, OME_TIFF, OME_ZARR
 from continual_repmode.volumes.formats.image_metadata import ome_tiff
-from continual_repmode.volumes.formats.stream_writing import failure_told, writing
+from continual_repmode.volumes.formats.stream_writing import writing
 from continual_repmode.volumes.formats.writable import WHOLE, WritableImage
 
 _MAX_IMAGEJ_BYTES = 2**32 - 2**25
@@ -72,7 +72,7 @@ def save_volume(
         raise UserError(f"{path}: ImageJ reads at most 4 GB; save it as .ome.tif")
     image.check_place(overwrite)
     array = array.astype(image.dtype, copy=False)
-    with failure_told(path):
+    with failure_told(path, array.nbytes):
         if image.format == OME_TIFF:
             _write_tiff(path, array, ome=True, metadata=ome_tiff(image))
         elif image.format == OME_ZARR:

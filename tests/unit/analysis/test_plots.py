@@ -2,7 +2,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -356,7 +355,7 @@ def test_all_figures_of_a_run_are_saved_and_no_temporary_file_is_left(folder):
 def test_a_figure_that_fails_to_save_leaves_the_old_one(tmp_path):
     class Broken(Figure):
         def savefig(self, fname: Any, **_: Any) -> None:
-            Path(fname).write_bytes(b"half")
+            fname.write(b"half")
             raise OSError("disk full")
 
     path = tmp_path / "figure.png"

@@ -208,5 +208,5 @@ def test_a_folder_that_cannot_be_written_is_told_with_a_remedy(
     (tmp_path / "file").touch()
     store = PreparedStore(tmp_path / "file" / "store")
 
-    with pytest.raises(UserError, match=r"cannot store prepared .*data\.cache_dir"):
+    with pytest.raises(UserError, match=r"cannot be written .*data\.cache_dir"):
         store.save(RECIPE, volume, STATISTICS, "")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from continual_repmode import files as disk
 from continual_repmode.errors import UserError
-from continual_repmode.volumes import disk
 from continual_repmode.volumes.formats.pixel_files import TiffPixels, ZarrPixels
 from continual_repmode.volumes.formats.stream_writing import (
     VolumeWriter,
@@ -412,7 +412,9 @@ def test_a_disk_that_fills_up_is_told_in_one_line(
 
     monkeypatch.setattr(ZarrPixels, "write", fail)
     monkeypatch.setattr(TiffPixels, "write", fail)
-    message = re.escape(f"a{suffix}: cannot be written (No space left on device)")
+    message = re.escape(
+        f"a{suffix}: cannot be written (No space left on device: 4.68 kB needed, "
+    )
     with (
         pytest.raises(UserError, match=message),
         open_writer(tmp_path / f"a{suffix}", **IMAGE) as writer,
