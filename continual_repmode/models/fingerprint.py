@@ -11,6 +11,8 @@ from continual_repmode.models.spatial import Size3
 from continual_repmode.models.task_network import TaskNetwork
 
 _PROBE_SEED = 20230618
+_SCHEME = "parts:"
+"""Before a digest over those of tensors. Earlier ones, over all bytes, had none."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class TaskFingerprint:
     Attributes
     ----------
     state_sha256 : str
-        Over every tensor that the task uses; comparable between machines.
+        Over the digests of all tensors that the task uses; comparable between machines.
     output_sha256 : str
         Over the prediction for a fixed probe volume; comparable on one machine with the
         same device, library versions and number of threads.
@@ -79,9 +81,14 @@ def sha256_of_tasks(
 
     def of_task(task: str) -> str:
         parts = sorted((n, of(t.detach())) for n, t in net.task_tensors(task).items())
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return _SCHEME + hashlib.sha256(repr(parts).encode()).hexdigest()
 
     return {n: of_task(n) for n in (net.task_names if tasks is None else tasks)}
+
+
+def is_comparable(state_sha256: object) -> bool:
+    """Tell whether a digest of a task was taken as :func:`sha256_of_tasks` does."""
+    return str(state_sha256).startswith(_SCHEME)
 
 
 def fingerprints(

@@ -14,7 +14,11 @@ from torch.nn.modules.module import (
 
 from continual_repmode.checkpoints import read_header, read_tensors, write_tensors
 from continual_repmode.errors import UserError
-from continual_repmode.models.fingerprint import sha256_of_tasks, sha256_of_tensors
+from continual_repmode.models.fingerprint import (
+    is_comparable,
+    sha256_of_tasks,
+    sha256_of_tensors,
+)
 from continual_repmode.models.model_card import (
     ModelCard,
     card_from_json,
@@ -102,7 +106,7 @@ def altered_tasks(net: TaskNetwork, path: str | Path) -> tuple[str, ...] | None:
         None if the file is of an older version, which says nothing of tasks.
     """
     known = read_model_header(path).get("task_sha256")
-    if not isinstance(known, dict):
+    if not isinstance(known, dict) or not all(map(is_comparable, known.values())):
         return None
     found = sha256_of_tasks(net)
     return tuple(task for task in found if found[task] != known.get(task))

@@ -12,6 +12,7 @@ from typing import Any
 from continual_repmode import distributed
 from continual_repmode.errors import UserError
 from continual_repmode.models import TaskFingerprint, TaskNetwork, fingerprints
+from continual_repmode.models.fingerprint import is_comparable
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.context import task_names_of
 
@@ -73,16 +74,20 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
         """Go on from an earlier process, which left tasks with these parameters.
 
         What a network predicts depends on machine and library versions in its last
-        bits, so outputs are compared within a process only.
+        bits, so outputs are compared within a process only. Digests of an earlier
+        version, taken in another way, say nothing.
 
         Raises
         ------
         ForgettingError
             If a task of the network has other parameters, and ``required`` is set.
         """
+        known = {
+            t: digest for t, digest in state_sha256.items() if is_comparable(digest)
+        }
         self.left = {
-            task: replace(found, state_sha256=state_sha256[task])
-            for task, found in fingerprints(net, state_sha256).items()
+            task: replace(found, state_sha256=known[task])
+            for task, found in fingerprints(net, known).items()
         }
         self.verify(net)
 
