@@ -34,12 +34,15 @@ def cells_cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_settings(cells_cache) -> Callable[[Path], list[str]]:
-    """Return the settings of a run of seconds in a folder."""
+def tiny_settings(cells_cache) -> Callable[..., list[str]]:
+    """Return the settings of a run of seconds in a folder; given ones win."""
 
-    def prepare(folder: Path) -> list[str]:
+    def prepare(folder: Path, *settings: str) -> list[str]:
         (folder / "tiny.yaml").write_text(SCENARIO)
-        return [*SETTINGS, f"data.cache_dir={cells_cache}"]
+        given = {word.partition("=")[0] for word in settings}
+        usual = [*SETTINGS, f"data.cache_dir={cells_cache}"]
+        kept = [word for word in usual if word.partition("=")[0] not in given]
+        return [*kept, *settings]
 
     return prepare
 
@@ -49,10 +52,7 @@ def spawn_tiny(tiny_settings) -> Callable[..., "subprocess.Popen[str]"]:
     """Start a run of seconds in a folder."""
 
     def spawn(folder: Path, *settings: str) -> "subprocess.Popen[str]":
-        given = {word.partition("=")[0] for word in settings}
-        usual = tiny_settings(folder)
-        kept = [word for word in usual if word.partition("=")[0] not in given]
-        return start("run", *kept, *settings, cwd=folder)
+        return start("run", *tiny_settings(folder, *settings), cwd=folder)
 
     return spawn
 

@@ -18,7 +18,7 @@ def train_together(tiny_settings, tmp_path):
     """Start a run of seconds by two processes, with the settings of ``run_tiny``."""
 
     def start(*more):
-        words = ["-m", "continual_repmode.run", *tiny_settings(tmp_path), *more]
+        words = ["-m", "continual_repmode.run", *tiny_settings(tmp_path, *more)]
         return subprocess.Popen(
             [*TORCHRUN, "--nproc-per-node", "2", *words],
             cwd=tmp_path,
@@ -73,6 +73,7 @@ def test_a_lost_process_ends_all_and_one_process_goes_on(
     record = tmp_path / "together/experiences/experience_0.json"
     until = time.monotonic() + 300
     while not record.exists() and time.monotonic() < until:
+        assert together.poll() is None, together.communicate()
         time.sleep(0.05)
     workers = psutil.Process(together.pid).children()
     (second,) = (w for w in workers if w.environ().get("RANK") == "1")
