@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from benchmarks.harness import Settings, Timed
 from benchmarks.records import Comparison, Measurement, Spread
-from benchmarks.steps import BATCH_SIZE
+from benchmarks.steps import BATCH_SIZE, Case
 from benchmarks.training import choose_case
 from continual_repmode import distributed
 from continual_repmode.models import shared_norm, task_groups
@@ -40,7 +40,7 @@ def measure(settings: Settings) -> list[Measurement]:
         seconds: dict[int, Timed[float]] = {1: Timed(), NUMBER: Timed()}
         for _ in range(settings.rounds_or(3)):
             for number, timed in seconds.items():
-                step_s, talking_s = _step(number, case.width, case.patch, settings)
+                step_s, talking_s = _step(number, case, settings)
                 timed.seconds.append(step_s)
                 timed.results.append(talking_s / step_s)
         together = seconds[NUMBER]
@@ -65,14 +65,14 @@ def measure(settings: Settings) -> list[Measurement]:
     return rows
 
 
-def _step(
-    number: int, width: int, patch: tuple[int, int, int], settings: Settings
-) -> tuple[float, float]:
+def _step(number: int, case: Case, settings: Settings) -> tuple[float, float]:
     """Return the seconds of a step of so many processes, and those of exchange."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [width, *patch, settings.device.type]
+    # A task may have one patch in the batch, and 16 voxels at the depth of the paper.
+    depth = 2 if settings.quick else case.depth
+    words = [case.width, depth, *case.patch, settings.device.type]
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "benchmarks.processes", *map(str, words)],
@@ -97,12 +97,12 @@ def _step(
     return step_s, talking_s
 
 
-def take_steps(width: int, *patch: int, device: str) -> tuple[float, float]:
+def take_steps(width: int, depth: int, *patch: int, device: str) -> tuple[float, float]:
     """Take steps on this process' share of a batch; return as :func:`_step`."""
     talking = _watch_talking()
     torch.manual_seed(0)
     with distributed.joined():
-        net = RepModeUNet(TASKS, width, private_bn=True).to(device).train()
+        net = RepModeUNet(TASKS, width, depth, private_bn=True).to(device).train()
         optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, fused=True)
         batch = torch.randn(2, BATCH_SIZE, 1, *patch).to(device)
         labels = torch.randint(len(TASKS), (BATCH_SIZE,))
@@ -143,5 +143,6 @@ def _watch_talking() -> list[float]:
 
 
 if __name__ == "__main__":
-    first, *sides, where = sys.argv[1:]
-    print(json.dumps(take_steps(int(first), *map(int, sides), device=where)))
+    width, depth, *sides, where = sys.argv[1:]
+    steps = take_steps(int(width), int(depth), *map(int, sides), device=where)
+    print(json.dumps(steps))

@@ -10,7 +10,7 @@ from keyword import iskeyword
 from continual_repmode import __version__
 from continual_repmode.commands import VERBS
 from continual_repmode.errors import UserError
-from continual_repmode.processes import command_line
+from continual_repmode.processes import command_line, started_by_torchrun
 from continual_repmode.workers import TRY_AGAIN, Interrupted, heeding_signals
 
 
@@ -53,6 +53,8 @@ def call(verb: str, arguments: list[str], *, last: bool = False) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
+        if started_by_torchrun() and os.environ.get("RANK", "0") != "0":
+            return TRY_AGAIN  # the first process tells
         same = command_line(["continual-repmode", verb, *arguments])
         command = str(stop) if isinstance(stop, Interrupted) else ""
         print(f"\ninterrupted; resume with: {command or same}", file=sys.stderr)

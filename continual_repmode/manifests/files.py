@@ -117,7 +117,7 @@ def read_csv(
             f"{path}: not a readable CSV file ({error}); save it as UTF-8 text "
             '("CSV UTF-8" in Excel)'
         ) from error
-    if not header:
+    if not any(map(str.isalnum, "".join(header))):
         raise UserError(f"{path}: the manifest is empty")
     return header, rows
 

@@ -26,6 +26,7 @@ from continual_repmode.models.model_card import (
 )
 from continual_repmode.models.networks import rebuild
 from continual_repmode.models.task_network import TaskNetwork
+from continual_repmode.paths import user_path
 
 _KIND = "model"
 _BAD_ARCHITECTURE = (
@@ -200,7 +201,7 @@ def read_model_header(path: str | Path) -> dict[str, Any]:
 def _structure(header: dict[str, Any], path: str | Path) -> TaskNetwork:
     _check_kind(header, path)
     try:
-        with torch.device("meta"), _no_larger_than(Path(path).stat().st_size):
+        with torch.device("meta"), _no_larger_than(user_path(path).stat().st_size):
             return rebuild(header["architecture"])
     except _BAD_ARCHITECTURE as error:
         raise _misfit(path, "architecture", error) from None

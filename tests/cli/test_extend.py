@@ -27,7 +27,8 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 DNA = "fnet-dna/run_170622_174530_whole_cropped_{}.tif"
 UM = (0.29, 0.29, 0.29)
 SPLITS = ("train", "train", "valid", "test")
-QUICK = ["--epochs", "4", "--device", "cpu", "--workers", "1"]
+ANY = ["--device", "cpu", "--workers", "1"]
+QUICK = ["--epochs", "4", *ANY]
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def kill_after(process, folder: Path, changes: int) -> None:
 
 
 def test_killed_and_called_again_it_ends_as_if_undisturbed(lab, spawn, command):
-    words = ["extend", "base.safetensors", "lab.csv", "--task", "lysosome", *QUICK,
+    words = ["extend", "base.safetensors", "lab.csv", "--task", "lysosome", *ANY,
              "--epochs", "12"]  # fmt: skip
     whole = command(*words, "--out", "whole", cwd=lab)
     assert whole.returncode == 0, whole.stderr
@@ -224,7 +225,7 @@ def test_dna_of_a_real_field_is_added_from_crops(tmp_path, base, command):
         writer.writerow(header)
         writer.writerows(["dna", split, light, nuclei, *x, 64] for split, *x in cuts)
     done = command("extend", str(base), "field.csv", "--task", "dna",
-                   "--source-voxel-size", "0.29", "0.29", "0.29", *QUICK,
+                   "--source-voxel-size", "0.29", "0.29", "0.29", *ANY,
                    "--epochs", "45", "--out", "with_dna", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert_old_tasks_unchanged(base, tmp_path / "with_dna" / "model.safetensors")

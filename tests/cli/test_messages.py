@@ -16,6 +16,7 @@ HELP = {
     "download": "dna alone needs all nine",
     "export": "bioimageio",
     "extend": "--image-curve",
+    "import": "--from",
     "info": "--verify",
     "merge": "--rename",
     "predict": "--voxel-size Z Y X",

@@ -76,6 +76,7 @@ def network_of(num_tasks: int) -> RepModeUNet:
     return net.eval()
 
 
+@pytest.mark.slow  # it measures time
 def test_loading_takes_time_in_proportion_to_the_tasks(tmp_path):
     seconds = {}
     for number in (125, 500):
@@ -86,8 +87,8 @@ def test_loading_takes_time_in_proportion_to_the_tasks(tmp_path):
         seconds[number] = time.process_time() - began
         assert altered_tasks(net, path) == ()
         assert len(net.task_names) == number + 1
-    assert seconds[500] < 2
-    assert seconds[500] < 8 * seconds[125]
+    assert seconds[500] < 4
+    assert seconds[500] < 12 * seconds[125]  # 16 times would be the square
 
 
 def test_one_changed_tensor_is_of_one_task(tmp_path):

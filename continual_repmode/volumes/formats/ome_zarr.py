@@ -122,20 +122,10 @@ class ZarrVolume:
             _time=time,
             _metadata_files=metadata_files,
         )
-        sizes = [file.stat().st_size for file in _files_below(folder)]
-        stored_bytes = sum(sizes)
+        stored_bytes = sum(file.stat().st_size for file in _files_below(folder))
         for promised in (volume_shape(volume), _stored_chunk(array)):
             check_size(path, promised, volume.dtype, stored_bytes)
-        expected = math.prod(
-            -(-length // size)
-            for length, size in zip(array.shape, _stored_chunk(array), strict=True)
-        )
-        if 1 < len(sizes) <= expected:  # one is of metadata
-            _warn_once(
-                f"{folder}: {expected + 1 - len(sizes)} of {expected} chunk files are "
-                f"missing, {1 - (len(sizes) - 1) / expected:.0%}; they count as "
-                f"{array.fill_value:g}: make sure that the copy is complete"
-            )
+        _warn_of_missing_chunks(folder, array)
         return volume
 
     def read_channel(
@@ -189,6 +179,20 @@ class ZarrVolume:
                 f"{self.path}: none of the {count} chunk files of this channel is in "
                 f"{self._array.name}; the copy is incomplete"
             )
+
+
+def _warn_of_missing_chunks(folder: Path, array: zarr.Array[Any]) -> None:
+    expected = math.prod(
+        -(-length // max(size, 1))
+        for length, size in zip(array.shape, _stored_chunk(array), strict=True)
+    )
+    found = sum(not entry.is_dir() for entry in folder.rglob("*")) - 1  # metadata
+    if 0 < found < expected:
+        _warn_once(
+            f"{folder}: {expected - found} of {expected} chunk files are missing, "
+            f"{1 - found / expected:.0%}; they count as {array.fill_value:g}: make "
+            "sure that the copy is complete"
+        )
 
 
 @cache

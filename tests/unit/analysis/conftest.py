@@ -76,7 +76,9 @@ def net():
 def folder(net, tmp_path_factory):
     """A finished run over ``STREAM`` with everything that figures are made of."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
-    write_json(folder.header, {"strategy": "repmode", "voxel_size_um": [0.6, 0.3, 0.3]})
+    header = {"schema": "continual_repmode.results", "schema_version": 1}
+    header |= {"strategy": "repmode", "voxel_size_um": [0.6, 0.3, 0.3]}
+    write_json(folder.header, header)
     learned: list[str] = []
     for index, tasks in enumerate(STREAM):
         learned += tasks

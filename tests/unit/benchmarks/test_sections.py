@@ -144,7 +144,7 @@ def test_a_mistake_is_told_before_anything_runs(capsys):
         (["trainin"], "invalid choice: 'trainin'"),
         (["--quick"], "name another --output"),
         (["--rounds", "0"], "use 1 or more"),
-        (["--device", "tpu"], "use auto, cpu or cuda"),
+        (["--device", "tpu"], "use auto, cpu, cuda or mps"),
     ):
         with pytest.raises(SystemExit):
             command.main(arguments)

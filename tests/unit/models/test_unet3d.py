@@ -100,11 +100,12 @@ def test_yx_network_keeps_slices_apart(make_plain, make_signal):
 def test_wrong_signals_are_refused(make_plain, make_signal):
     net = make_plain()
     for shape in (
-        (4, 4, 4), (1, 4, 4, 4), (1, 2, 4, 4, 4), (0, 1, 4, 4, 4), (1, 1, 0, 4, 4),
+        (4, 4, 4), (1, 4, 4, 4), (1, 2, 4, 4, 4), (1, 1, 0, 4, 4),
     ):  # fmt: skip
         with pytest.raises(UserError, match=r"signal has shape .*\(B, 1, Z, Y, X\)"):
             net(torch.zeros(shape, dtype=torch.float64))
     assert net(make_signal(1, 1, 1, 1, 1)).shape == (1, 1, 1, 1, 1)
+    assert net(make_signal(0, 1, 4, 4, 4)).shape == (0, 1, 4, 4, 4)
     with pytest.raises(UserError, match=r"axis Y has size 6.*4"):
         net.train()(make_signal(2, 1, 4, 6, 8))
 

@@ -158,7 +158,7 @@ class TestFiniteGuard:
             def before_forward(self, strategy, **_):
                 if strategy.clock.train_iterations == 1:
                     strategy.mbatch[1] = strategy.mb_y.clone()
-                    strategy.mbatch[1][1, 0, 0, 0, 0] = float("nan")
+                    strategy.mbatch[1][1, 0, 0, 0, 0] = float("inf")
                     self.culprit = strategy.batch_images()[1]
 
         poison = Poison()
@@ -217,7 +217,9 @@ def test_samples_say_what_of_the_volume_they_are(monkeypatch, tmp_path):
     pairs = [SimpleNamespace(name="large", task="dna")]
     monkeypatch.setattr(samples, "context_of", lambda _: SimpleNamespace(pairs=pairs))
     now = SimpleNamespace(mb_x=volume, mb_y=volume, mb_output=volume, experience=None)
-    SamplesPlugin(tmp_path).after_eval_iteration(now)
+    plugin = SamplesPlugin(tmp_path)
+    plugin.before_eval_exp(now)
+    plugin.after_eval_iteration(now)
     with np.load(tmp_path / "dna.npz") as sample:
         assert tuple(sample["shape"]) == (65, 300, 7)
         assert sample["box"].tolist() == [[0, 64], [22, 278], [0, 7]]
