@@ -160,6 +160,7 @@ class Header(TypedDict, total=False):
     strategy: str
     base_model: dict[str, str]
     seed: int
+    num_processes: int
     device: str
     voxel_size_um: list[float] | None
     versions: dict[str, str]

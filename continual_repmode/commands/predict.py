@@ -27,7 +27,7 @@ Predict structures from transmitted light, for files of any size.
 
 Each image is brought onto the grid of the model, predicted in blended windows, and
 written back on its own grid, one channel per structure. Interrupted work resumes with
-the same command; what is there already, made in the same way, is left as it is. One
+the same command; an output that is up to date is skipped. One
 damaged image does not stop the others. The exit status is 0 if all is done, 3 if some
 images failed, 2 for a mistake in the call."""
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     for error in failures:
         _tell(error)
     for job in plan.done:
-        print(f"{job.output}: is there already, made in the same way")
+        print(f"{job.output}: up to date, skipped")
     workers = workers_of(chosen)
     jobs = plan.jobs
     if chosen.estimate or not chosen.scheduler:  # it is of this machine

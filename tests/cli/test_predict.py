@@ -122,7 +122,7 @@ def test_a_second_call_leaves_everything_as_it_is(predict, folder):
     done = predict("in", "--tasks", "dna", "--memory", "3GB")
 
     assert done.returncode == 0
-    assert done.stdout.count("is there already") == 2
+    assert done.stdout.count("up to date, skipped") == 2
     assert (folder / "out" / "a.ome.zarr" / "zarr.json").stat().st_mtime_ns == before
 
 
@@ -301,7 +301,7 @@ def test_chosen_metrics_are_those_of_an_independent_computation(predict, folder,
     assert f"{found['ssim']:.4f}" in line
     for again in (predict("own", *words), predict("own", *words[:4])):
         assert again.returncode == 0
-        assert "is there already" in again.stdout
+        assert "up to date, skipped" in again.stdout
         assert f"{found['ssim']:.4f}" in again.stdout
     unknown = predict("own", *words[:4], "--metrics", "dicee")
     assert unknown.returncode == 2
