@@ -128,7 +128,8 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
                 f"{path} already holds a run with other settings: resume it with "
                 f"resume={path}, or choose another folder with hydra.run.dir=FOLDER"
             )
-        for line in unused_settings(config, overrides):
+        told = unused_settings(config, overrides) if distributed.is_first() else []
+        for line in told:
             print(f"note: {line}", file=sys.stderr)
         reference = _read_reference(config)
         run = build_run(config, folder)
