@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -91,6 +91,9 @@ class ExperienceRecord:
     checkpoint_sha256: str = ""
 
 
+Edge = Annotated[float, msgspec.Meta(gt=0, lt=1e9)]
+"""Of a voxel, in micrometers."""
+
 Number = float | None
 """A number of a file; null where it is not finite."""
 
@@ -100,18 +103,44 @@ class RecordContent(TypedDict):
 
     experience: int
     tasks: list[str]
-    curve: list[dict[str, Number]]
+    curve: list["Point"]
     best_epoch: int
     best_valid_mse: Number
     num_trained_parameters: int
     train_iterations: int
     proofs: list["Proof"]
-    rows: list[dict[str, Number | str]]
+    rows: list["Row"]
     wall_time_s: dict[str, float]
     adopted: NotRequired[bool]
-    validation: NotRequired[dict[str, dict[str, Number | bool]]]
+    validation: NotRequired[dict[str, "Score"]]
     task_sha256: NotRequired[dict[str, str]]
     checkpoint_sha256: NotRequired[str]
+
+
+class Point(TypedDict):
+    """Of a learning curve."""
+
+    epoch: int
+    train_loss: Number
+    valid_mse: Number
+
+
+class Score(TypedDict):
+    """Of a task on its validation images."""
+
+    mse: Number
+    target_variance: float
+
+
+class Row(TypedDict):
+    """Of a test image; there may be more metrics."""
+
+    task: str
+    image: str
+    mse: Number
+    mae: Number
+    r2: Number
+    pearson_r: Number
 
 
 class Proof(TypedDict):
@@ -154,15 +183,15 @@ class Header(TypedDict, total=False):
     """What ``run.json`` and ``results.json`` say about a run besides its results."""
 
     command: str
-    schema: str
-    schema_version: int
+    schema: Required[str]
+    schema_version: Required[int]
     scenario: str
     strategy: str
     base_model: dict[str, str]
     seed: int
     num_processes: int
     device: str
-    voxel_size_um: list[float] | None
+    voxel_size_um: Required[tuple[Edge, Edge, Edge] | None]
     versions: dict[str, str]
 
 
@@ -172,7 +201,7 @@ class Results(Header):
     tasks: list[str]
     experiences: list[list[str]]
     metrics: "Metrics"
-    validation: NotRequired[dict[str, dict[str, Number | bool]]]
+    validation: NotRequired[dict[str, "Score"]]
     old_tasks_unchanged: bool
     proofs: list[list[Proof]]
     costs: NotRequired[list["Costs"]]

@@ -57,7 +57,7 @@ def save_figures(folder: RunFolder) -> list[Path]:
         If one of these is missing or damaged.
     """
     results = folder.read_results()
-    z, y, x = results["voxel_size_um"]
+    z, y, x = results["voxel_size_um"] or (1, 1, 1)
     figures = {
         "learning_curves": plot_learning_curves(folder.records()),
         "samples": plot_samples(folder, (z, y, x)),
