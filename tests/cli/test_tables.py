@@ -120,8 +120,8 @@ def test_costs_of_a_finished_run_can_be_measured_again(
     capsys, tmp_path, monkeypatch, words
 ):
     monkeypatch.chdir(tmp_path)
-    words = [*words, "rows=multinet"]
-    main([*words, "run=true"])
+    words = ["rows=multinet" if word.startswith("rows=") else word for word in words]
+    assert main([*words, "run=true"]) in (0, 3)
     (path,) = (p for p in records(tmp_path) if '"base": null' not in p.read_text())
     before = json.loads(path.read_text())
     main([*words, "run=false", "costs=again"])

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from continual_repmode.errors import UserError
+from continual_repmode.metrics.regression import METRICS
 from continual_repmode.results import ExperienceRecord, RunFolder, read_json, write_json
 
 
@@ -16,7 +17,7 @@ def record(experience):
         num_trained_parameters=3,
         train_iterations=7,
         proofs=[],
-        rows=[{"task": "dna", "image": "a", "mse": 1 / 3}],
+        rows=[{"task": "dna", "image": "a", **dict.fromkeys(METRICS, 1 / 3)}],
         wall_time_s={"train": 1.0, "eval": 0.5},
     )
 
