@@ -24,7 +24,7 @@ from continual_repmode.tasks import TASKS
 from continual_repmode.volumes.opening import open_volume
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
-"""Beside the checkout; left out where it is not."""
+"""Real pairs, in a folder next to the checkout; without it they are left out."""
 _DNA = "fnet-dna/run_170622_174530_whole_cropped_{}.tif"
 _CELL = "allen-cell-tuba1b/AICS-12_881_cell1_bf_fluor.ome.tif"
 _FIELDS = (

@@ -105,7 +105,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
-    """Begin a run in a new folder, or go on with the same run where it is.
+    """Begin a run in a new folder, or resume the same run in its folder.
 
     Raises
     ------

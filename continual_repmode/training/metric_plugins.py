@@ -38,8 +38,7 @@ class ImageRow:
     metrics : ImageMetrics
         MSE, MAE, R2 and Pearson's r over the whole volume.
     further : mapping of str to float
-        Metrics that were chosen beside them, without those that are not defined for
-        the image.
+        The metrics chosen in addition, where they are defined for the image.
     """
 
     task: str
