@@ -404,7 +404,7 @@ def _check_plausible(job: Job) -> None:
     if found:
         raise UserError(
             f"{signal.volume.path}: {', and '.join(found)}; mend it or, if it is "
-            "right, go on with --yes (in Python: yes=True)"
+            "right, continue with --yes (in Python: yes=True)"
         )
 
 

@@ -22,7 +22,7 @@ MOST_SATURATED = 0.01
 FEW_LEVELS = 64
 """Six bits: a channel of fewer gray levels has lost its intensities, to a wrong
 contrast setting or a bad conversion, and a z-score only stretches the steps."""
-YES_REMEDY = "mend it or, if it is right, go on with --yes (run: data.yes=true)"
+YES_REMEDY = "mend it or, if it is right, continue with --yes (run: data.yes=true)"
 LEAST_IMAGES: dict[Split, int] = {"train": 3, "valid": 1, "test": 3}
 """Fewer give no result worth reporting: one odd image decides it."""
 LEAST_SHIFT_PX = 3.0

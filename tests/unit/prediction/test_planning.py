@@ -65,7 +65,7 @@ def test_what_may_be_a_mistake_is_asked_back_before_it_is_predicted(
     (told,) = map(str, asked.failures)
     assert not asked.jobs
     assert "voxels are 5 µm along y, 16.7 times" in told
-    assert told.endswith("go on with --yes (in Python: yes=True)")
+    assert told.endswith("continue with --yes (in Python: yes=True)")
     assert plan(image, voxel_size_um=(0.3, 5.0, 5.0), yes=True).jobs
 
     monkeypatch.setattr(planning, "MOST_WINDOWS", 1)

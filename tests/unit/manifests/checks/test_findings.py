@@ -160,7 +160,7 @@ def test_a_doubt_stops_a_run_until_it_is_confirmed():
     found = only(judged(rows))
     assert (found.severity, found.code) == ("error", "implausible")
     assert "no stack, and and more; mend it or" in found.line()
-    assert "go on with --yes (run: data.yes=true)" in found.line()
+    assert "continue with --yes (run: data.yes=true)" in found.line()
     found = only(judged(rows, yes=True))
     assert (found.severity, found.remedy) == ("note", "")
 
