@@ -335,6 +335,7 @@ def finished(stock) -> Path:
             "strategy": "repmode",
             "scenario": "x",
             "command": "run",
+            "voxel_size_um": UM,
             "versions": {},
         },
     )

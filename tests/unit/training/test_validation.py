@@ -123,8 +123,9 @@ def test_a_record_keeps_the_validation_and_older_ones_lack_it(tmp_path):
         "wall_time_s": {},
     }
     folder = RunFolder(tmp_path)
-    folder.write_record(ExperienceRecord(**fields, validation={"dna": {"r2": 0.5}}))
-    assert folder.records()[0].validation == {"dna": {"r2": 0.5}}
+    scores = {"dna": {"mse": 0.5, "r2": 0.5, "target_variance": 1.0}}
+    folder.write_record(ExperienceRecord(**fields, validation=scores))
+    assert folder.records()[0].validation == scores
     path = tmp_path / "experiences" / "experience_0.json"
     write_json(path, {k: v for k, v in read_json(path).items() if k != "validation"})
     assert folder.records()[0].validation == {}
