@@ -33,18 +33,10 @@ def write_tensors(
 
     The file appears under its name only when it is complete; missing folders are made.
 
-    Parameters
-    ----------
-    path : str or Path
-    tensors : mapping of str to Tensor
-        On any device, of any layout; tensors that share memory are written separately.
-    header : mapping of str to JSON values
-        Without ``format`` and ``version``, which are added.
-
-    Raises
-    ------
-    ValueError
-        If the header uses a reserved key or holds NaN or infinity.
+    ``tensors``: on any device, of any layout; tensors that share memory are written
+        separately.
+    ``header``: without ``format`` and ``version``, which are added.
+    Raises ValueError if the header uses a reserved key or holds NaN or infinity.
     """
     reserved = {"format", "version"} & set(header)
     if reserved:
@@ -62,10 +54,8 @@ def write_tensors(
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the tensors (in memory of their own, on the CPU) and the header of a file.
 
-    Raises
-    ------
-    UserError
-        If the file is missing, truncated, not one of ours, or of a newer version.
+    Raises UserError if the file is missing, truncated, not one of ours, or of a newer
+        version.
     """
     with _opened(path) as (file, header):
         # Cloned: versions of safetensors differ in whether these map the file.

@@ -17,10 +17,7 @@ from continual_repmode.training.strategies.strategy_config import (
 def check_combination(config: RunConfig) -> None:
     """Refuse settings of ``model`` and ``strategy`` that do not go together.
 
-    Raises
-    ------
-    UserError
-        With the reason and a remedy; before any data are opened.
+    Raises UserError: with the reason and a remedy; before any data are opened.
     """
     model, strategy, stream = config.model, config.strategy, config.stream()
     name = strategy_name(strategy)
@@ -60,11 +57,7 @@ def _check_shares(config: RunConfig) -> None:
 def unused_settings(config: RunConfig, given: Iterable[str]) -> list[str]:
     """Return, a line each, which settings that the user gave have no effect.
 
-    Parameters
-    ----------
-    config : RunConfig
-    given : iterable of str
-        The settings as they were written, ``name=value``.
+    ``given``: the settings as they were written, ``name=value``.
     """
     names = [word.lstrip("+").partition("=")[0] for word in given]
     expert = getattr(config.strategy, "expert", None)

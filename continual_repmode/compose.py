@@ -51,23 +51,13 @@ def launch(
 
     A mistake in one combination of a sweep does not stop the others.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        Settings in Hydra's syntax; ``scenario`` may also be the path of a YAML file.
-    job : callable
-        Called with the settings, the output folder and the settings that were given.
-
-    Returns
-    -------
-    int
-        Exit status: 0, or 2 if a job raised :class:`UserError`.
-
-    Raises
-    ------
-    UserError
-        If a setting is unknown, its value cannot be understood, or the output folder
-        cannot be made.
+    ``arguments``: settings in Hydra's syntax; ``scenario`` may also be the path of a
+        YAML file.
+    ``job``: called with the settings, the output folder and the settings that were
+        given.
+    Returns: exit status: 0, or 2 if a job raised :class:`UserError`.
+    Raises UserError if a setting is unknown, its value cannot be understood, or the
+        output folder cannot be made.
     """
     refuse_repeated_settings(arguments)
     _check_folder(arguments)
@@ -133,16 +123,9 @@ def launch(
 def compose_runs(runs: Sequence[Sequence[str]]) -> list[RunConfig]:
     """Return the settings of runs without carrying them out.
 
-    Parameters
-    ----------
-    runs : sequence of sequence of str
-        Settings of each run in Hydra's syntax; ``scenario`` may also be the path of a
-        YAML file.
-
-    Raises
-    ------
-    UserError
-        If a setting is unknown or its value cannot be understood.
+    ``runs``: settings of each run in Hydra's syntax; ``scenario`` may also be the path
+        of a YAML file.
+    Raises UserError if a setting is unknown or its value cannot be understood.
     """
     with _hydra() as main, _errors_in_one_line():
         compose, spelling = _Composer(main), _Spelling()
@@ -259,15 +242,8 @@ class _Spelling:
     of it has a meaning. Only ``null``, values in quotes of their own, Hydra's
     ``${...}`` and, in a sweep, commas keep theirs.
 
-    Parameters
-    ----------
-    sweep : bool
-        Commas part the values of several runs.
-
-    Attributes
-    ----------
-    given : dict of str to str
-        Setting as Hydra has it -> as the user wrote it.
+    ``sweep``: commas part the values of several runs.
+    ``given``: setting as Hydra has it -> as the user wrote it.
     """
 
     def __init__(self, sweep: bool = False) -> None:

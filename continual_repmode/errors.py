@@ -21,11 +21,8 @@ class UserError(ValueError):
 class Faults:
     """A list of errors, filled by ``with faults:`` blocks.
 
-    Parameters
-    ----------
-    collect : bool
-        Keep a :class:`UserError` that ends a block, and go on after it; otherwise let
-        it through.
+    ``collect``: keep a :class:`UserError` that ends a block, and go on after it;
+        otherwise let it through.
     """
 
     def __init__(self, collect: bool = True) -> None:

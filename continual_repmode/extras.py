@@ -8,10 +8,7 @@ from continual_repmode.errors import UserError
 def require(modules: tuple[str, ...], extra: str, purpose: str) -> None:
     """Make sure that packages are installed; none is imported.
 
-    Raises
-    ------
-    UserError
-        With the command that installs them.
+    Raises UserError: with the command that installs them.
     """
     missing = [name for name in modules if not _is_installed(name)]
     if missing:

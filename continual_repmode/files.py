@@ -40,24 +40,16 @@ def replacing(
     Missing folders are made. If the block raises, ``path`` stays as it was. The content
     is on the disk before the name is given, and the name when the block has ended.
 
-    Parameters
-    ----------
-    path : Path
-        The file to write.
-    num_bytes : float
-        What it takes, where that is known: looked for before the block begins.
-    remedy : str
-        What helps if it cannot be written.
+    ``path``: the file to write.
+    ``num_bytes``: what it takes, where that is known: looked for before the block
+        begins.
+    ``remedy``: what helps if it cannot be written.
+    Raises UserError if it cannot be written.
 
     Yields
     ------
     Path
         An empty file of the same suffix, with the permissions of a new file.
-
-    Raises
-    ------
-    UserError
-        If it cannot be written.
     """
     with failure_told(path, num_bytes, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,10 +72,7 @@ def replacing(
 def write_whole(path: Path, content: str | bytes, *, remedy: str = REMEDY) -> None:
     """Write a file, all at once or not at all; text as UTF-8, its line ends as given.
 
-    Raises
-    ------
-    UserError
-        If it cannot be written.
+    Raises UserError if it cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
     with replacing(path, num_bytes=len(data), remedy=remedy) as temporary:
@@ -100,11 +89,8 @@ def failure_told(
 ) -> Iterator[None]:
     """Make a failure of the disk one that names the file, and the room it needs.
 
-    Raises
-    ------
-    UserError
-        In place of an :class:`OSError`, or with ``full_only`` in place of one about a
-        disk that is full.
+    Raises UserError: in place of an :class:`OSError`, or with ``full_only`` in place of
+        one about a disk that is full.
     """
     try:
         yield
@@ -162,20 +148,10 @@ def sha256_of(path: str | Path) -> str:
 def check_free(folder: Path, num_bytes: float, what: str, option: str) -> None:
     """Raise if the disk has no room for this many bytes more.
 
-    Parameters
-    ----------
-    folder : Path
-        Where they would go; it need not exist yet.
-    num_bytes : float
-    what : str
-        What needs the room, for the message.
-    option : str
-        By which another folder is chosen, for the message.
-
-    Raises
-    ------
-    UserError
-        Saying how much is needed and how much is free.
+    ``folder``: where they would go; it need not exist yet.
+    ``what``: what needs the room, for the message.
+    ``option``: by which another folder is chosen, for the message.
+    Raises UserError: saying how much is needed and how much is free.
     """
     there = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(there).free

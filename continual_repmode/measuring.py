@@ -38,22 +38,10 @@ def peak_memory(
     its resident size once everything is imported. What was prepared counts, such as a
     network; what was needed to prepare it does not.
 
-    Parameters
-    ----------
-    prepare : callable
-        At the top level of a module: the process imports it by name.
-    *arguments : object
-
-    Returns
-    -------
-    int or None
-        None where the system does not report it (it must be Linux), or if it ended the
-        process for taking too much.
-
-    Raises
-    ------
-    RuntimeError
-        If the work itself fails in the fresh process.
+    ``prepare``: at the top level of a module: the process imports it by name.
+    Returns: None where the system does not report it (it must be Linux), or if it ended
+        the process for taking too much.
+    Raises RuntimeError if the work itself fails in the fresh process.
     """
     if cuda_in_use():
         return _peak_on_device(prepare, arguments)

@@ -74,33 +74,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Something that can be chosen by its name.
-
-    Attributes
-    ----------
-    name : str
-    entry : EntryPoint
-        Where it is.
-    package : str or None
-        The distribution that offers it; None: this one.
-    """
+    """Something that can be chosen by its name."""
 
     name: str
+    #: Where it is.
     entry: EntryPoint
+    #: The distribution that offers it; None: this one.
     package: str | None = None
 
     def load(self, kind: type) -> Any:
         """Import what is offered.
 
-        Parameters
-        ----------
-        kind : type
-            What it must be an instance or, if it is a class, a subclass of.
-
-        Raises
-        ------
-        UserError
-            If another package's module cannot be imported, or has something else there.
+        ``kind``: what it must be an instance or, if it is a class, a subclass of.
+        Raises UserError if another package's module cannot be imported, or has
+            something else there.
         """
         try:
             found = self.entry.load()
@@ -129,9 +116,7 @@ class Offer:
 def offers(what: str) -> dict[str, Offer]:
     """Return everything of a kind by name, ours first; others cannot take its place.
 
-    Parameters
-    ----------
-    what : {"strategies", "networks", "readers", "metrics", "segmenters"}
+    ``what``: "strategies" or "networks" or "readers" or "metrics" or "segmenters".
     """
     group = f"continual_repmode.{what}"
     found: dict[str, Offer] = {}

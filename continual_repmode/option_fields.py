@@ -20,18 +20,11 @@ def option(
 ) -> dict[str, Any]:
     """Return the metadata of a field that is an option.
 
-    Parameters
-    ----------
-    help : str
-        What ``--help`` says; it should name the default.
-    read : callable, optional
-        Makes the value of the field of what ``argparse`` gives.
-    flag : str, optional
-        By default ``--`` and the name of the field, without ``_um``.
-    group : str, optional
-        The heading in ``--help`` that it stands under.
-    **argument
-        Of :meth:`argparse.ArgumentParser.add_argument`.
+    ``help``: what ``--help`` says; it should name the default.
+    ``read``: makes the value of the field of what ``argparse`` gives.
+    ``flag``: by default ``--`` and the name of the field, without ``_um``.
+    ``group``: the heading in ``--help`` that it stands under.
+    ``**argument``: of :meth:`argparse.ArgumentParser.add_argument`.
     """
     found = {"argument": {"help": help, **argument}, "read": read}
     return {**found, "flag": flag, "group": group}
@@ -52,10 +45,7 @@ def flag_of(declared: Field[Any]) -> str:
 def refuse_repeated_settings(words: Iterable[str]) -> None:
     """Refuse ``name=value`` given twice: the first would silently be left out.
 
-    Raises
-    ------
-    UserError
-        Naming both.
+    Raises UserError: naming both.
     """
     first: dict[str, str] = {}
     for word in words:
@@ -83,10 +73,7 @@ def add_options(parser: argparse.ArgumentParser, kind: Any) -> None:
 def given_options(chosen: argparse.Namespace, kind: Any) -> dict[str, Any]:
     """Return the options of a dataclass that were given, by the names of its fields.
 
-    Raises
-    ------
-    UserError
-        If one cannot be read.
+    Raises UserError if one cannot be read.
     """
     given = {}
     for declared in fields(kind):

@@ -18,17 +18,10 @@ def user_path(given: str | os.PathLike[str], below: Path | None = None) -> Path:
     path has a meaning, brackets and quotes included. A path that was returned means
     itself.
 
-    Parameters
-    ----------
-    given : str or PathLike
-        An existing file or folder, or one to be made.
-    below : Path, optional
-        What a relative path is relative to; the current folder by default.
-
-    Raises
-    ------
-    UserError
-        If it is empty, or nothing can be there: a name is too long, for instance.
+    ``given``: an existing file or folder, or one to be made.
+    ``below``: what a relative path is relative to; the current folder by default.
+    Raises UserError if it is empty, or nothing can be there: a name is too long, for
+        instance.
     """
     text = os.fspath(given)
     if not text or "\0" in text:
@@ -75,10 +68,7 @@ def not_there(path: Path) -> str:
 def unicode_path(given: str | os.PathLike[str]) -> Path:
     """Return a path as :func:`user_path` does, for files that other libraries open.
 
-    Raises
-    ------
-    UserError
-        As there; or if a name in it is not UTF-8.
+    Raises UserError: as there; or if a name in it is not UTF-8.
     """
     path = user_path(given)
     try:

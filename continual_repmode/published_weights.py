@@ -56,19 +56,12 @@ Names = Iterator[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class _Checkpoint:
-    """What a file holds.
-
-    Attributes
-    ----------
-    path : Path
-    state : dict of str to Tensor
-        The tensors of the network.
-    datasets : list of str or None
-        What its options call the tasks, in the order of their labels.
-    """
+    """What a file holds."""
 
     path: Path
+    #: The tensors of the network.
     state: dict[str, Tensor]
+    #: What its options call the tasks, in the order of their labels.
     datasets: list[str] | None
 
 

@@ -24,10 +24,7 @@ def cache_folder(name: str) -> Path:
     That is in ``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux, ``~/Library/Caches`` on
     macOS, and the local application data on Windows.
 
-    Parameters
-    ----------
-    name : str
-        What is kept there.
+    ``name``: what is kept there.
     """
     return user_path(user_cache_path("continual_repmode", appauthor=False)) / name
 

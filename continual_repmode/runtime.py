@@ -42,10 +42,8 @@ def resolve_device(name: str) -> torch.device:
     ``auto`` is a CUDA device or, without one, Apple's GPU (``mps``) if a 3D network
     runs there; otherwise the CPU, which is told in one line where ``mps`` was tried.
 
-    Raises
-    ------
-    UserError
-        If the name is unknown, or the device is not there or cannot run a network.
+    Raises UserError if the name is unknown, or the device is not there or cannot run a
+        network.
     """
     if name == "auto":
         if torch.cuda.is_available():

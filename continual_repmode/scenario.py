@@ -94,10 +94,8 @@ def scenario_names() -> list[str]:
 def load_scenario(name_or_path: str | Path) -> Scenario:
     """Read a scenario that comes with the package, by name, or a file of the user.
 
-    Raises
-    ------
-    UserError
-        If there is no such scenario or file, or its content is not a scenario.
+    Raises UserError if there is no such scenario or file, or its content is not a
+        scenario.
     """
     path = user_path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:

@@ -54,12 +54,9 @@ _NO_FILE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$')
 def check_task_name(name: str) -> str:
     """Return ``name`` if it can name a task.
 
-    Raises
-    ------
-    UserError
-        If it is anything but letters, digits, ``_`` and ``-`` (names become file
-        names, channel names and parts of parameter names), or a word that options have
-        in the place of a task.
+    Raises UserError if it is anything but letters, digits, ``_`` and ``-`` (names
+        become file names, channel names and parts of parameter names), or a word that
+        options have in the place of a task.
     """
     if not _NAME.fullmatch(name):
         raise UserError(
@@ -77,11 +74,8 @@ def check_task_name(name: str) -> str:
 def check_file_name(name: str, what: str) -> str:
     """Return ``name`` if a file can be called so on every system.
 
-    Raises
-    ------
-    UserError
-        If it is empty, has a character that a file system refuses, ends with a dot or
-        a space, or names a device of Windows.
+    Raises UserError if it is empty, has a character that a file system refuses, ends
+        with a dot or a space, or names a device of Windows.
     """
     if not name or _NO_FILE.search(name) or _DEVICES.fullmatch(name):
         raise UserError(
@@ -93,10 +87,8 @@ def check_file_name(name: str, what: str) -> str:
 def check_apart(names: Iterable[str], where: str) -> None:
     """Raise if two tasks, whose names become file names, differ by case only.
 
-    Raises
-    ------
-    UserError
-        Naming both; many file systems of Windows and macOS take them for one.
+    Raises UserError: naming both; many file systems of Windows and macOS take them for
+        one.
     """
     seen: dict[str, str] = {}
     for name in names:

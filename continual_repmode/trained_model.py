@@ -267,14 +267,9 @@ class TrainedModel:
 class TaskPredictor:
     """Predicts windows (B, 1, z, y, x) of one task, in a precision.
 
-    Parameters
-    ----------
-    network : nn.Module
-        In evaluation mode.
-    precision : {"float32", "bfloat16"}
-        Of convolutions; what comes out is float32.
-    task : str
-        For messages.
+    ``network``: in evaluation mode.
+    ``precision``: of convolutions; what comes out is float32.
+    ``task``: for messages.
     """
 
     def __init__(
@@ -287,10 +282,7 @@ class TaskPredictor:
     def __call__(self, windows: Tensor) -> Tensor:
         """Predict windows, without gradients.
 
-        Raises
-        ------
-        UserError
-            If a prediction is not finite.
+        Raises UserError if a prediction is not finite.
         """
         with (
             torch.no_grad(),

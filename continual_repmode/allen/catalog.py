@@ -24,23 +24,15 @@ DNA_IMAGES = 80
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One archive of the collection.
+    """One archive of the collection."""
 
-    Attributes
-    ----------
-    name : str
-        Of the archive without its ending, and of the folder in it.
-    task : str
-        The structure that its images are the targets of.
-    num_images : int
-        How many images the paper used.
-    has_dna : bool
-        Whether the DNA images are drawn from it too.
-    """
-
+    #: Of the archive without its ending, and of the folder in it.
     name: str
+    #: The structure that its images are the targets of.
     task: str
+    #: How many images the paper used.
     num_images: int = 80
+    #: Whether the DNA images are drawn from it too.
     has_dna: bool = True
 
     @property
@@ -73,15 +65,8 @@ def datasets_of(task: str) -> tuple[Dataset, ...]:
 def choose_datasets(names: Sequence[str]) -> tuple[Dataset, ...]:
     """Return the data sets of some tasks, in the order of the catalog.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Tasks or data sets; none means everything.
-
-    Raises
-    ------
-    UserError
-        If there is neither a task nor a data set of such a name.
+    ``names``: tasks or data sets; none means everything.
+    Raises UserError if there is neither a task nor a data set of such a name.
     """
     chosen: set[str] = set()
     for name in names or TASKS:

@@ -23,21 +23,14 @@ CAAX_DATASET = "membrane_caax_63x"
 
 @dataclass(frozen=True, slots=True)
 class FoundChannel:
-    """A channel of an image, and on what grounds it was taken.
+    """A channel of an image, and on what grounds it was taken."""
 
-    Attributes
-    ----------
-    index : int
-        From 0.
-    name : str
-        As in the file; ``""`` if it has none.
-    grounds : {"name and place", "name", "place"}
-        ``"name"`` if the number of channels fits no layout, ``"place"`` if the name
-        says nothing.
-    """
-
+    #: From 0.
     index: int
+    #: As in the file; ``""`` if it has none.
     name: str
+    #: ``"name"`` if the number of channels fits no layout, ``"place"`` if the name says
+    #: nothing.
     grounds: str
 
 
@@ -46,21 +39,11 @@ def find_channel(
 ) -> FoundChannel:
     """Return the channel of an image that shows something.
 
-    Parameters
-    ----------
-    path : Path
-        Of the image, for messages.
-    names : sequence of str
-        Of its channels.
-    role : {"light", "structure", "dna", "membrane"}
-        What is wanted.
-    dataset : str
-        Where the image comes from.
-
-    Raises
-    ------
-    UserError
-        If name and place disagree, or neither says which channel it is.
+    ``path``: of the image, for messages.
+    ``names``: of its channels.
+    ``role``: "light" or "structure" or "dna" or "membrane"; what is wanted.
+    ``dataset``: where the image comes from.
+    Raises UserError if name and place disagree, or neither says which channel it is.
     """
     place = _layout(names, dataset).get(role)
     named = [i for i, name in enumerate(names) if _shows(name, role, dataset)]

@@ -19,10 +19,7 @@ _CHUNK_BYTES = 1 << 22
 class Checksums:
     """The file ``checksums.json`` of a data folder.
 
-    Parameters
-    ----------
-    folder : Path
-        Where the archives are.
+    ``folder``: where the archives are.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,19 +38,10 @@ class Checksums:
     def check(self, path: Path, digest: str, source: str) -> None:
         """Record an archive's SHA-256, or compare it with the recorded one.
 
-        Parameters
-        ----------
-        path : Path
-            The archive, or the part that is about to become it.
-        digest : str
-            Its SHA-256.
-        source : str
-            Address it came from.
-
-        Raises
-        ------
-        UserError
-            If another one is recorded.
+        ``path``: the archive, or the part that is about to become it.
+        ``digest``: its SHA-256.
+        ``source``: address it came from.
+        Raises UserError if another one is recorded.
         """
         name = path.name.removesuffix(".part")
         entries = self._entries()

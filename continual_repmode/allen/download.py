@@ -33,23 +33,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """When to give up on a server.
+    """When to give up on a server."""
 
-    Attributes
-    ----------
-    timeout_s : float
-        Longest silence.
-    max_failures : int
-        Broken connections in a row between which nothing much arrived.
-    pause_s : float
-        Before the second try; doubled before each further one.
-    min_rate_bytes_s : float
-        A slower connection counts as broken.
-    """
-
+    #: Longest silence.
     timeout_s: float = 60.0
+    #: Broken connections in a row between which nothing much arrived.
     max_failures: int = 8
+    #: Before the second try; doubled before each further one.
     pause_s: float = 1.0
+    #: A slower connection counts as broken.
     min_rate_bytes_s: float = 1000.0
 
 
@@ -72,10 +64,7 @@ class Source:
 class Part:
     """The part of a file that has arrived, and the note on where it comes from.
 
-    Parameters
-    ----------
-    path : Path
-        Of the whole file.
+    ``path``: of the whole file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -124,23 +113,12 @@ def receive(
 ) -> None:
     """Download until the part is as large as the server says the file is.
 
-    Parameters
-    ----------
-    url : str
-        Of the file.
-    part : Part
-        What an earlier call left is continued.
-    opener : OpenerDirector
-        See :func:`continual_repmode.allen.web.web_opener`.
-    patience : Patience, optional
-    progress : bool
-        Show a progress bar, if stderr is a terminal.
-
-    Raises
-    ------
-    UserError
-        If the server has no such file or keeps failing, or the disk is full. What has
-        arrived stays.
+    ``url``: of the file.
+    ``part``: what an earlier call left is continued.
+    ``opener``: see :func:`continual_repmode.allen.web.web_opener`.
+    ``progress``: show a progress bar, if stderr is a terminal.
+    Raises UserError if the server has no such file or keeps failing, or the disk is
+        full. What has arrived stays.
     """
     patience = patience or Patience()
     best, failures, since = part.num_bytes, 0, time.monotonic()

@@ -29,29 +29,19 @@ State = Literal["complete", "found", "damaged", "packed", "begun", "absent"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is left to do for one data set.
-
-    Attributes
-    ----------
-    dataset : Dataset
-    archive_bytes : int or None
-        Size of the archive; None if the server does not report it.
-    here_bytes : int
-        How much of it has arrived.
-    """
+    """What is left to do for one data set."""
 
     dataset: Dataset
+    #: Size of the archive; None if the server does not report it.
     archive_bytes: int | None
+    #: How much of it has arrived.
     here_bytes: int
 
 
 class AllenFolder:
     """The data folder: one folder per data set, archives, checksums, a manifest.
 
-    Parameters
-    ----------
-    path : str or Path
-        Made when something is downloaded.
+    ``path``: made when something is downloaded.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -91,10 +81,8 @@ class AllenFolder:
     ) -> list[Step]:
         """Return what is left to do, having asked the server for sizes.
 
-        Raises
-        ------
-        UserError
-            If the server lacks an archive, or something else is in the way.
+        Raises UserError if the server lacks an archive, or something else is in the
+            way.
         """
         steps = []
         for dataset in datasets:
@@ -125,10 +113,8 @@ class AllenFolder:
     ) -> None:
         """Download what is missing of one archive, check and unpack it.
 
-        Raises
-        ------
-        UserError
-            If that fails. What has arrived stays, and nothing else is left.
+        Raises UserError if that fails. What has arrived stays, and nothing else is
+            left.
         """
         archive = self.path / step.dataset.archive
         url = base_url + archive.name
@@ -212,10 +198,7 @@ def describe_step(step: Step) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Keep a second download out of a folder; a killed process frees it.
 
-    Raises
-    ------
-    UserError
-        If one is running.
+    Raises UserError if one is running.
     """
     lock = FileLock(folder / ".download.lock", timeout=0)
     try:

@@ -38,19 +38,12 @@ VoxelSizeFrom = Literal["metadata", "paper_code"]
 
 @dataclass(frozen=True, slots=True)
 class BuiltManifest:
-    """What a new manifest says.
-
-    Attributes
-    ----------
-    path : Path
-    counts : mapping of str to mapping
-        Task -> split -> how many images.
-    notes : tuple of str
-        What is not as in the paper, or was decided on weaker grounds than usual.
-    """
+    """What a new manifest says."""
 
     path: Path
+    #: Task -> split -> how many images.
     counts: Mapping[str, Mapping[Split, int]]
+    #: What is not as in the paper, or was decided on weaker grounds than usual.
     notes: tuple[str, ...]
 
 
@@ -63,23 +56,13 @@ def build_manifest(
 ) -> BuiltManifest:
     """Write ``manifest.csv`` for the data sets that are completely there.
 
-    Parameters
-    ----------
-    folder : AllenFolder
-    voxel_size : {"metadata", "paper_code"}
-        ``metadata``: what each image says, when it is read. ``paper_code``: columns
-        with the size that the published code assumes.
-    published_lists : str or Path, optional
-        Folder with the image lists of the published code; see
+    ``voxel_size``: ``metadata``: what each image says, when it is read. ``paper_code``:
+        columns with the size that the published code assumes.
+    ``published_lists``: folder with the image lists of the published code; see
         :mod:`continual_repmode.allen.splits`.
-    progress : bool
-        Show a progress bar, if stderr is a terminal.
-
-    Raises
-    ------
-    UserError
-        If there is no data set, an image cannot be read, or its channels cannot be
-        told for sure.
+    ``progress``: show a progress bar, if stderr is a terminal.
+    Raises UserError if there is no data set, an image cannot be read, or its channels
+        cannot be told for sure.
     """
     datasets = [d for d in DATASETS if folder.state(d) in {"complete", "found"}]
     if not datasets:

@@ -35,15 +35,8 @@ _COLUMN = "path_czi"
 def split_images(names: Sequence[str]) -> dict[Split, list[str]]:
     """Divide the images of one data set.
 
-    Parameters
-    ----------
-    names : sequence of str
-        In the order of the list; another order, another division.
-
-    Returns
-    -------
-    dict of str to list of str
-        ``train``, ``valid`` and ``test``, each in the order drawn.
+    ``names``: in the order of the list; another order, another division.
+    Returns: ``train``, ``valid`` and ``test``, each in the order drawn.
     """
     counts = split_counts(len(names))
     kept, test = _cut(names, counts["test"])
@@ -58,20 +51,12 @@ def draw_dna(
 ) -> dict[Split, list[tuple[str, str]]]:
     """Draw the images of the DNA task from the lists of the other tasks.
 
-    Parameters
-    ----------
-    lists : mapping
-        Data set -> split -> images; data sets in the order in which they are joined.
-    with_dna : sequence of str
-        Data sets whose images have a DNA channel.
-    num_images : int
-        How many to draw in all; they are divided as those of any data set. Fewer if a
-        split has not enough.
-
-    Returns
-    -------
-    dict of str to list of (str, str)
-        Data set and image, by split, in the order drawn.
+    ``lists``: data set -> split -> images; data sets in the order in which they are
+        joined.
+    ``with_dna``: data sets whose images have a DNA channel.
+    ``num_images``: how many to draw in all; they are divided as those of any data set.
+        Fewer if a split has not enough.
+    Returns: data set and image, by split, in the order drawn.
     """
     counts = split_counts(num_images)
     drawn: dict[Split, list[tuple[str, str]]] = {}
@@ -88,17 +73,9 @@ def draw_dna(
 def read_published_order(folder: str | Path, dataset: str) -> list[str]:
     """Return the names of a data set's images in the order of the published list.
 
-    Parameters
-    ----------
-    folder : str or Path
-        With the lists of the published code, ``<data set>.csv``.
-    dataset : str
-        Name of a data set.
-
-    Raises
-    ------
-    UserError
-        If there is no such list, or it is none.
+    ``folder``: with the lists of the published code, ``<data set>.csv``.
+    ``dataset``: name of a data set.
+    Raises UserError if there is no such list, or it is none.
     """
     path = user_path(folder) / f"{dataset}.csv"
     try:

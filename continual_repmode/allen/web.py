@@ -37,10 +37,7 @@ class RangeRefusedError(BrokenTransferError):
 def check_address(option: str, address: str, schemes: tuple[str, ...]) -> str:
     """Return an address if requests can be made to it.
 
-    Raises
-    ------
-    UserError
-        If it is no web address, or its scheme is none of ``schemes``.
+    Raises UserError if it is no web address, or its scheme is none of ``schemes``.
     """
     try:
         parts = urlsplit(address)
@@ -58,10 +55,7 @@ def check_address(option: str, address: str, schemes: tuple[str, ...]) -> str:
 def web_opener(proxy: str | None = None) -> OpenerDirector:
     """Return what makes requests.
 
-    Parameters
-    ----------
-    proxy : str, optional
-        Address of an HTTP proxy for everything; without it, the environment's
+    ``proxy``: address of an HTTP proxy for everything; without it, the environment's
         (``https_proxy``, ``http_proxy``, ``no_proxy``).
     """
     if proxy is None:
@@ -98,12 +92,9 @@ def open_url(
 ) -> http.client.HTTPResponse:
     """Ask for a file and return the response, its body unread.
 
-    Raises
-    ------
-    BrokenTransferError
-        If there is no connection, or the server has a passing trouble.
-    UserError
-        If asking again cannot help.
+    Raises BrokenTransferError if there is no connection, or the server has a passing
+        trouble.
+    Raises UserError if asking again cannot help.
     """
     headers = {
         "User-Agent": "continual-repmode",
@@ -134,10 +125,7 @@ def remote_size(
 ) -> int | None:
     """Return the size of a file in bytes, None if the server does not report it.
 
-    Raises
-    ------
-    UserError
-        If there is no such file, or no access to it.
+    Raises UserError if there is no such file, or no access to it.
     """
     try:
         with open_url(opener, url, timeout_s, method="HEAD") as response:

@@ -48,17 +48,9 @@ def plot_gating(
     One panel per block, one line per task, from large structures to small ones. Tasks
     that were added later stand out in bold.
 
-    Parameters
-    ----------
-    rows : sequence of GatingRow
-    blocks : sequence of str, optional
-        Names of MoDE blocks; by default the block of the encoder and the one of the
-        decoder in which the tasks differ most (if that part has gates).
-
-    Raises
-    ------
-    UserError
-        If there is no such block.
+    ``blocks``: names of MoDE blocks; by default the block of the encoder and the one of
+        the decoder in which the tasks differ most (if that part has gates).
+    Raises UserError if there is no such block.
     """
     weights = _weights_by_block(rows)
     parts = dict.fromkeys(map(part_of, weights))

@@ -107,10 +107,7 @@ def plot_gate_distances(distances: Sequence[GateDistance]) -> Figure:
 
     One panel per new task, its nearest earlier task on top.
 
-    Parameters
-    ----------
-    distances : sequence of GateDistance
-        Of any number of new tasks, from
+    ``distances``: of any number of new tasks, from
         :func:`~continual_repmode.analysis.preferences.gate_distances`.
     """
     new = list(dict.fromkeys(distance.task for distance in distances))

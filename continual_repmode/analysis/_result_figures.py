@@ -40,12 +40,8 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
     The cells of the tasks that an experience taught are framed; a task not yet learned
     is left blank. The last column is the mean over all test images.
 
-    Parameters
-    ----------
-    results : mapping
-        The content of a ``results.json``.
-    metric : str
-        One that the results have.
+    ``results``: the content of a ``results.json``.
+    ``metric``: one that the results have.
     """
     tasks, experiences = results["tasks"], results["experiences"]
     values = _result_array(results, metric)
@@ -99,12 +95,8 @@ def plot_forgetting(runs: Mapping[str, Mapping[str, Any]], metric: str) -> Figur
     learning; dots are the scores after later experiences. Where all lie on one another,
     nothing was forgotten.
 
-    Parameters
-    ----------
-    runs : mapping of str to mapping
-        Name of the run -> content of its ``results.json``; at least one.
-    metric : str
-        One that the results have.
+    ``runs``: name of the run -> content of its ``results.json``; at least one.
+    ``metric``: one that the results have.
     """
     num_tasks = max(len(results["tasks"]) for results in runs.values())
     num_experiences = max(len(results["experiences"]) for results in runs.values())
@@ -140,10 +132,7 @@ def plot_forgetting(runs: Mapping[str, Mapping[str, Any]], metric: str) -> Figur
 def plot_learning_curves(records: Sequence[ExperienceRecord]) -> Figure:
     """Draw training loss and validation MSE of every experience that was trained.
 
-    Parameters
-    ----------
-    records : sequence of ExperienceRecord
-        At least one that was not adopted.
+    ``records``: at least one that was not adopted.
     """
     records = [record for record in records if not record.adopted]
     columns = min(len(records), 3 if len(records) != 4 else 2)

@@ -37,12 +37,8 @@ _NOWHERE = Overall(math.nan, math.nan)
 def result_matrix(records: Sequence[ExperienceRecord], metric: str) -> ResultRows:
     """Return R[i][task] of one metric.
 
-    Parameters
-    ----------
-    records : sequence of ExperienceRecord
-        In the order of the stream.
-    metric : str
-        A key of :data:`continual_repmode.metrics.regression.METRICS`.
+    ``records``: in the order of the stream.
+    ``metric``: a key of :data:`continual_repmode.metrics.regression.METRICS`.
     """
     return [_mean_by_task(record, metric) for record in records]
 
@@ -52,19 +48,11 @@ def summarize(
 ) -> dict[str, Any]:
     """Return the part of ``results.json`` that follows from the records.
 
-    Parameters
-    ----------
-    records : sequence of ExperienceRecord
-        At least one.
-    reference : dict, optional
-        The ``results.json`` of a run to compare with, for forward transfer.
-
-    Returns
-    -------
-    dict
-        ``tasks``, ``experiences``, ``metrics`` (per metric: ``result_matrix``,
-        ``overall``, ``forgetting``, ``backward_transfer``, ``forward_transfer``; a
-        task without a defined score after the last experience has no forgetting),
+    ``records``: at least one.
+    ``reference``: the ``results.json`` of a run to compare with, for forward transfer.
+    Returns: ``tasks``, ``experiences``, ``metrics`` (per metric: ``result_matrix``,
+        ``overall``, ``forgetting``, ``backward_transfer``, ``forward_transfer``; a task
+        without a defined score after the last experience has no forgetting),
         ``validation`` (of each task, where it was validated last),
         ``old_tasks_unchanged`` and ``proofs``.
     """
@@ -171,10 +159,7 @@ def _metric(
 def reference_values(results: dict[str, Any], metric: str) -> dict[str, float]:
     """Return each task's score right after it was learned, from a ``results.json``.
 
-    Raises
-    ------
-    UserError
-        If the metric is not in it.
+    Raises UserError if the metric is not in it.
     """
     if metric not in results["metrics"]:
         raise UserError(
@@ -201,10 +186,7 @@ def _measured(records: Sequence[ExperienceRecord]) -> list[str]:
 def check_reference(results: dict[str, Any]) -> dict[str, Any]:
     """Return ``results`` if a run can be compared with it.
 
-    Raises
-    ------
-    UserError
-        If a metric has no result matrix.
+    Raises UserError if a metric has no result matrix.
     """
     for metric in METRICS:
         reference_values(results, metric)

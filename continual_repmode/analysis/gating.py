@@ -18,38 +18,25 @@ from continual_repmode.results import RunFolder
 
 @dataclass(frozen=True, slots=True)
 class GatingRow:
-    """The gating weight of one expert for one task in one MoDE block.
+    """The gating weight of one expert for one task in one MoDE block."""
 
-    Attributes
-    ----------
-    experience : int or None
-        The experience in which the task was learned, from 0, if known.
-    part : str
-        ``encoder``, ``bottleneck``, ``decoder`` or ``output``.
-    block : str
-        Name of the block, such as ``encoder1.conv1``.
-    level : int
-        Level of the U-Net, 1 at full resolution, halved at each further one.
-    task : str
-    expert : str
-        Name of the expert; ``extension_<task>`` was added for that task.
-    extent_px : int
-        Kernel extent of the expert along X, in voxels of its level.
-    weight : float
-        Mean of the weights over the output channels, 0 to 1; they sum to 1 over the
-        experts.
-    std : float
-        Standard deviation over the output channels.
-    """
-
+    #: The experience in which the task was learned, from 0, if known.
     experience: int | None
+    #: ``encoder``, ``bottleneck``, ``decoder`` or ``output``.
     part: str
+    #: Name of the block, such as ``encoder1.conv1``.
     block: str
+    #: Level of the U-Net, 1 at full resolution, halved at each further one.
     level: int
     task: str
+    #: Name of the expert; ``extension_<task>`` was added for that task.
     expert: str
+    #: Kernel extent of the expert along X, in voxels of its level.
     extent_px: int
+    #: Mean of the weights over the output channels, 0 to 1; they sum to 1 over the
+    #: experts.
     weight: float
+    #: Standard deviation over the output channels.
     std: float
 
 
@@ -58,11 +45,7 @@ def gating_rows(
 ) -> list[GatingRow]:
     """Return the channel-averaged gating weights: by block in network order, then task.
 
-    Parameters
-    ----------
-    net : RepModeUNet
-    learned_in : mapping of str to int, optional
-        The experience in which each task was learned.
+    ``learned_in``: the experience in which each task was learned.
     """
     learned_in = learned_in or {}
     blocks = net.blocks()
@@ -134,10 +117,7 @@ def write_gating_weights(folder: RunFolder, net: RepModeUNet) -> None:
 def read_gating_weights(folder: RunFolder) -> list[GatingRow]:
     """Read ``gating_weights.csv``.
 
-    Raises
-    ------
-    UserError
-        If it is missing or damaged.
+    Raises UserError if it is missing or damaged.
     """
     path = folder.gating_weights
     try:

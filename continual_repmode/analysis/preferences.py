@@ -38,41 +38,27 @@ light microscope blurs everything below about 0.3 um.
 
 @dataclass(frozen=True, slots=True)
 class PartExtent:
-    """The kernel extent that a task prefers in one part of the network.
-
-    Attributes
-    ----------
-    task, part : str
-    extent_px : float
-        Kernel extent averaged with the gating weights, then over the blocks.
-    structure_scale_um : float or None
-        From :data:`STRUCTURE_SCALE_UM`; ``None`` for a structure not in it.
-    """
+    """The kernel extent that a task prefers in one part of the network."""
 
     task: str
     part: str
+    #: Kernel extent averaged with the gating weights, then over the blocks.
     extent_px: float
+    #: From :data:`STRUCTURE_SCALE_UM`; ``None`` for a structure not in it.
     structure_scale_um: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class GateDistance:
-    """How far the gates of two tasks are apart in one block.
-
-    Attributes
-    ----------
-    task, other : str
-    part, block : str
-        As in :class:`GatingRow`.
-    divergence : float
-        Jensen-Shannon divergence in bits, 0 (the same) to 1 (no expert in common),
-        averaged over the output channels.
-    """
+    """How far the gates of two tasks are apart in one block."""
 
     task: str
     other: str
+    #: As in :class:`GatingRow`.
     part: str
     block: str
+    #: Jensen-Shannon divergence in bits, 0 (the same) to 1 (no expert in common),
+    #: averaged over the output channels.
     divergence: float
 
 
@@ -82,10 +68,7 @@ def block_extents(rows: Sequence[GatingRow]) -> dict[str, dict[str, float]]:
     That is sum_e weight_e * extent_e / sum_e weight_e, in voxels of the block's level;
     the weights of a softmax sum to 1, those of a sigmoid do not.
 
-    Returns
-    -------
-    dict of str to dict of str to float
-        Task, then block in network order.
+    Returns: task, then block in network order.
     """
     gates: dict[str, dict[str, list[GatingRow]]] = {}
     for row in rows:
@@ -134,12 +117,7 @@ def gate_distances(
     Only the experts that both tasks use are compared, renormalized to sum to 1 in each
     channel: an expert of its own says nothing about whom a task resembles.
 
-    Parameters
-    ----------
-    tables : sequence of GatingTable
-        With every channel, such as ``net.gating_weights()``.
-    task : str
-    others : sequence of str
+    ``tables``: with every channel, such as ``net.gating_weights()``.
     """
     by_block: dict[str, dict[str, GatingTable]] = {}
     for table in tables:
@@ -158,10 +136,7 @@ def mean_distances(
 ) -> dict[str, float]:
     """Average the distances of one task over the blocks, all or those of one part.
 
-    Returns
-    -------
-    dict of str to float
-        Other task -> mean divergence, the nearest task first.
+    Returns: other task -> mean divergence, the nearest task first.
     """
     values: dict[str, list[float]] = {}
     for distance in distances:

@@ -24,17 +24,9 @@ _UNKNOWN = "not known"
 def model_facts(path: str | Path, *, with_hashes: bool) -> dict[str, Any]:
     """Return what a model file holds, as plain JSON values.
 
-    Parameters
-    ----------
-    path : str or Path
-    with_hashes : bool
-        Read all of the file for ``sha256``, ``base_sha256`` and ``altered_tasks``,
-        otherwise None.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read or holds no model.
+    ``with_hashes``: read all of the file for ``sha256``, ``base_sha256`` and
+        ``altered_tasks``, otherwise None.
+    Raises UserError if the file cannot be read or holds no model.
     """
     path = user_path(path)
     version = read_model_header(path)["version"]

@@ -24,10 +24,7 @@ worst finding: 0 nothing, 3 warnings, 2 errors, with which a run would not start
 def main(arguments: Sequence[str]) -> int:
     """Check a manifest; return the status of the worst finding.
 
-    Raises
-    ------
-    UserError
-        If the manifest itself cannot be read.
+    Raises UserError if the manifest itself cannot be read.
     """
     parser = manifest_parser(
         "check", _ABOUT, "continual-repmode check volumes.csv --json > check.json"

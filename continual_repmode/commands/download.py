@@ -40,11 +40,8 @@ _STATES = {
 def main(arguments: Sequence[str]) -> int:
     """Download what is missing and write the manifest; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If a name is unknown, the server or the disk fails, an archive is not what it
-        should be, or the images are not what the collection's are.
+    Raises UserError if a name is unknown, the server or the disk fails, an archive is
+        not what it should be, or the images are not what the collection's are.
     """
     chosen = parse(_parser(), arguments)
     if chosen is None:

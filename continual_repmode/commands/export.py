@@ -23,11 +23,8 @@ _SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "bioimageio": ".zip"}
 def main(arguments: Sequence[str]) -> int:
     """Export one task or all; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If an argument is wrong, a file is in the way, a package is missing or an
-        exported file does not predict what the model does.
+    Raises UserError if an argument is wrong, a file is in the way, a package is missing
+        or an exported file does not predict what the model does.
     """
     parser = _parser()
     chosen = parse(parser, arguments)

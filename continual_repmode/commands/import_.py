@@ -20,10 +20,7 @@ and plain values is refused."""
 def main(arguments: Sequence[str]) -> int:
     """Write a model file; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If a file cannot be imported, or the output is in the way.
+    Raises UserError if a file cannot be imported, or the output is in the way.
     """
     chosen = parse(_parser(), arguments)
     if chosen is None:

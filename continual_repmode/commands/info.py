@@ -15,10 +15,7 @@ it was trained on, and how well it did. Reads the header alone, but for --verify
 def main(arguments: Sequence[str]) -> int:
     """Print what a model file holds; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If the file cannot be read or holds no model.
+    Raises UserError if the file cannot be read or holds no model.
     """
     parser = Parser(
         prog="continual-repmode info",

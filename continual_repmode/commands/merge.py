@@ -33,10 +33,7 @@ class _Part:
 def main(arguments: Sequence[str]) -> int:
     """Merge model files; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If a file cannot be read, or the models do not go together.
+    Raises UserError if a file cannot be read, or the models do not go together.
     """
     chosen = parse(_parser(), arguments)
     if chosen is None:

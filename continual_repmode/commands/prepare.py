@@ -22,10 +22,7 @@ changed, in a file or in a setting, is prepared again."""
 def main(arguments: Sequence[str]) -> int:
     """Prepare the volumes of a manifest; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If a volume cannot be prepared or the disk lacks the space.
+    Raises UserError if a volume cannot be prepared or the disk lacks the space.
     """
     parser = manifest_parser(
         "prepare", _ABOUT, "continual-repmode prepare volumes.csv --resize fast"

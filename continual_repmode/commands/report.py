@@ -18,10 +18,7 @@ folders are not changed."""
 def main(arguments: Sequence[str]) -> int:
     """Write a report; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If a folder is no run folder, or the file exists.
+    Raises UserError if a folder is no run folder, or the file exists.
     """
     parser = Parser(
         prog="continual-repmode report",

@@ -67,11 +67,8 @@ _OF_ONE_RUN = frozenset(
 def main(arguments: Sequence[str]) -> int:
     """Write one table; return 0 if all its runs are there, 3 if some are missing.
 
-    Raises
-    ------
-    UserError
-        If there is no such table, a setting is unknown, or the results cannot be
-        written.
+    Raises UserError if there is no such table, a setting is unknown, or the results
+        cannot be written.
     """
     if not arguments or {"-h", "--help"} & set(arguments):
         print(_help())

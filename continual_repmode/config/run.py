@@ -78,12 +78,8 @@ def offered(group: str) -> dict[str, Offer]:
 def schema_of(group: str, option: str) -> type:
     """Return the class of the settings of an option.
 
-    Raises
-    ------
-    LookupError
-        If there is no such option.
-    UserError
-        If a package of others offers it, and cannot be used.
+    Raises LookupError if there is no such option.
+    Raises UserError if a package of others offers it, and cannot be used.
     """
     if group == "data":
         return _DATA[option]
@@ -170,10 +166,7 @@ def register_scenario(name: str, scenario: Scenario) -> None:
 def to_run_config(composed: DictConfig) -> RunConfig:
     """Convert what Hydra composed to plain objects, checking every value.
 
-    Raises
-    ------
-    UserError
-        If a required value is missing or one is out of range.
+    Raises UserError if a required value is missing or one is out of range.
     """
     try:
         config = OmegaConf.to_object(composed)
@@ -219,15 +212,8 @@ def strategy_name(strategy: StrategyConfig) -> str:
 def load_run_config(text: str) -> RunConfig:
     """Read the ``config.yaml`` of a run folder.
 
-    Parameters
-    ----------
-    text : str
-        As written by :func:`dump_run_config`.
-
-    Raises
-    ------
-    UserError
-        If it is damaged or was written by another version.
+    ``text``: as written by :func:`dump_run_config`.
+    Raises UserError if it is damaged or was written by another version.
     """
     try:
         loaded = yaml.safe_load(text)

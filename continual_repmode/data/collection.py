@@ -14,24 +14,17 @@ Split = Literal["train", "valid", "test"]
 
 @dataclass(frozen=True, slots=True)
 class LoadedPair:
-    """Both channels of a pair, ready for the network.
+    """Both channels of a pair, ready for the network."""
 
-    Attributes
-    ----------
-    signal, target : ndarray of float16 or float32, shape (Z, Y, X)
-        Transmitted light and fluorescence, z-scored per image, on the model grid;
-        possibly read-only maps of files. Compute with them in float32. NaN where
-        nothing was recorded; the target is, wherever the light is.
-    signal_intensity, target_intensity : Intensity
-        What the z-scores were before, in raw camera counts.
-    hidden : float
-        Share of the raw voxels, 0 to 1, where nothing was recorded.
-    """
-
+    #: (Z, Y, X). Transmitted light and fluorescence, z-scored per image, on the model
+    #: grid; possibly read-only maps of files. Compute with them in float32. NaN where
+    #: nothing was recorded; the target is, wherever the light is.
     signal: NDArray[np.floating]
     target: NDArray[np.floating]
+    #: What the z-scores were before, in raw camera counts.
     signal_intensity: Intensity
     target_intensity: Intensity
+    #: Share of the raw voxels, 0 to 1, where nothing was recorded.
     hidden: float = 0.0
 
 

@@ -57,27 +57,21 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     is more than half is drawn again, a few times. All random numbers come from
     PyTorch's global generator.
 
-    Parameters
-    ----------
-    pairs : sequence of Pair
-        Loaded when an item is asked for.
-    patch_size : sequence of int
-        Sides (z, y, x) in voxels of the model grid; the paper's are (32, 128, 128).
-    flip_axes : str
-        Flip each of these axes with probability one half: ``"ZYX"`` as the paper does,
-        ``"YX"`` to leave focus alone, ``""`` for no flips.
-    pad_small : bool
-        Mirror images smaller than the patch at their faces instead of refusing them.
-    sampling : {"uniform", "foreground"}
-        ``uniform``: every place is equally likely, as in the paper. ``foreground``:
-        places where the target is bright are more likely
-        (:func:`~continual_repmode.data.patches.foreground_start`). The loss is not
-        corrected for it, so it no longer is an unbiased estimate of the loss over whole
-        volumes: it counts bright places more.
-    variation : Variation
-        How patches are changed further; not at all unless given. A turned or scaled
-        patch is cut from a larger box, as far as the image goes; only beyond that is
-        the image mirrored.
+    ``pairs``: loaded when an item is asked for.
+    ``patch_size``: sides (z, y, x) in voxels of the model grid; the paper's are (32,
+        128, 128).
+    ``flip_axes``: flip each of these axes with probability one half: ``"ZYX"`` as the
+        paper does, ``"YX"`` to leave focus alone, ``""`` for no flips.
+    ``pad_small``: mirror images smaller than the patch at their faces instead of
+        refusing them.
+    ``sampling``: "uniform" or "foreground"; ``uniform``: every place is equally likely,
+        as in the paper. ``foreground``: places where the target is bright are more
+        likely (:func:`~continual_repmode.data.patches.foreground_start`). The loss is
+        not corrected for it, so it no longer is an unbiased estimate of the loss over
+        whole volumes: it counts bright places more.
+    ``variation``: how patches are changed further; not at all unless given. A turned or
+        scaled patch is cut from a larger box, as far as the image goes; only beyond
+        that is the image mirrored.
     """
 
     def __init__(
@@ -164,10 +158,7 @@ class VolumeDataset(Dataset[tuple[Tensor, Tensor]]):
     of their own; images may differ in size, so batches hold one. Where nothing was
     recorded, the signal is 0 and the target NaN.
 
-    Parameters
-    ----------
-    pairs : sequence of Pair
-        Loaded when an item is asked for.
+    ``pairs``: loaded when an item is asked for.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:

@@ -12,15 +12,8 @@ Shape = tuple[int, int, int]
 def random_start(shape: Shape, patch_size: Shape) -> Shape:
     """Draw where a patch begins, every place inside the volume being equally likely.
 
-    Parameters
-    ----------
-    shape, patch_size : tuple of int
-        Sizes (z, y, x) in voxels; the patch must fit.
-
-    Returns
-    -------
-    tuple of int
-        Index (z, y, x) of the first voxel, drawn from PyTorch's global generator:
+    ``shape``, ``patch_size``: sizes (z, y, x) in voxels; the patch must fit.
+    Returns: index (z, y, x) of the first voxel, drawn from PyTorch's global generator:
         data loader workers seed it, and checkpoints save it.
     """
     z, y, x = (
@@ -40,18 +33,9 @@ def foreground_start(
     no more than these boxes of a volume on disk are read, and no place is favored more
     than ``num_candidates`` times.
 
-    Parameters
-    ----------
-    target : ndarray, shape (Z, Y, X)
-        Z-scored; NaN where nothing was recorded.
-    patch_size : tuple of int
-        Sides (z, y, x) in voxels; the patch must fit.
-    num_candidates : int
-
-    Returns
-    -------
-    tuple of int
-        As of :func:`random_start`.
+    ``target``: (Z, Y, X); Z-scored; NaN where nothing was recorded.
+    ``patch_size``: sides (z, y, x) in voxels; the patch must fit.
+    Returns: as of :func:`random_start`.
     """
     z, y, x = target.shape
     places = [random_start((z, y, x), patch_size) for _ in range(num_candidates)]
@@ -70,10 +54,8 @@ def cut(
 ) -> torch.Tensor:
     """Copy a patch out of a volume (Z, Y, X), in memory or on disk, and flip it.
 
-    Returns
-    -------
-    Tensor of float32, shape (1, z, y, x)
-        With memory of its own, so that the volume is safe from changes.
+    Returns: (1, z, y, x); with memory of its own, so that the volume is safe from
+        changes.
     """
     box = tuple(slice(at, at + side) for at, side in zip(start, size, strict=True))
     rows_kept = tuple(axis for axis in flips if axis < 2)

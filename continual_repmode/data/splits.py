@@ -37,23 +37,12 @@ def split_sources(
     serve another task too): an image keeps the side that the task with fewest images
     gave it, and later tasks fill up around it as closely as they can.
 
-    Parameters
-    ----------
-    sources : mapping of str to sequence of str
-        Names of the source images of each task; order and repeats do not matter.
-    seed : int
-        Another seed, another division.
-
-    Returns
-    -------
-    dict of str to {"train", "valid", "test"}
-        The side of every source image.
-
-    Raises
-    ------
-    UserError
-        If a task has fewer than three images, or shares so many that a side stays
-        empty.
+    ``sources``: names of the source images of each task; order and repeats do not
+        matter.
+    ``seed``: another seed, another division.
+    Returns: the side of every source image.
+    Raises UserError if a task has fewer than three images, or shares so many that a
+        side stays empty.
     """
     names = {task: sorted(set(listed)) for task, listed in sources.items()}
     sides: dict[str, Split] = {}

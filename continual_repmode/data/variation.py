@@ -103,20 +103,13 @@ UNVARIED = Variation()
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A rotation and scaling of a patch in the plane YX about its middle.
+    """A rotation and scaling of a patch in the plane YX about its middle."""
 
-    Attributes
-    ----------
-    quarters : int
-        Quarter turns from Y towards X, as of :func:`numpy.rot90`.
-    angle : float
-        Further rotation in the same direction, in radians.
-    scale : float
-        Above 1, structures become larger.
-    """
-
+    #: Quarter turns from Y towards X, as of :func:`numpy.rot90`.
     quarters: int = 0
+    #: Further rotation in the same direction, in radians.
     angle: float = 0.0
+    #: Above 1, structures become larger.
     scale: float = 1.0
 
     def region(self, patch_size: Shape) -> Shape:
@@ -130,16 +123,10 @@ class Turn:
     def apply(self, box: Tensor, patch_size: Shape) -> Tensor:
         """Turn and scale the middle of a box.
 
-        Parameters
-        ----------
-        box : Tensor of float32, shape (1, z, Y, X)
-            Where it is smaller than :meth:`region`, it is mirrored at its borders.
-        patch_size : tuple of int
-            Size (z, y, x) of the result.
-
-        Returns
-        -------
-        Tensor of float32, shape (1, z, y, x)
+        ``box``: (1, z, Y, X); where it is smaller than :meth:`region`, it is mirrored
+            at its borders.
+        ``patch_size``: size (z, y, x) of the result.
+        Returns: (1, z, y, x).
         """
         if self.angle or self.scale != 1:
             box = F.grid_sample(

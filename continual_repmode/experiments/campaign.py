@@ -38,14 +38,8 @@ def run_missing(
 
     A run that fails does not stop the others.
 
-    Parameters
-    ----------
-    wanted : sequence of PlannedRun
-    places : Places
-    workers : Workers
-        Who carries them out, a run each.
-    work : callable
-        See :data:`Work`.
+    ``workers``: who carries them out, a run each.
+    ``work``: see :data:`Work`.
     """
     missing = {run.key: run for run in wanted if places.find(run) is None}
     say(f"{len(wanted) - len(missing)} of {len(wanted)} runs are done")
@@ -71,12 +65,7 @@ def measure_again(
 ) -> None:
     """Measure what finished runs cost once more, where their folders are still there.
 
-    Parameters
-    ----------
-    wanted : sequence of PlannedRun
-    places : Places
-    measure : callable
-        Returns the record with new costs.
+    ``measure``: returns the record with new costs.
     """
     for run in {run.key: run for run in wanted}.values():
         record, folder = places.find(run), places.folder(run)

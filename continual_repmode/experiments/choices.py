@@ -35,13 +35,7 @@ Of a way that is not measured yet, the first of its tries is a first guess.
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One value of something that is tried.
-
-    Attributes
-    ----------
-    name, label : str
-    settings : tuple of str
-    """
+    """One value of something that is tried."""
 
     name: str
     label: str
@@ -71,23 +65,15 @@ def kernels(model: str) -> Axis:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """A way to learn, with what is tried for it.
-
-    Attributes
-    ----------
-    label : str
-    settings : tuple of str
-        That all its tries have.
-    axes : tuple of Axis
-        Each combination of their values is a try.
-    known_by : str
-        For a way to learn a later task: the way in :data:`JOINT` that the tasks before
-        were learned in. It has the same network.
-    """
+    """A way to learn, with what is tried for it."""
 
     label: str
+    #: That all its tries have.
     settings: tuple[str, ...]
+    #: Each combination of their values is a try.
     axes: tuple[Axis, ...]
+    #: For a way to learn a later task: the way in :data:`JOINT` that the tasks before
+    #: were learned in. It has the same network.
     known_by: str = ""
 
     def tries(self) -> dict[str, Level]:
@@ -209,16 +195,10 @@ def extending_row(
 ) -> Row:
     """Return one of :data:`EXTENDING` at its best, after joint training at its best.
 
-    Parameters
-    ----------
-    name : str
-        Also of the row.
-    *settings : str
-        Of the row, in addition to its own.
-    stream, base : tuple of str
-        What chooses the scenario, and its first experience alone.
-    kernel : str
-        Of the network before, such as ``k5``; by default its best.
+    ``name``: also of the row.
+    ``*settings``: of the row, in addition to its own.
+    ``stream``, ``base``: what chooses the scenario, and its first experience alone.
+    ``kernel``: of the network before, such as ``k5``; by default its best.
     """
     way = EXTENDING[name]
     tried = replace(chosen(way, name), name=name, label=way.label)

@@ -16,18 +16,9 @@ def gain_percent(
 ) -> Value | None:
     """Return the relative improvement over a row, the paper's Delta_Imp.
 
-    Parameters
-    ----------
-    results, reference : RowResults
-        Compared seed by seed, on the mean over all test images.
-    metric : str
-    better : int
-        1 if higher is better, -1 otherwise.
-
-    Returns
-    -------
-    Value or None
-        In percent, 0 to 100; None if no seed is done in both rows.
+    ``results``, ``reference``: compared seed by seed, on the mean over all test images.
+    ``better``: 1 if higher is better, -1 otherwise.
+    Returns: in percent, 0 to 100; None if no seed is done in both rows.
     """
     path = ("metrics", metric, "overall", "over_images")
     found = []
@@ -41,27 +32,18 @@ def gain_percent(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """A row against its reference on the same test images and seeds.
+    """A row against its reference on the same test images and seeds."""
 
-    Attributes
-    ----------
-    mean : float
-        Of the differences row - reference, over seeds and images.
-    error : float
-        Standard error of this mean over the test images, each averaged over the seeds
-        first. It does not count that images of one task go together.
-    seed_spread : float or None
-        Standard deviation over the seeds of the mean over images; None for one seed.
-    num_images, num_seeds : int
-    num_same_sign : int
-        Seeds whose mean over images has the sign of :attr:`mean`.
-    """
-
+    #: Of the differences row - reference, over seeds and images.
     mean: float
+    #: Standard error of this mean over the test images, each averaged over the seeds
+    #: first. It does not count that images of one task go together.
     error: float
+    #: Standard deviation over the seeds of the mean over images; None for one seed.
     seed_spread: float | None
     num_images: int
     num_seeds: int
+    #: Seeds whose mean over images has the sign of :attr:`mean`.
     num_same_sign: int
 
     @property
@@ -86,17 +68,8 @@ def paired_difference(
 ) -> Difference | None:
     """Compare a row with another, image by image and seed by seed.
 
-    Parameters
-    ----------
-    results, reference : RowResults
-    metric : str
-    tasks : sequence of str, optional
-        All tasks unless given.
-
-    Returns
-    -------
-    Difference or None
-        None if no seed is done in both, or fewer than two images are.
+    ``tasks``: all tasks unless given.
+    Returns: None if no seed is done in both, or fewer than two images are.
     """
     by_seed = []
     for seed in sorted(results.records.keys() & reference.records.keys()):
@@ -126,31 +99,21 @@ def paired_difference(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transfer:
-    """What a new task gains from one that is known.
-
-    Attributes
-    ----------
-    known, new : str
-    gain : Value
-        R2 of the new task, less that of learning it alone in as many steps.
-    gate_distance : Value or None
-        Jensen-Shannon divergence of the gates of both in the extended network, in bits.
-    """
+    """What a new task gains from one that is known."""
 
     known: str
     new: str
+    #: R2 of the new task, less that of learning it alone in as many steps.
     gain: Value
+    #: Jensen-Shannon divergence of the gates of both in the extended network, in bits.
     gate_distance: Value | None
 
 
 def transfers(rows: Iterable[RowResults]) -> list[Transfer]:
     """Compare every network of two tasks with that of the second one alone.
 
-    Parameters
-    ----------
-    rows : iterable of RowResults
-        Networks of one task, learned from scratch, and of two, one after the other.
-        Both are compared seed by seed.
+    ``rows``: networks of one task, learned from scratch, and of two, one after the
+        other. Both are compared seed by seed.
     """
     alone: dict[tuple[int, str], float] = {}
     pairs: dict[tuple[str, str], dict[int, RunRecord]] = {}

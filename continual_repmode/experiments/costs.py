@@ -31,39 +31,24 @@ NUM_VOLUMES = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Costs:
-    """Medians of a few steps and predictions.
+    """Medians of a few steps and predictions."""
 
-    Attributes
-    ----------
-    step_s : float
-        Seconds of a training step, of a new task where tasks arrive later, with
-        everything that the strategy adds to it, without loading the batch.
-    step_bytes : int or None
-        Peak memory of such steps: of a fresh process beyond its imports, or on the
-        CUDA device. None where the system does not report it.
-    volume_s : float
-        Seconds to predict one test volume.
-    """
-
+    #: Seconds of a training step, of a new task where tasks arrive later, with
+    #: everything that the strategy adds to it, without loading the batch.
     step_s: float
+    #: Peak memory of such steps: of a fresh process beyond its imports, or on the CUDA
+    #: device. None where the system does not report it.
     step_bytes: int | None
+    #: Seconds to predict one test volume.
     volume_s: float
 
 
 def measure_costs(config: RunConfig, folder: RunFolder) -> Costs:
     """Measure what a finished run costs, by doing a little of it again.
 
-    Parameters
-    ----------
-    config : RunConfig
-        Of the run.
-    folder : RunFolder
-        Complete; it is not changed.
-
-    Raises
-    ------
-    RuntimeError
-        If the training cannot be taken up again.
+    ``config``: of the run.
+    ``folder``: complete; it is not changed.
+    Raises RuntimeError if the training cannot be taken up again.
     """
     with tempfile.TemporaryDirectory() as place:
         seconds = Path(place) / "seconds.json"
@@ -86,14 +71,9 @@ def prepare_steps(settings: str, folder: str, seconds_file: str) -> Callable[[],
     The steps are those of the second experience if there is one, after the network of
     the first was taken from the base model, or trained for an epoch.
 
-    Parameters
-    ----------
-    settings : str
-        As written by :func:`continual_repmode.config.run.dump_run_config`.
-    folder : str
-        An empty folder.
-    seconds_file : str
-        Receives a JSON object with the list ``seconds``.
+    ``settings``: as written by :func:`continual_repmode.config.run.dump_run_config`.
+    ``folder``: an empty folder.
+    ``seconds_file``: receives a JSON object with the list ``seconds``.
     """
     config = load_run_config(settings)
     train = config.train

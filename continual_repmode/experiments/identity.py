@@ -50,10 +50,7 @@ def resolved_settings(config: RunConfig) -> dict[str, Any]:
 
     A manifest counts by its text, and by its volumes where they are at hand.
 
-    Raises
-    ------
-    UserError
-        If the manifest cannot be read.
+    Raises UserError if the manifest cannot be read.
     """
     settings = _flat(plain_settings(config))
     settings["scenario.experiences"] = config.stream().stream
@@ -77,12 +74,9 @@ def run_key(
     changes nothing, leaves the hashes of earlier runs as they are. Should a default
     change, :func:`same_settings` tells such runs apart.
 
-    Parameters
-    ----------
-    settings, defaults : mapping
-        As returned by :func:`resolved_settings` and :func:`default_settings`.
-    base : str or None
-        Hash of the run whose network this one starts from.
+    ``settings``, ``defaults``: as returned by :func:`resolved_settings` and
+        :func:`default_settings`.
+    ``base``: hash of the run whose network this one starts from.
     """
     content: dict[str, Any] = {
         name: value

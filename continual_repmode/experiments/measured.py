@@ -10,22 +10,14 @@ from continual_repmode.metrics.regression import METRICS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """A table with what was measured for it.
-
-    Attributes
-    ----------
-    table : Table
-    rows : tuple of RowResults
-        In the order of the table.
-    tasks : tuple of str
-        What its columns are about: all tasks, or those that arrive later.
-    settings : tuple of str
-        Those of all rows, in addition to their own.
-    """
+    """A table with what was measured for it."""
 
     table: Table
+    #: In the order of the table.
     rows: tuple[RowResults, ...]
+    #: What its columns are about: all tasks, or those that arrive later.
     tasks: tuple[str, ...]
+    #: Those of all rows, in addition to their own.
     settings: tuple[str, ...]
 
     def reference_of(self, results: RowResults) -> RowResults:

@@ -25,20 +25,13 @@ Scores = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaperRow:
-    """One row of a table of the paper.
+    """One row of a table of the paper."""
 
-    Attributes
-    ----------
-    per_task : mapping of str to mapping
-        Metric -> task -> value; empty where the paper gives none.
-    overall : mapping of str to float
-        Metric -> the column "All"; empty in Table 3.
-    gain_percent : mapping of str to float
-        Metric -> relative improvement over Multi-Net, 0 to 100; Table 1 only.
-    """
-
+    #: Metric -> task -> value; empty where the paper gives none.
     per_task: Mapping[str, Scores] = field(default_factory=dict)
+    #: Metric -> the column "All"; empty in Table 3.
     overall: Scores = field(default_factory=dict)
+    #: Metric -> relative improvement over Multi-Net, 0 to 100; Table 1 only.
     gain_percent: Scores = field(default_factory=dict)
 
 
@@ -47,15 +40,10 @@ def _row(
 ) -> PaperRow:
     """Return a row of Table 1.
 
-    Parameters
-    ----------
-    *by_metric : str
-        Per metric, ten-thousandths of the values of all tasks, in the order of
-        :data:`TASKS`.
-    overall : tuple of float
-        Column "All", per metric.
-    gain : tuple of float
-        Column "Delta_Imp (%)", per metric.
+    ``*by_metric``: per metric, ten-thousandths of the values of all tasks, in the order
+        of :data:`TASKS`.
+    ``overall``: column "All", per metric.
+    ``gain``: column "Delta_Imp (%)", per metric.
     """
     return PaperRow(
         per_task={

@@ -23,28 +23,18 @@ from continual_repmode.results import RunFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedRun:
-    """One run of a row.
+    """One run of a row."""
 
-    Attributes
-    ----------
-    label : str
-        Of its row, for people.
-    seed : int
-    key : str
-        Hash of its settings.
-    settings : dict
-        ``group.name`` -> value of all that decide the results.
-    overrides : tuple of str
-        Its settings in Hydra's syntax.
-    base : PlannedRun or None
-        The run whose network it starts from.
-    """
-
+    #: Of its row, for people.
     label: str
     seed: int
+    #: Hash of its settings.
     key: str
+    #: ``group.name`` -> value of all that decide the results.
     settings: dict[str, Any]
+    #: Its settings in Hydra's syntax.
     overrides: tuple[str, ...]
+    #: The run whose network it starts from.
     base: "PlannedRun | None" = None
 
     @property
@@ -55,17 +45,11 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where records and run folders are.
+    """Where records and run folders are."""
 
-    Parameters
-    ----------
-    results : Path
-        Kept, for instance in a repository: records, tables and figures.
-    runs : Path
-        Run folders; they may be deleted once their records are there.
-    """
-
+    #: Kept, for instance in a repository: records, tables and figures.
     results: Path
+    #: Run folders; they may be deleted once their records are there.
     runs: Path
 
     def record(self, run: PlannedRun) -> Path:
@@ -111,10 +95,7 @@ class Places:
     def find(self, run: PlannedRun) -> RunRecord | None:
         """Return a run's record if it is done.
 
-        Raises
-        ------
-        UserError
-            If the record is damaged.
+        Raises UserError if the record is damaged.
         """
         path = self.record(run)
         if not path.is_file():
@@ -137,23 +118,10 @@ def plan(
 ) -> dict[str, list[PlannedRun]]:
     """Say which runs some rows consist of.
 
-    Parameters
-    ----------
-    rows : sequence of Row
-    common : sequence of str
-        Settings of all runs, which come after those of the rows.
-    seeds : sequence of int
-
-    Returns
-    -------
-    dict of str to list of PlannedRun
-        Name of the row -> its runs, in the order of the seeds.
-
-    Raises
-    ------
-    UserError
-        If a setting is unknown, its value cannot be understood, or it makes two rows
-        the same.
+    ``common``: settings of all runs, which come after those of the rows.
+    Returns: name of the row -> its runs, in the order of the seeds.
+    Raises UserError if a setting is unknown, its value cannot be understood, or it
+        makes two rows the same.
     """
     wanted = {settings for row in rows for settings in (row.settings, row.base or ())}
     settings_of = {settings: (*settings, *common) for settings in wanted if settings}

@@ -70,63 +70,43 @@ class _Content(TypedDict):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
-    """The results of one run, as any table may use them.
+    """The results of one run, as any table may use them."""
 
-    Attributes
-    ----------
-    key : str
-        Hash of the settings.
-    base : str or None
-        Hash of the run whose network this one started from.
-    settings : dict
-        ``group.name`` -> value, see
-        :func:`continual_repmode.experiments.identity.resolved_settings`.
-    tasks : list of str
-        In order of arrival.
-    experiences : list of list of str
-        The tasks of each.
-    metrics : dict
-        Metric -> ``per_task`` (final, mean over test images), ``overall`` (final, in
-        both weightings), ``result_matrix``, ``forgetting`` and ``mean_forgetting``.
-    images : dict
-        Task -> ``names`` of its test images and, per metric, their final values.
-    parameters : dict
-        ``total``, and ``per_task``: what one task has to itself.
-    trained_parameters : list of int
-        Per experience.
-    steps : int
-        Training steps of the whole run.
-    train_s : list of float
-        Seconds of training per experience, with validation.
-    costs : dict
-        See :class:`continual_repmode.experiments.costs.Costs`.
-    gate_distances : dict
-        ``task other`` -> Jensen-Shannon divergence of their gates in bits, averaged
-        over the blocks; empty for a network without gates.
-    machine, versions : dict
-    finished : str
-        Date and time in UTC, ISO 8601.
-    valid_mse : list of (float or None), or None
-        Validation MSE of the weights that were kept, per experience; None for one that
-        was learned elsewhere. None as a whole in records made before it was kept.
-    """
-
+    #: Hash of the settings.
     key: str
+    #: Hash of the run whose network this one started from.
     base: str | None
+    #: ``group.name`` -> value, see
+    #: :func:`continual_repmode.experiments.identity.resolved_settings`.
     settings: dict[str, Any]
+    #: In order of arrival.
     tasks: list[str]
+    #: The tasks of each.
     experiences: list[list[str]]
+    #: Metric -> ``per_task`` (final, mean over test images), ``overall`` (final, in
+    #: both weightings), ``result_matrix``, ``forgetting`` and ``mean_forgetting``.
     metrics: dict[str, dict[str, Any]]
+    #: Task -> ``names`` of its test images and, per metric, their final values.
     images: dict[str, dict[str, list[Any]]]
+    #: ``total``, and ``per_task``: what one task has to itself.
     parameters: dict[str, Any]
+    #: Per experience.
     trained_parameters: list[int]
+    #: Training steps of the whole run.
     steps: int
+    #: Seconds of training per experience, with validation.
     train_s: list[float]
+    #: See :class:`continual_repmode.experiments.costs.Costs`.
     costs: dict[str, float | None]
+    #: ``task other`` -> Jensen-Shannon divergence of their gates in bits, averaged over
+    #: the blocks; empty for a network without gates.
     gate_distances: dict[str, float]
     machine: dict[str, str]
     versions: dict[str, str]
+    #: Date and time in UTC, ISO 8601.
     finished: str
+    #: Validation MSE of the weights that were kept, per experience; None for one that
+    #: was learned elsewhere. None as a whole in records made before it was kept.
     valid_mse: list[float | None] | None = None
 
     def save(self, path: Path) -> None:
@@ -147,10 +127,7 @@ class RunRecord:
     def load(cls, path: Path) -> "RunRecord":
         """Read a record.
 
-        Raises
-        ------
-        UserError
-            If the file is damaged or of another version.
+        Raises UserError if the file is damaged or of another version.
         """
         try:
             content = read_json(path, _Content)
@@ -176,15 +153,9 @@ def make_record(
 ) -> RunRecord:
     """Gather what a finished run left in its folder.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        Complete.
-    key, base, settings
-        As in :class:`RunRecord`.
-    config : RunConfig
-        Of the run.
-    costs : Costs
+    ``folder``: complete.
+    ``key``, ``base``, ``settings``: as in :class:`RunRecord`.
+    ``config``: of the run.
     """
     results, records = folder.read_results(), folder.records()
     spent = results["costs"]

@@ -22,19 +22,9 @@ def gather(
 ) -> Measured:
     """Read what is there of a table.
 
-    Parameters
-    ----------
-    table : Table
-    planned : mapping of str to sequence of PlannedRun
-        Name of each row -> its runs.
-    common : sequence of str
-        Settings of all runs.
-    places : Places
-
-    Raises
-    ------
-    UserError
-        If a record is damaged.
+    ``planned``: name of each row -> its runs.
+    ``common``: settings of all runs.
+    Raises UserError if a record is damaged.
     """
     return Measured(
         table=table,

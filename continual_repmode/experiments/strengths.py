@@ -44,21 +44,14 @@ def tuned() -> "dict[str, type[StrategyConfig]]":
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Candidate:
-    """A strategy with a strength and a normalization: one row of the table.
+    """A strategy with a strength and a normalization: one row of the table."""
 
-    Attributes
-    ----------
-    name, label, group : str
-        Of the row.
-    strategy : str
-    settings : tuple of str
-        In which the candidates of a strategy differ.
-    """
-
+    #: Of the row.
     name: str
     label: str
     group: str
     strategy: str
+    #: In which the candidates of a strategy differ.
     settings: tuple[str, ...]
 
 

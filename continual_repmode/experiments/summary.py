@@ -12,16 +12,10 @@ from continual_repmode.experiments.table import Row
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A mean over seeds and its spread.
-
-    Attributes
-    ----------
-    mean : float
-    spread : float or None
-        Standard deviation over the seeds (n - 1); None for a single one.
-    """
+    """A mean over seeds and its spread."""
 
     mean: float
+    #: Standard deviation over the seeds (n - 1); None for a single one.
     spread: float | None
 
     @classmethod
@@ -36,19 +30,12 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowResults:
-    """The runs of one row.
-
-    Attributes
-    ----------
-    row : Row
-    records : mapping of int to RunRecord
-        Seed -> what was measured.
-    missing : mapping of int to str
-        Seed -> why there is no record.
-    """
+    """The runs of one row."""
 
     row: Row
+    #: Seed -> what was measured.
     records: Mapping[int, RunRecord]
+    #: Seed -> why there is no record.
     missing: Mapping[int, str]
 
     def task(self, metric: str, task: str) -> Value | None:

@@ -59,10 +59,7 @@ class Row:
 class RowsLater(Sequence[Row]):
     """Rows that are made when they are first asked for.
 
-    Parameters
-    ----------
-    make : callable
-        Imports what would make the list of tables slow.
+    ``make``: imports what would make the list of tables slow.
     """
 
     def __init__(self, make: Callable[[], Iterable[Row]]) -> None:
@@ -87,41 +84,27 @@ class RowsLater(Sequence[Row]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Rows that are shown together.
+    """Rows that are shown together."""
 
-    Attributes
-    ----------
-    name : str
-        Also names its files.
-    title : str
-    about : str
-        One or two sentences above the table.
-    rows : sequence of Row
-    reference : str
-        Name of the row that the others are compared with.
-    layout : {"joint", "stream", "transfer", "choices", "growth"}
-        All tasks and "All"; the tasks that arrive later and what the others forget;
-        what every task gains from each other one; validation errors alone, to choose
-        the lowest of each group; or all tasks so far against their number.
-    picture : str
-        Kind of its figure.
-    """
-
+    #: Also names its files.
     name: str
     title: str
+    #: One or two sentences above the table.
     about: str
     rows: Sequence[Row]
+    #: Name of the row that the others are compared with.
     reference: str
+    #: All tasks and "All"; the tasks that arrive later and what the others forget; what
+    #: every task gains from each other one; validation errors alone, to choose the
+    #: lowest of each group; or all tasks so far against their number.
     layout: Layout
+    #: Kind of its figure.
     picture: Picture
 
     def row(self, name: str) -> Row:
         """Return a row by its name.
 
-        Raises
-        ------
-        UserError
-            If there is none.
+        Raises UserError if there is none.
         """
         for row in self.rows:
             if row.name == name:

@@ -50,10 +50,7 @@ _TEST_SEED = 20230618
 def check_publication(publication: Publication) -> None:
     """Refuse what the specification would not take.
 
-    Raises
-    ------
-    UserError
-        If the license is no SPDX identifier or a name has a slash.
+    Raises UserError if the license is no SPDX identifier or a name has a slash.
     """
     try:
         spec.LicenseId(publication.license)
@@ -70,10 +67,7 @@ def check_publication(publication: Publication) -> None:
 def check_model(model: TrainedModel) -> None:
     """Refuse a model that a package cannot describe.
 
-    Raises
-    ------
-    UserError
-        If it has no voxel size or does not map one channel to one.
+    Raises UserError if it has no voxel size or does not map one channel to one.
     """
     net = model.net
     if model.card.voxel_size_um is None:
@@ -97,26 +91,11 @@ def write_bioimageio(
 ) -> Deviation:
     """Write a package and have bioimage.io's own test run on it.
 
-    Parameters
-    ----------
-    model : TrainedModel
-    traced : TracedTask
-        Of the task that ``facts`` name.
-    path : Path
-        Ending in ``.zip``; it exists only if the test passes.
-    facts : dict of JSON values
-    publication : Publication
-
-    Returns
-    -------
-    Deviation
-        Of the ONNX file in the package.
-
-    Raises
-    ------
-    UserError
-        If the model cannot be described, the ONNX file deviates too much or the
-        package does not pass the test.
+    ``traced``: of the task that ``facts`` name.
+    ``path``: ending in ``.zip``; it exists only if the test passes.
+    Returns: of the ONNX file in the package.
+    Raises UserError if the model cannot be described, the ONNX file deviates too much
+        or the package does not pass the test.
     """
     check_model(model)
     net = model.net

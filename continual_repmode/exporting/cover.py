@@ -20,11 +20,7 @@ def draw_cover(
 
     The plane where the prediction varies most, each on its own gray scale.
 
-    Parameters
-    ----------
-    signal, prediction : ndarray, shape (Z, Y, X)
-    task : str
-    path : Path
+    ``signal``, ``prediction``: (Z, Y, X).
     """
     plane = int(np.argmax(prediction.std(axis=(1, 2))))
     figure = Figure(figsize=_INCHES, dpi=_DOTS_PER_INCH)

@@ -19,17 +19,11 @@ _SEED = 20230618
 
 
 class Deviation(NamedTuple):
-    """The largest difference over all voxels of all checked volumes.
+    """The largest difference over all voxels of all checked volumes."""
 
-    Attributes
-    ----------
-    absolute : float
-        In z-scores.
-    relative : float
-        As a share of the largest absolute value of the volume's prediction.
-    """
-
+    #: In z-scores.
     absolute: float
+    #: As a share of the largest absolute value of the volume's prediction.
     relative: float
 
 
@@ -42,20 +36,10 @@ def measure_deviation(
     On random volumes of sizes that divide, that do not, and of fewer voxels than the
     network halves; where ``any_batch``, one volume and two at a time.
 
-    Parameters
-    ----------
-    net : TaskNetwork
-        On the CPU, in evaluation mode.
-    task : str
-    predict : callable
-        Maps (B, C_in, Z, Y, X) to (B, C_out, Z, Y, X).
-    any_batch : bool
-        Whether ``predict`` takes batches.
-
-    Raises
-    ------
-    UserError
-        If the relative deviation exceeds :data:`LIMIT` for any of them.
+    ``net``: on the CPU, in evaluation mode.
+    ``predict``: maps (B, C_in, Z, Y, X) to (B, C_out, Z, Y, X).
+    ``any_batch``: whether ``predict`` takes batches.
+    Raises UserError if the relative deviation exceeds :data:`LIMIT` for any of them.
     """
     reference = OneTask(net, task)
     generator = torch.Generator().manual_seed(_SEED)

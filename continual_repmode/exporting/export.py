@@ -24,28 +24,19 @@ _BIOIMAGEIO_PACKAGES = (*_ONNX_PACKAGES, "bioimageio.spec", "bioimageio.core")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file that was written and checked.
-
-    Attributes
-    ----------
-    path : Path
-    num_bytes : int
-    deviation : Deviation
-        From the network, over the checked volumes.
-    """
+    """A file that was written and checked."""
 
     path: Path
     num_bytes: int
+    #: From the network, over the checked volumes.
     deviation: Deviation
 
 
 def check_request(format: Format, publication: Publication | None = None) -> None:
     """Refuse what cannot be exported, before a model is read.
 
-    Raises
-    ------
-    UserError
-        If a package is missing, or license and authors do not fit the format.
+    Raises UserError if a package is missing, or license and authors do not fit the
+        format.
     """
     if format != "bioimageio" and publication is not None:
         raise UserError(

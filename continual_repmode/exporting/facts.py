@@ -12,17 +12,8 @@ INPUT, OUTPUT = "signal", "prediction"
 def facts_of(model: TrainedModel, task: str, *, any_batch: bool) -> dict[str, Any]:
     """Return what a user of an exported task has to know, as plain JSON values.
 
-    Parameters
-    ----------
-    model : TrainedModel
-    task : str
-    any_batch : bool
-        Whether the export takes several volumes at once.
-
-    Returns
-    -------
-    dict
-        ``task``; ``voxel_size_um`` (z, y, x); ``normalization`` of the input, and
+    ``any_batch``: whether the export takes several volumes at once.
+    Returns: ``task``; ``voxel_size_um`` (z, y, x); ``normalization`` of the input, and
         ``target_mean`` and ``target_std`` that undo that of the prediction, each None
         where it is not known; ``axes``, ``sizes`` and ``batch``; ``network``,
         ``program``, ``program_version``, ``model_file`` and ``model_sha256``.

@@ -20,17 +20,8 @@ _AXES = ("batch", "channel", "z", "y", "x")
 def write_onnx(traced: TracedTask, path: Path, facts: dict[str, Any]) -> None:
     """Write an ONNX file with input ``signal`` and output ``prediction``.
 
-    Parameters
-    ----------
-    traced : TracedTask
-    path : Path
-    facts : dict of JSON values
-        Become the file's ``metadata_props``.
-
-    Raises
-    ------
-    onnx.checker.ValidationError
-        If what was translated is no valid ONNX.
+    ``facts``: become the file's ``metadata_props``.
+    Raises onnx.checker.ValidationError if what was translated is no valid ONNX.
     """
     translated = torch.onnx.export(
         traced.program,

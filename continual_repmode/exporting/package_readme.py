@@ -11,14 +11,9 @@ def readme_text(
 ) -> str:
     """Return the README of a package, as Markdown.
 
-    Parameters
-    ----------
-    facts : dict
-        As :func:`continual_repmode.exporting.facts.facts_of` gives them.
-    known : TaskCard
-        What the model file says of the task.
-    divisor : (int, int, int)
-        What sides along (Z, Y, X) should be multiples of.
+    ``facts``: as :func:`continual_repmode.exporting.facts.facts_of` gives them.
+    ``known``: what the model file says of the task.
+    ``divisor``: what sides along (Z, Y, X) should be multiples of.
     """
     name = display_name(facts["task"])
     z, y, x = facts["voxel_size_um"]

@@ -28,12 +28,8 @@ class AnySize(nn.Module):
     divisor by mirroring at its far end. Here that is one indexing for all sizes, so
     that a single traced graph serves them all.
 
-    Parameters
-    ----------
-    net : nn.Module
-        Maps (B, C_in, Z, Y, X) to (B, C_out, Z, Y, X).
-    divisor : (int, int, int)
-        What the sides that ``net`` gets are multiples of, along (Z, Y, X).
+    ``net``: maps (B, C_in, Z, Y, X) to (B, C_out, Z, Y, X).
+    ``divisor``: what the sides that ``net`` gets are multiples of, along (Z, Y, X).
     """
 
     def __init__(self, net: nn.Module, divisor: Size3) -> None:
@@ -61,18 +57,12 @@ class AnySize(nn.Module):
 
 
 class TracedTask(NamedTuple):
-    """What :func:`trace` gives.
+    """What :func:`trace` gives."""
 
-    Attributes
-    ----------
-    program : ExportedProgram
-        Maps ``signal`` (B, C_in, Z, Y, X) to (B, C_out, Z, Y, X), Z, Y and X of any
-        size.
-    any_batch : bool
-        Whether B is any number, too; otherwise it is 1.
-    """
-
+    #: Maps ``signal`` (B, C_in, Z, Y, X) to (B, C_out, Z, Y, X), Z, Y and X of any
+    #: size.
     program: ExportedProgram
+    #: Whether B is any number, too; otherwise it is 1.
     any_batch: bool
 
 
@@ -83,10 +73,8 @@ def trace(net: TaskNetwork, task: str) -> TracedTask:
     Networks whose kernels depend on the image, and those of other methods than RepMode,
     are traced as they are with the task fixed; tensors of other tasks are left out.
 
-    Raises
-    ------
-    UserError
-        If the network does not know the task or cannot be traced for any size.
+    Raises UserError if the network does not know the task or cannot be traced for any
+        size.
     """
     one = deploy(net, task)
     any_batch = isinstance(one, UNet3d)

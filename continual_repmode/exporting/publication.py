@@ -5,15 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Publication:
-    """Who publishes a package and how others may use it.
+    """Who publishes a package and how others may use it."""
 
-    Attributes
-    ----------
-    license : str
-        SPDX identifier, such as ``CC-BY-4.0``.
-    authors : tuple of str
-        Their names, at least one.
-    """
-
+    #: SPDX identifier, such as ``CC-BY-4.0``.
     license: str
+    #: Their names, at least one.
     authors: tuple[str, ...]

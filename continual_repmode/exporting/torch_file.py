@@ -17,13 +17,8 @@ FACTS_FILE = "metadata.json"
 def write_torch(traced: TracedTask, path: Path, facts: dict[str, Any]) -> None:
     """Write a program that ``torch.export.load`` reads.
 
-    Parameters
-    ----------
-    traced : TracedTask
-    path : Path
-        Ending in ``.pt2``.
-    facts : dict of JSON values
-        Written into it as the extra file ``metadata.json``.
+    ``path``: ending in ``.pt2``.
+    ``facts``: written into it as the extra file ``metadata.json``.
     """
     text = json.dumps(facts, indent=2)
     buffer = io.BytesIO()  # PyTorch's own writer ends the process on a full disk

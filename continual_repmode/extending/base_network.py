@@ -14,21 +14,12 @@ from continual_repmode.trained_model import TrainedModel
 def open_base(path: Path, task: str, settings: ExtensionSettings) -> TrainedModel:
     """Read a network that can learn one more task.
 
-    Parameters
-    ----------
-    path : Path
-        A model file.
-    task : str
-        The structure to be added.
-    settings : ExtensionSettings
-        Says how.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged, its network cannot take new tasks or knows
-        this one, the task's name or the expert is none, or another voxel size is asked
-        for than the network was trained on.
+    ``path``: a model file.
+    ``task``: the structure to be added.
+    ``settings``: says how.
+    Raises UserError if the file is missing or damaged, its network cannot take new
+        tasks or knows this one, the task's name or the expert is none, or another voxel
+        size is asked for than the network was trained on.
     """
     base = TrainedModel.load(path)
     net = base.repmode()

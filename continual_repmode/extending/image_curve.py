@@ -17,20 +17,13 @@ SATURATED = 0.02
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What so many training images led to.
-
-    Attributes
-    ----------
-    num_images : int
-    valid_mse : float
-        Mean over the validation images, which are the same for all points; the lowest
-        of the training.
-    target_variance : float
-        The error of predicting the mean of each of these images.
-    """
+    """What so many training images led to."""
 
     num_images: int
+    #: Mean over the validation images, which are the same for all points; the lowest of
+    #: the training.
     valid_mse: float
+    #: The error of predicting the mean of each of these images.
     target_variance: float
 
     @property
@@ -42,17 +35,9 @@ class CurvePoint:
 def curve_sizes(asked: Sequence[int] | None, num_images: int) -> tuple[int, ...]:
     """Return the numbers of images to learn from besides all of them, rising.
 
-    Parameters
-    ----------
-    asked : sequence of int or None
-        What the user wants; None: a half, a quarter and an eighth.
-    num_images : int
-        Training images there are.
-
-    Raises
-    ------
-    UserError
-        If there are fewer images than asked for.
+    ``asked``: what the user wants; None: a half, a quarter and an eighth.
+    ``num_images``: training images there are.
+    Raises UserError if there are fewer images than asked for.
 
     Examples
     --------
@@ -76,10 +61,7 @@ def verdict(points: Sequence[CurvePoint]) -> str:
     Where the structure was not learned there is no trend to judge by, so nothing is
     said about more images.
 
-    Parameters
-    ----------
-    points : sequence of CurvePoint
-        By rising number of images, at least two.
+    ``points``: by rising number of images, at least two.
     """
     before, last = points[-2:]
     share = (before.valid_mse - last.valid_mse) / before.valid_mse

@@ -30,32 +30,21 @@ SCRATCH_KERNEL = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lesson:
-    """A structure to be learned, and all that decides how.
+    """A structure to be learned, and all that decides how."""
 
-    Attributes
-    ----------
-    base : TrainedModel
-        Is not changed.
-    volumes : LabVolumes
-    provenance : dict
-        Made by :func:`continual_repmode.extending.provenance.provenance_of`.
-    device : torch.device
-    """
-
+    #: Is not changed.
     base: TrainedModel
     volumes: LabVolumes
+    #: Made by :func:`continual_repmode.extending.provenance.provenance_of`.
     provenance: dict[str, Any]
     device: torch.device
 
     def extension(self, folder: RunFolder, *, num_images: int | None = None) -> Run:
         """Let a copy of the trained network gain experts and gates.
 
-        Parameters
-        ----------
-        folder : RunFolder
-            Where the record is there already, nothing is learned.
-        num_images : int, optional
-            Learn from the first ones of the training images, in as many steps.
+        ``folder``: where the record is there already, nothing is learned.
+        ``num_images``: learn from the first ones of the training images, in as many
+            steps.
         """
         chosen = self.provenance
         method = RepModeConfig(

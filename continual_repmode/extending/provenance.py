@@ -77,10 +77,8 @@ def provenance_of(
 def check_folder(folder: RunFolder, task: str, base: TrainedModel) -> None:
     """Refuse early, before volumes are read, a folder that holds something else.
 
-    Raises
-    ------
-    UserError
-        If it holds files but no extension, or one of another task or model.
+    Raises UserError if it holds files but no extension, or one of another task or
+        model.
     """
     path = folder.path
     if path.exists() and not path.is_dir():
@@ -100,15 +98,9 @@ def claim_folder(folder: RunFolder, provenance: dict[str, Any]) -> dict[str, Any
 
     A reference may be asked for later; once it was, it belongs to the folder.
 
-    Returns
-    -------
-    dict
-        The provenance of the folder.
-
-    Raises
-    ------
-    UserError
-        If the folder's provenance is another, naming where, or cannot be written.
+    Returns: the provenance of the folder.
+    Raises UserError if the folder's provenance is another, naming where, or cannot be
+        written.
     """
     path = folder.path / PROVENANCE_FILE
     if path.is_file():

@@ -15,37 +15,25 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """One of the two networks.
+    """One of the two networks."""
 
-    Attributes
-    ----------
-    num_parameters : int
-        That were trained, and that exist for this structure only.
-    valid_mse : float
-        Of the kept epoch, mean over the validation images.
-    valid_r2 : float
-        The same against the variance of the validation targets.
-    is_learned : bool
-        See :attr:`continual_repmode.metrics.learned.ValidationScore.is_learned`.
-    test_mse : dict of str to float
-        Test image -> error.
-    """
-
+    #: That were trained, and that exist for this structure only.
     num_parameters: int
+    #: Of the kept epoch, mean over the validation images.
     valid_mse: float
+    #: The same against the variance of the validation targets.
     valid_r2: float
+    #: See :attr:`continual_repmode.metrics.learned.ValidationScore.is_learned`.
     is_learned: bool
+    #: Test image -> error.
     test_mse: dict[str, float]
 
     @classmethod
     def of(cls, record: ExperienceRecord, target_variance: float) -> "Side":
         """Take from a record what is compared.
 
-        Parameters
-        ----------
-        record : ExperienceRecord
-        target_variance : float
-            Mean over the validation images of the variance of their targets.
+        ``target_variance``: mean over the validation images of the variance of their
+            targets.
         """
         score = ValidationScore(record.best_valid_mse, target_variance)
         return cls(

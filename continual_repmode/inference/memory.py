@@ -24,19 +24,13 @@ _LONG_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class WindowCost:
-    """What predicting one batch of windows takes, measured.
+    """What predicting one batch of windows takes, measured."""
 
-    Attributes
-    ----------
-    peak_bytes : int or None
-        The peak memory of this process meanwhile, with what it had before; on a CUDA
-        device, the most that tensors took there. None where it cannot be measured: of a
-        process, only Linux reports it.
-    seconds : float
-        Per window.
-    """
-
+    #: The peak memory of this process meanwhile, with what it had before; on a CUDA
+    #: device, the most that tensors took there. None where it cannot be measured: of a
+    #: process, only Linux reports it.
     peak_bytes: int | None
+    #: Per window.
     seconds: float
 
 
@@ -46,21 +40,11 @@ def measure_window(
 ) -> WindowCost:
     """Predict windows of zeros, and say what that took.
 
-    Parameters
-    ----------
-    predict : callable
-        Maps windows (B, 1, z, y, x) to predictions (B, C, z, y, x).
-    sides : (int, int, int)
-        Of a window.
-    batch_size : int
-        Windows at a time.
-    device : torch.device
-        Where it runs.
-
-    Raises
-    ------
-    UserError
-        If ``predict`` changes the shape, or the device lacks the memory.
+    ``predict``: maps windows (B, 1, z, y, x) to predictions (B, C, z, y, x).
+    ``sides``: of a window.
+    ``batch_size``: Windows at a time.
+    ``device``: where it runs.
+    Raises UserError if ``predict`` changes the shape, or the device lacks the memory.
     """
     seconds = 0.0
     windows = torch.zeros(batch_size, 1, *sides, device=device)
@@ -98,20 +82,10 @@ def seconds_of(work: Callable[[], object]) -> float:
 def parse_bytes(text: str | int) -> int:
     """Read an amount of memory.
 
-    Parameters
-    ----------
-    text : str or int
-        Such as ``"2GB"`` (2e9), ``"500MB"``, ``"1.5GiB"`` (1.5 * 2**30), or bytes.
-
-    Returns
-    -------
-    int
-        Bytes, at least 1.
-
-    Raises
-    ------
-    UserError
-        If it is no such amount.
+    ``text``: such as ``"2GB"`` (2e9), ``"500MB"``, ``"1.5GiB"`` (1.5 * 2**30), or
+        bytes.
+    Returns: bytes, at least 1.
+    Raises UserError if it is no such amount.
 
     Examples
     --------

@@ -33,20 +33,13 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """All windows over a volume.
+    """All windows over a volume."""
 
-    Attributes
-    ----------
-    shape : (int, int, int)
-        Voxels of the volume.
-    sides : (int, int, int)
-        Voxels of every window, cut down to the volume where they would exceed it.
-    starts : tuple of three tuples of int
-        Where windows begin along Z, Y and X; the grid holds every combination.
-    """
-
+    #: Voxels of the volume.
     shape: Size3
+    #: Voxels of every window, cut down to the volume where they would exceed it.
     sides: Size3
+    #: Where windows begin along Z, Y and X; the grid holds every combination.
     starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
     @classmethod
@@ -55,20 +48,11 @@ class WindowGrid:
     ) -> "WindowGrid":
         """Lay windows over a volume.
 
-        Parameters
-        ----------
-        shape : sequence of int
-            Sides (Z, Y, X) of the volume.
-        window : sequence of int
-            Sides (z, y, x) of the windows.
-        overlap : float or sequence of float
-            Share of a window that the next one covers again, at least 0 and below 1;
-            for all axes, or for each of (Z, Y, X).
-
-        Raises
-        ------
-        UserError
-            If an argument is out of range.
+        ``shape``: sides (Z, Y, X) of the volume.
+        ``window``: sides (z, y, x) of the windows.
+        ``overlap``: share of a window that the next one covers again, at least 0 and
+            below 1; for all axes, or for each of (Z, Y, X).
+        Raises UserError if an argument is out of range.
         """
         if len(shape) != 3 or min(shape) < 1:
             raise UserError(
@@ -95,10 +79,7 @@ class WindowGrid:
     def check_batch_size(self, batch_size: int) -> int:
         """Return the batch size, cut down to all windows.
 
-        Raises
-        ------
-        UserError
-            If it is below 1.
+        Raises UserError if it is below 1.
         """
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}: use 1 or more")
@@ -133,10 +114,7 @@ class WindowGrid:
 def overlap_per_axis(overlap: Overlap) -> tuple[float, float, float]:
     """Return the overlap along (Z, Y, X).
 
-    Raises
-    ------
-    UserError
-        If it is not one number or three, or out of range.
+    Raises UserError if it is not one number or three, or out of range.
     """
     shares = (overlap,) * 3 if isinstance(overlap, int | float) else tuple(overlap)
     if len(shares) != 3 or not all(0 <= share < 1 for share in shares):
@@ -154,17 +132,10 @@ def window_starts(size: int, side: int, overlap: float) -> list[int]:
     The step that the overlap allows says how many windows are needed; these are spread
     evenly from border to border, as in nnU-Net.
 
-    Parameters
-    ----------
-    size, side : int
-        Voxels of the axis and of the window; the window must fit.
-    overlap : float
-        Share of a window that the next one covers again at least, from 0 to below 1.
-
-    Returns
-    -------
-    list of int
-        Rising; every voxel lies in a window.
+    ``size``, ``side``: voxels of the axis and of the window; the window must fit.
+    ``overlap``: share of a window that the next one covers again at least, from 0 to
+        below 1.
+    Returns: rising; every voxel lies in a window.
     """
     step = max(1, int(side * (1 - overlap) + 1e-6))  # 10 * (1 - 0.8) is just under 2
     last = size - side
@@ -175,11 +146,9 @@ def window_starts(size: int, side: int, overlap: float) -> list[int]:
 def gaussian_profile(side: int) -> Tensor:
     """Return the weights of a window along one axis.
 
-    Returns
-    -------
-    Tensor of float32, shape (side,)
-        A Gaussian of standard deviation ``side / 8`` that peaks at 1 on the middle
-        voxel. The corner of a 3D window weighs exp(-24), small but never zero.
+    Returns: (side,); a Gaussian of standard deviation ``side / 8`` that peaks at 1 on
+        the middle voxel. The corner of a 3D window weighs exp(-24), small but never
+        zero.
     """
     offset = torch.arange(side, dtype=torch.float64) - side // 2
     return torch.exp(-0.5 * (offset / (side / 8)) ** 2).float()

@@ -20,10 +20,8 @@ def source_channels(
 ) -> tuple[SourceChannel, SourceChannel]:
     """Return the two channels of a row, checked against each other.
 
-    Raises
-    ------
-    UserError
-        If a channel is not there, the shapes differ, or the crop lies outside.
+    Raises UserError if a channel is not there, the shapes differ, or the crop lies
+        outside.
     """
     box, target_box = _box(row, signal), _box(row, target)
     if target_box != box:
@@ -105,21 +103,11 @@ def row_voxel_size_um(
 ) -> VoxelSizeUm:
     """Return the voxel size: of the row, else as given for all, else of the files.
 
-    Parameters
-    ----------
-    row : ManifestRow
-    signal, target : VolumeReader
-        Its files.
-    given_um : tuple of float or None
-        Voxel size (z, y, x) in micrometres that the user gave for all files.
-    remedy : str
-        How to give it, for messages.
-
-    Raises
-    ------
-    UserError
-        If the files contradict each other, or nothing tells the size, or what they
-        tell is no size of a voxel; unless row or user say it.
+    ``signal``, ``target``: its files.
+    ``given_um``: voxel size (z, y, x) in micrometres that the user gave for all files.
+    ``remedy``: how to give it, for messages.
+    Raises UserError if the files contradict each other, or nothing tells the size, or
+        what they tell is no size of a voxel; unless row or user say it.
     """
     signal_um, target_um = signal.voxel_size_um, target.voxel_size_um
     remedy = f"fill the columns {', '.join(VOXEL_SIZE)} with the right one, or {remedy}"

@@ -30,10 +30,8 @@ _MAX_BYTES = 2**24
 def csv_files(path: Path) -> list[Path]:
     """Return the manifests to read: the file, or the right ones of a folder.
 
-    Raises
-    ------
-    UserError
-        If there is no such file, or none in the folder tells a task or split.
+    Raises UserError if there is no such file, or none in the folder tells a task or
+        split.
     """
     if not is_there(path):
         raise UserError(f"{str(path)[:MAX_SHOWN]}: {not_there(path)}")
@@ -88,16 +86,8 @@ def read_csv(
     semicolon, tab or bar; with a first line ``sep=;``; with comments that begin with
     ``#``; with known names in any case.
 
-    Parameters
-    ----------
-    path : Path
-    known : container of str
-        Columns that mean something.
-
-    Raises
-    ------
-    UserError
-        If the file is empty, far too large, or no CSV text.
+    ``known``: columns that mean something.
+    Raises UserError if the file is empty, far too large, or no CSV text.
     """
     size = path.stat().st_size
     if size > _MAX_BYTES:
@@ -127,10 +117,7 @@ def _best_table(
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return header and rows with the delimiter that makes most of the header known.
 
-    Raises
-    ------
-    csv.Error
-        If it is a table with none.
+    Raises csv.Error if it is a table with none.
     """
     tables, faults = [], []
     for delimiter in _DELIMITERS:
@@ -152,10 +139,7 @@ def _best_table(
 def _table(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     """Return the lines that hold anything, with their numbers.
 
-    Raises
-    ------
-    csv.Error
-        If it is no CSV text with this delimiter.
+    Raises csv.Error if it is no CSV text with this delimiter.
     """
     reader = csv.reader(
         io.StringIO(text, newline=""),

@@ -37,19 +37,11 @@ _GRID_VOXEL_BYTES = 4
 class ManifestPair:
     """One row of a manifest, as a :class:`~continual_repmode.data.collection.Pair`.
 
-    Attributes
-    ----------
-    row : ManifestRow
-    name : str
-        Task and file name, and the row number where these repeat.
-    signal, target : SourceChannel
-        Of the same shape.
-    source_voxel_size_um : tuple of float
-        Voxel size (z, y, x) of the files.
-    preparation : Preparation
-        How the channels come onto the model grid.
-    store : PreparedStore
-        Where they are kept.
+    ``name``: task and file name, and the row number where these repeat.
+    ``signal``, ``target``: of the same shape.
+    ``source_voxel_size_um``: voxel size (z, y, x) of the files.
+    ``preparation``: how the channels come onto the model grid.
+    ``store``: where they are kept.
     """
 
     def __init__(
@@ -125,27 +117,17 @@ class ManifestPair:
 
         Where the light is padding, the target counts as such too.
 
-        Parameters
-        ----------
-        wait : bool
-            Wait for another process that prepares the same channel.
-
-        Raises
-        ------
-        UserError
-            If a channel is damaged, constant or not finite, or cannot be stored.
-        EntryBusyError
-            If it is in use by another process and ``wait`` is false.
+        ``wait``: wait for another process that prepares the same channel.
+        Raises UserError if a channel is damaged, constant or not finite, or cannot be
+            stored.
+        Raises EntryBusyError if it is in use by another process and ``wait`` is false.
         """
         return self._prepare(self.signal.read, self.target.read, wait)
 
     def measure(self) -> PairFacts:
         """Return what the check needs to know of the raw voxels; remembered.
 
-        Raises
-        ------
-        UserError
-            If a channel is damaged.
+        Raises UserError if a channel is damaged.
         """
         return self._measure(self.signal.read, self.target.read)
 

@@ -26,10 +26,8 @@ def prepare_pairs(
     Several calls, also on other machines that share the folder, may run at once: each
     leaves out what another one is at, and waits for it in the end.
 
-    Raises
-    ------
-    UserError
-        If the disk lacks the space, or for the first pair that cannot be prepared.
+    Raises UserError if the disk lacks the space, or for the first pair that cannot be
+        prepared.
     """
     _check_disk(pairs)
     missing = [pair for pair in pairs if pair.missing_bytes()]
@@ -46,22 +44,12 @@ def measure_pairs(
 ) -> list[PairFacts | None]:
     """Measure the raw voxels of pairs, and prepare them if asked to.
 
-    Parameters
-    ----------
-    pairs : sequence of ManifestPair
-    prepare : bool
-        Also prepare every pair that can be.
-    progress : bool
-        Show a progress bar, if stderr is a terminal.
-    workers : Workers
-        Who shares the work.
-    faults : Faults, optional
-        Where to collect the errors of damaged files; None stands for their facts.
-
-    Returns
-    -------
-    list of PairFacts or None
-        In the order of ``pairs``.
+    ``prepare``: also prepare every pair that can be.
+    ``progress``: show a progress bar, if stderr is a terminal.
+    ``workers``: who shares the work.
+    ``faults``: where to collect the errors of damaged files; None stands for their
+        facts.
+    Returns: in the order of ``pairs``.
     """
     if prepare:
         _check_disk(pairs)

@@ -41,38 +41,26 @@ _THOUSANDS = re.compile(r"[1-9]\d{0,2},\d{3}")
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """One row, its cells converted but not yet compared with the files.
+    """One row, its cells converted but not yet compared with the files."""
 
-    Attributes
-    ----------
-    where : str
-        Manifest and row number, for messages.
-    number : int
-        Line of the CSV file; the header is line 1.
-    signal_path, target_path : Path
-        Absolute, links not followed; the same file if it holds both channels.
-    signal_channel, target_channel : str or None
-        Index from 0, or name; None where the file must have one channel.
-    split : {"train", "valid", "test"} or None
-        None where the split is left to chance.
-    choices : tuple of (str, str)
-        Scene, time point and so on, for both files.
-    voxel_size_um : tuple
-        Voxel size (z, y, x) to use instead of the file's, None per axis where blank.
-    crop : tuple
-        ``z0, z1, y0, y1, x0, x1`` in raw voxels, None where blank.
-    """
-
+    #: Manifest and row number, for messages.
     where: str
+    #: Line of the CSV file; the header is line 1.
     number: int
     task: str
+    #: Absolute, links not followed; the same file if it holds both channels.
     signal_path: Path
     target_path: Path
+    #: Index from 0, or name; None where the file must have one channel.
     signal_channel: str | None
     target_channel: str | None
+    #: None where the split is left to chance.
     split: Split | None
+    #: Scene, time point and so on, for both files.
     choices: tuple[tuple[str, str], ...]
+    #: Voxel size (z, y, x) to use instead of the file's, None per axis where blank.
     voxel_size_um: VoxelSize
+    #: ``z0, z1, y0, y1, x0, x1`` in raw voxels, None where blank.
     crop: tuple[int | None, ...]
 
 
@@ -97,23 +85,13 @@ def read_rows(
     Of a folder, files that name a split are preferred to those of the same task that
     do not.
 
-    Parameters
-    ----------
-    path : Path
-        A CSV file or a folder.
-    root : Path, optional
-        What relative paths in the rows are relative to; the folder of the CSV file by
-        default.
-    tasks : sequence of str, optional
-        Tasks whose files must be there; by default, those of all.
-    faults : Faults, optional
-        Where to collect the errors of single rows, which are then left out.
-
-    Raises
-    ------
-    UserError
-        If there is no manifest, or one is no CSV, empty or lacks columns; and for the
-        first cell that cannot be right, unless ``faults`` collects them.
+    ``path``: a CSV file or a folder.
+    ``root``: what relative paths in the rows are relative to; the folder of the CSV
+        file by default.
+    ``tasks``: tasks whose files must be there; by default, those of all.
+    ``faults``: where to collect the errors of single rows, which are then left out.
+    Raises UserError if there is no manifest, or one is no CSV, empty or lacks columns;
+        and for the first cell that cannot be right, unless ``faults`` collects them.
     """
     faults = Faults(collect=False) if faults is None else faults
     rows = []

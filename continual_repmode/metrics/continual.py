@@ -30,17 +30,11 @@ class TaskScores:
 
 @dataclass(frozen=True, slots=True)
 class Overall:
-    """A metric over all tasks, weighted in two ways.
+    """A metric over all tasks, weighted in two ways."""
 
-    Attributes
-    ----------
-    over_images : float
-        Every test image counts once, as in the column "All" of Table 1.
-    over_tasks : float
-        Every task counts once, however many test images it has.
-    """
-
+    #: Every test image counts once, as in the column "All" of Table 1.
     over_images: float
+    #: Every task counts once, however many test images it has.
     over_tasks: float
 
 
@@ -146,17 +140,9 @@ def forward_transfer(
 def overall(values: Mapping[str, float], num_images: Mapping[str, int]) -> Overall:
     """Return a metric over all tasks, in both weightings.
 
-    Parameters
-    ----------
-    values : mapping of str to float
-        Mean over the test images of each task.
-    num_images : mapping of str to int
-        How many test images that was, for at least these tasks.
-
-    Raises
-    ------
-    UserError
-        If there are no tasks, or a task has no images.
+    ``values``: mean over the test images of each task.
+    ``num_images``: how many test images that was, for at least these tasks.
+    Raises UserError if there are no tasks, or a task has no images.
     """
     counts = {task: num_images.get(task, 0) for task in values}
     empty = [task for task, count in counts.items() if count < 1]

@@ -32,17 +32,10 @@ BYTES_PER_VOXEL = 200
 def choose_metrics(names: str | Iterable[str], setting: str) -> tuple[Metric, ...]:
     """Return metrics by their names, each once; those that are always there left out.
 
-    Parameters
-    ----------
-    names : str or iterable of str
-        Metrics and sets of them (:data:`PRESETS`); in a string with commas between.
-    setting : str
-        What the user calls the choice, up to the value, for messages.
-
-    Raises
-    ------
-    UserError
-        If there is no such metric, or what it needs is not installed.
+    ``names``: metrics and sets of them (:data:`PRESETS`); in a string with commas
+        between.
+    ``setting``: what the user calls the choice, up to the value, for messages.
+    Raises UserError if there is no such metric, or what it needs is not installed.
     """
     words = names.split(",") if isinstance(names, str) else list(names)
     words = [str(word).strip() for word in words if str(word).strip()]
@@ -81,10 +74,7 @@ def shown_metrics(results: Mapping[str, Any]) -> dict[str, Metric]:
 def measure_further(metrics: Sequence[Metric], pair: ImagePair) -> dict[str, float]:
     """Return the values of metrics, by name, that are defined for an image.
 
-    Raises
-    ------
-    UserError
-        If a metric of another package cannot measure the image.
+    Raises UserError if a metric of another package cannot measure the image.
     """
     found = {}
     for metric in metrics:

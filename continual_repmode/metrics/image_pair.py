@@ -12,20 +12,13 @@ from continual_repmode.metrics.segmentation import segment
 
 @dataclass(frozen=True)
 class ImagePair:
-    """A prediction and its target; both are 0 where the target is NaN, not recorded.
+    """A prediction and its target; both are 0 where the target is NaN, not recorded."""
 
-    Attributes
-    ----------
-    prediction, target : ndarray of float, shape (Z, Y, X)
-        z-scored, on the model grid.
-    task : str
-    voxel_size_um : tuple of float
-        Edges (z, y, x) of a voxel, in micrometers.
-    """
-
+    #: (Z, Y, X). z-scored, on the model grid.
     prediction: NDArray[Any]
     target: NDArray[Any]
     task: str
+    #: Edges (z, y, x) of a voxel, in micrometers.
     voxel_size_um: tuple[float, float, float]
 
     def __post_init__(self) -> None:

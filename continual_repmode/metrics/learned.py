@@ -22,18 +22,12 @@ it in 98 to 100 %, with 0.17 to 0.49 in the median.
 
 @dataclass(frozen=True, slots=True)
 class ValidationScore:
-    """How well one task is predicted on its validation images.
+    """How well one task is predicted on its validation images."""
 
-    Attributes
-    ----------
-    mse : float
-        Mean over the images.
-    target_variance : float
-        Mean over the images of the variance of the target, in the unit of ``mse``: the
-        error of predicting each image's mean.
-    """
-
+    #: Mean over the images.
     mse: float
+    #: Mean over the images of the variance of the target, in the unit of ``mse``: the
+    #: error of predicting each image's mean.
     target_variance: float
 
     @property
@@ -75,16 +69,9 @@ class ValidationScore:
 def not_learned(validation: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Say of every task that was not learned how far it is from that.
 
-    Parameters
-    ----------
-    validation : mapping
-        Task -> what :meth:`ValidationScore.as_record` returned. Tasks about which
-        nothing is known are absent.
-
-    Returns
-    -------
-    dict of str to str
-        Task -> :meth:`ValidationScore.judgement`.
+    ``validation``: task -> what :meth:`ValidationScore.as_record` returned. Tasks about
+        which nothing is known are absent.
+    Returns: task -> :meth:`ValidationScore.judgement`.
     """
     scores = {task: ValidationScore.from_record(r) for task, r in validation.items()}
     return {t: score.judgement() for t, score in scores.items() if not score.is_learned}

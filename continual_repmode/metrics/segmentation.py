@@ -21,21 +21,14 @@ VoxelSizeUm = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectKind:
-    """How large the objects of a structure are.
+    """How large the objects of a structure are."""
 
-    Attributes
-    ----------
-    smooth_um : float
-        Standard deviation of the Gaussian before thresholding, and of the one that
-        smooths distances from the background.
-    apart_um : float
-        Two maxima of the distance this close along each axis are one object.
-    smallest_um3 : float
-        Smaller objects are left out.
-    """
-
+    #: Standard deviation of the Gaussian before thresholding, and of the one that
+    #: smooths distances from the background.
     smooth_um: float
+    #: Two maxima of the distance this close along each axis are one object.
     apart_um: float
+    #: Smaller objects are left out.
     smallest_um3: float
 
 
@@ -71,24 +64,12 @@ def segment(
     The built-in one smooths, thresholds by Otsu's method, and splits what touches by a
     watershed from the maxima of the smoothed distance to the background.
 
-    Parameters
-    ----------
-    image : ndarray of float, shape (Z, Y, X)
-    task : str
-        One that :func:`is_countable`.
-    voxel_size_um : tuple of float
-        Edges (z, y, x) of a voxel, in micrometers.
-
-    Returns
-    -------
-    ndarray of int, shape (Z, Y, X)
-        0 outside of objects, and 1, 2, ... in them.
-
-    Raises
-    ------
-    UserError
-        If the segmenter of another package cannot be used, or does not return labels
-        of the shape of the image.
+    ``image``: (Z, Y, X).
+    ``task``: one that :func:`is_countable`.
+    ``voxel_size_um``: edges (z, y, x) of a voxel, in micrometers.
+    Returns: (Z, Y, X); 0 outside of objects, and 1, 2, ... in them.
+    Raises UserError if the segmenter of another package cannot be used, or does not
+        return labels of the shape of the image.
     """
     offer = offers("segmenters").get(structure_of(task))
     if offer is None:

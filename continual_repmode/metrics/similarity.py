@@ -26,16 +26,9 @@ def ssim(prediction: NDArray[Any], target: NDArray[Any], data_range: float) -> f
     Uniform weights over 7x7x7 voxels and unbiased variances, as scikit-image has them;
     a volume of fewer than 7 planes is compared plane by plane in squares.
 
-    Parameters
-    ----------
-    prediction, target : ndarray of float, shape (Z, Y, X)
-    data_range : float
-        What is the full range of intensities.
-
-    Returns
-    -------
-    float
-        -1 to 1; NaN if the range is 0 or a plane is smaller than a square.
+    ``prediction``, ``target``: (Z, Y, X).
+    ``data_range``: what is the full range of intensities.
+    Returns: -1 to 1; NaN if the range is 0 or a plane is smaller than a square.
     """
     from skimage.metrics import structural_similarity
 
@@ -68,11 +61,8 @@ def spectral_pearson(
     ``cubic`` weights frequencies by how far the spectrum of the target rises above its
     noise floor, which is what the highest fifth of all frequencies has.
 
-    Returns
-    -------
-    float
-        -1 to 1; NaN if one of the two is constant, or there are less than two sides of
-        more than one voxel.
+    Returns: -1 to 1; NaN if one of the two is constant, or there are less than two
+        sides of more than one voxel.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "CuPy or CuCIM is not installed")
@@ -99,11 +89,8 @@ def shell_correlation(
     Volumes lose their mean and are windowed (Hann). A shell is as wide as the frequency
     of the longest side, and shells end where the coarsest axis does (Nyquist).
 
-    Parameters
-    ----------
-    prediction, target : ndarray of float, shape (Z, Y, X)
-    voxel_size_um : tuple of float
-        Edges (z, y, x) of a voxel.
+    ``prediction``, ``target``: (Z, Y, X).
+    ``voxel_size_um``: edges (z, y, x) of a voxel.
 
     Returns
     -------
@@ -148,11 +135,8 @@ def resolution_um(
 ) -> float:
     """Return down to which period two volumes agree: where their shells fall below 1/7.
 
-    Returns
-    -------
-    float
-        In micrometers; the finest period of the grid if they agree in all shells, the
-        longest side if in none; NaN if one of the two is constant.
+    Returns: in micrometers; the finest period of the grid if they agree in all shells,
+        the longest side if in none; NaN if one of the two is constant.
     """
     if not (np.ptp(prediction) > 0 and np.ptp(target) > 0):
         return math.nan

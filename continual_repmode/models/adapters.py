@@ -57,10 +57,7 @@ class Adapter(nn.Module, ABC):
 class ParallelAdapter(Adapter):
     """Add a small convolution of the same features to a convolution.
 
-    Parameters
-    ----------
-    expert : ConvExpert
-        The small convolution; it is set to zero.
+    ``expert``: the small convolution; it is set to zero.
     """
 
     def __init__(self, expert: ConvExpert) -> None:
@@ -86,12 +83,8 @@ class GroupedAdapter(Adapter):
     adapter starts as identity, and the sizes of the groups, for networks of few
     channels.
 
-    Parameters
-    ----------
-    channels : int
-        Channels of y. Where 4 or 8 does not divide them, groups are smaller.
-    axes : {"ZYX", "YX"}
-        Axes that the kernels extend over.
+    ``channels``: channels of y. Where 4 or 8 does not divide them, groups are smaller.
+    ``axes``: axes that the kernels extend over.
     """
 
     def __init__(self, channels: int, axes: Axes) -> None:
@@ -120,15 +113,8 @@ def build_adapter(
 ) -> Adapter | None:
     """Build the adapter of a convolution that keeps the resolution.
 
-    Returns
-    -------
-    Adapter or None
-        None for the kind ``none``.
-
-    Raises
-    ------
-    UserError
-        If the kind is unknown.
+    Returns: None for the kind ``none``.
+    Raises UserError if the kind is unknown.
     """
     if check_adapter(kind) == "none":
         return None

@@ -19,16 +19,10 @@ def average_conv1(features: Tensor, weight: Tensor, window: Size3) -> Tensor:
 
     The two commute: whichever leaves fewer channels to average goes first.
 
-    Parameters
-    ----------
-    features : Tensor, shape (B, I, Z, Y, X)
-    weight : Tensor, shape (O, I, 1, 1, 1)
-    window : (int, int, int)
-        See :func:`box_mean`.
-
-    Returns
-    -------
-    Tensor, shape (B, O, Z, Y, X)
+    ``features``: (B, I, Z, Y, X).
+    ``weight``: (O, I, 1, 1, 1).
+    ``window``: see :func:`box_mean`.
+    Returns: (B, O, Z, Y, X).
     """
     out_channels, in_channels = weight.shape[:2]
     if out_channels < in_channels:
@@ -39,15 +33,9 @@ def average_conv1(features: Tensor, weight: Tensor, window: Size3) -> Tensor:
 def box_mean(features: Tensor, window: Size3) -> Tensor:
     """Average over a window, stride 1, 'same' zero padding whose zeros count.
 
-    Parameters
-    ----------
-    features : Tensor, shape (B, C, Z, Y, X)
-    window : (int, int, int)
-        Odd sides (Z, Y, X) in voxels.
-
-    Returns
-    -------
-    Tensor, shape (B, C, Z, Y, X)
+    ``features``: (B, C, Z, Y, X).
+    ``window``: odd sides (Z, Y, X) in voxels.
+    Returns: (B, C, Z, Y, X).
     """
     mean: Tensor = _BoxMean.apply(features, window)
     return mean

@@ -18,12 +18,7 @@ _SMALL = 20480
 class SameConv3d(nn.Conv3d):
     """A convolution with stride 1, an odd kernel and 'same' zero padding.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    kernel_size : (int, int, int)
-        Extent (kZ, kY, kX).
-    bias : bool
+    ``kernel_size``: extent (kZ, kY, kX).
     """
 
     def __init__(
@@ -63,20 +58,12 @@ def convolve_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Differentiate :func:`convolve` without a bias.
 
-    Parameters
-    ----------
-    d_output : Tensor, shape (B, O, Z, Y, X)
-        Gradient of what it returned.
-    features : Tensor, shape (B, I, Z, Y, X)
-    kernel : Tensor, shape (O, I, kZ, kY, kX)
-        Of the same dtype. Without ``by_features`` only its shape counts.
-    by_features, by_kernel : bool
-        What is wanted.
-
-    Returns
-    -------
-    Tensor or None, Tensor or None
-        Gradients of the features and of the kernel.
+    ``d_output``: (B, O, Z, Y, X); gradient of what it returned.
+    ``features``: (B, I, Z, Y, X).
+    ``kernel``: (O, I, kZ, kY, kX); of the same dtype. Without ``by_features`` only its
+        shape counts.
+    ``by_features``, ``by_kernel``: what is wanted.
+    Returns: gradients of the features and of the kernel.
     """
     z, y, x = (side // 2 for side in kernel.shape[2:])
     one, zero = [1, 1, 1], [0, 0, 0]

@@ -11,12 +11,8 @@ from continual_repmode.models.task_network import TaskNetwork
 class OneTask(nn.Module):
     """A network with the task fixed, in evaluation mode.
 
-    Parameters
-    ----------
-    net : TaskNetwork
-        Shared, not copied.
-    task : str or int
-        Name or label of the task.
+    ``net``: shared, not copied.
+    ``task``: name or label of the task.
     """
 
     def __init__(self, net: TaskNetwork, task: str | int) -> None:

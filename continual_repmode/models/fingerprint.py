@@ -65,11 +65,7 @@ def sha256_of_tasks(
 ) -> dict[str, str]:
     """Return the SHA-256 of what each task is made of; tensors are read once.
 
-    Parameters
-    ----------
-    net : TaskNetwork
-    tasks : iterable of str, optional
-        All by default.
+    ``tasks``: all by default.
     """
     known: dict[object, tuple[Tensor, str]] = {}  # tensors live, so addresses tell
 

@@ -20,18 +20,12 @@ Activation = Literal["softmax", "sigmoid"]
 
 @dataclass(frozen=True, eq=False)
 class GateSpec:
-    """How the gates of tasks are made.
+    """How the gates of tasks are made."""
 
-    Attributes
-    ----------
-    embedding : Tensor, shape (S, S), or None
-        One vector of S numbers for each of the S base tasks; None: one-hot vectors.
-    hidden : int or None
-        Units between two fully connected layers; None: one layer.
-    activation : {"softmax", "sigmoid"}
-    """
-
+    #: (S, S). One vector of S numbers for each of the S base tasks; None: one-hot
+    #: vectors.
     embedding: Tensor | None = None
+    #: Units between two fully connected layers; None: one layer.
     hidden: int | None = None
     activation: Activation = "softmax"
 
@@ -48,20 +42,10 @@ def make_gate_spec(
 ) -> GateSpec:
     """Check the options of task gates and draw what is drawn once for all blocks.
 
-    Parameters
-    ----------
-    num_tasks : int
-        Number of base tasks S.
-    task_embedding : {"one_hot", "gaussian"}
-        ``"gaussian"``: vectors with entries from N(0, 1). That they have S entries and
-        are drawn once is our adaptation; the paper does not say.
-    gate_hidden : int or None
-    gate_activation : {"softmax", "sigmoid"}
-
-    Raises
-    ------
-    UserError
-        If an option is not as above.
+    ``num_tasks``: number of base tasks S.
+    ``task_embedding``: ``"gaussian"``: vectors with entries from N(0, 1). That they
+        have S entries and are drawn once is our adaptation; the paper does not say.
+    Raises UserError if an option is not as above.
     """
     for name, value, kinds in (
         ("task_embedding", task_embedding, TaskEmbedding),
@@ -92,18 +76,10 @@ def activate(logits: Tensor, activation: Activation) -> Tensor:
 def mean_logits(weights: Tensor, activation: Activation) -> Tensor:
     """Return logits between several gates, finite even where a gate is shut.
 
-    Parameters
-    ----------
-    weights : Tensor, shape (N, E, O)
-        Gating weights of N gates.
-    activation : {"softmax", "sigmoid"}
-        What made them.
-
-    Returns
-    -------
-    Tensor, shape (E, O)
-        The mean over N of what activates to the weights. A softmax leaves one number
-        per channel free: the log-sum-exp over E is made 0.
+    ``weights``: (N, E, O); gating weights of N gates.
+    ``activation``: what made them.
+    Returns: (E, O); the mean over N of what activates to the weights. A softmax leaves
+        one number per channel free: the log-sum-exp over E is made 0.
     """
     limits = torch.finfo(weights.dtype)
     match activation:

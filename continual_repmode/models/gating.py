@@ -66,28 +66,17 @@ class GatingTable:
 class TaskGate(nn.Module):
     """Gating weights of every task in one MoDE block.
 
-    Parameters
-    ----------
-    tasks : sequence of str
-        The S base tasks, in the order of their labels.
-    experts : sequence of str
-        Names of the E base experts.
-    out_channels : int
-    spec : GateSpec
-        Task vectors, layers and activation; those of the paper by default.
-
-    Attributes
-    ----------
-    experts : dict of str to tuple of str
-        For each task, the experts it uses: the rows of its gating weights.
-    linear : nn.Linear or None
-        The layer to E * O logits, from task vectors or hidden units; None once stored.
-    hidden : nn.Linear or None
-        The layer from task vectors to hidden units, before a ReLU; None without one.
-    embedding : Tensor, shape (S, S), or None
-        The task vectors, a buffer; None if they are one-hot.
+    ``tasks``: the S base tasks, in the order of their labels.
+    ``experts``: names of the E base experts.
+    ``spec``: task vectors, layers and activation; those of the paper by default.
+    ``experts``: for each task, the experts it uses: the rows of its gating weights.
+    ``linear``: the layer to E * O logits, from task vectors or hidden units; None once
+        stored.
+    ``hidden``: the layer from task vectors to hidden units, before a ReLU; None without
+        one.
     """
 
+    #: (S, S). The task vectors, a buffer; None if they are one-hot.
     embedding: Tensor | None
 
     def __init__(
@@ -119,12 +108,8 @@ class TaskGate(nn.Module):
     def table(self, tasks: Sequence[str], experts: Sequence[str]) -> Tensor:
         """Return the gating weights of several tasks at once, shape (T, E, O).
 
-        Parameters
-        ----------
-        tasks : sequence of str
-        experts : sequence of str
-            Names of the rows, among them all experts that the tasks use; the weight is
-            0 where a task does not use an expert.
+        ``experts``: names of the rows, among them all experts that the tasks use; the
+            weight is 0 where a task does not use an expert.
         """
         if self.linear is not None and all(task in self._columns for task in tasks):
             return activate(self._base_logits(tasks), self.activation)
@@ -158,19 +143,14 @@ class TaskGate(nn.Module):
     ) -> None:
         """Add a gate for a new task: a trainable table, shape (E_task, O).
 
-        Parameters
-        ----------
-        task : str
-        experts : sequence of str
-            Names of the experts it uses: the base experts, those of earlier extensions,
-            then its own if it has one.
-        init : str
-            See :meth:`initial_logits`.
-        mix : {"softmax", "additive"}
-            ``"softmax"``: all compete, and the table holds logits. ``"additive"``: the
-            table holds logits of the base experts only. Those of earlier extensions
-            are added with a weight per output channel that is learned and starts at 0,
-            the task's own with weight 1, which is no parameter.
+        ``experts``: names of the experts it uses: the base experts, those of earlier
+            extensions, then its own if it has one.
+        ``init``: see :meth:`initial_logits`.
+        ``mix``: "softmax" or "additive"; ``"softmax"``: all compete, and the table
+            holds logits. ``"additive"``: the table holds logits of the base experts
+            only. Those of earlier extensions are added with a weight per output channel
+            that is learned and starts at 0, the task's own with weight 1, which is no
+            parameter.
         """
         if mix == "softmax":
             table = self.initial_logits(experts, init)

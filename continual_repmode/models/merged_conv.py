@@ -102,21 +102,13 @@ class MergedConv(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Expert:
-    """An expert, as far as it reaches on a feature map.
+    """An expert, as far as it reaches on a feature map."""
 
-    Attributes
-    ----------
-    weight : Tensor, shape (O, I, kZ, kY, kX)
-        Without the taps that only meet the padding.
-    window : (int, int, int)
-        What an average pooling divides by.
-    size : (int, int, int)
-        Extent of the kernel it equals, without the taps that only meet the padding.
-    is_average : bool
-    """
-
+    #: (O, I, kZ, kY, kX). Without the taps that only meet the padding.
     weight: Tensor
+    #: What an average pooling divides by.
     window: Size3
+    #: Extent of the kernel it equals, without the taps that only meet the padding.
     size: Size3
     is_average: bool
 
@@ -136,17 +128,11 @@ class _Expert:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to come by the gradients.
+    """How to come by the gradients."""
 
-    Attributes
-    ----------
-    extent : (int, int, int) or None
-        How far the gradient of the merged kernel is needed; None: not at all.
-    rest : int or None
-        The expert whose gate follows from the other gates.
-    """
-
+    #: How far the gradient of the merged kernel is needed; None: not at all.
     extent: Size3 | None
+    #: The expert whose gate follows from the other gates.
     rest: int | None
 
 

@@ -97,10 +97,7 @@ def merge_cards(one: ModelCard, other: ModelCard) -> ModelCard:
 def rename_task(net: RepModeUNet, old: str, new: str) -> RepModeUNet:
     """Return a frozen copy of a network with an extension under another name.
 
-    Raises
-    ------
-    UserError
-        If ``old`` is no extension, or ``new`` is taken or not a name.
+    Raises UserError if ``old`` is no extension, or ``new`` is taken or not a name.
     """
     net = _frozen(net)
     extensions = _extensions(net)

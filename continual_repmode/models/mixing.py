@@ -31,35 +31,22 @@ layer. Measured with the experts of the paper on two CPU cores; see ``BENCHMARKS
 
 @dataclass(frozen=True)
 class Mixture:
-    """Which experts a batch uses, and how much each of its tasks makes of them.
+    """Which experts a batch uses, and how much each of its tasks makes of them."""
 
-    Attributes
-    ----------
-    experts : sequence of ConvExpert
-        The E experts that some task of the batch uses.
-    gates : Tensor, shape (T, E, O)
-        Gating weights of each of the T tasks; 0 where a task does not use an expert.
-    counts : sequence of int
-        Number of samples of each task, in the order of the sorted batch.
-    """
-
+    #: The E experts that some task of the batch uses.
     experts: Sequence[ConvExpert]
+    #: (T, E, O). Gating weights of each of the T tasks; 0 where a task does not use an
+    #: expert.
     gates: Tensor
+    #: Number of samples of each task, in the order of the sorted batch.
     counts: Sequence[int]
 
 
 def convolve_mixed(features: Tensor, mixture: Mixture) -> Tensor:
     """Convolve each sample with the mixed experts of its task, 'same' zero padding.
 
-    Parameters
-    ----------
-    features : Tensor, shape (B, I, Z, Y, X)
-        Sorted by task.
-    mixture : Mixture
-
-    Returns
-    -------
-    Tensor, shape (B, O, Z, Y, X)
+    ``features``: (B, I, Z, Y, X); sorted by task.
+    Returns: (B, O, Z, Y, X).
     """
     if _branches_are_cheaper(features, mixture):
         return convolve_branches(features, mixture)

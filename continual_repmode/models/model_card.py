@@ -85,10 +85,7 @@ class ModelCard:
 def card_from_json(content: Mapping[str, Any]) -> ModelCard:
     """Rebuild a card from what :meth:`ModelCard.to_json` gave.
 
-    Raises
-    ------
-    UserError
-        If an entry is missing or unknown.
+    Raises UserError if an entry is missing or unknown.
     """
     try:
         unknown = content.keys() - {entry.name for entry in fields(ModelCard)}

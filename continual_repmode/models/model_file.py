@@ -98,10 +98,7 @@ def _take(net: TaskNetwork, tensors: dict[str, torch.Tensor]) -> None:
     That one looks through all tensors of a module for each module in it, which takes
     time with the square of the number of tasks.
 
-    Raises
-    ------
-    RuntimeError
-        If names or shapes are not those of the network.
+    Raises RuntimeError if names or shapes are not those of the network.
     """
     wanted = {name: tensor.shape for name, tensor in net.state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -123,16 +120,8 @@ def _take(net: TaskNetwork, tensors: dict[str, torch.Tensor]) -> None:
 def altered_tasks(net: TaskNetwork, path: str | Path) -> tuple[str, ...] | None:
     """Return the tasks of a network that are not what its file says of them.
 
-    Parameters
-    ----------
-    net : TaskNetwork
-        As :func:`load_model` gave it.
-    path : str or Path
-
-    Returns
-    -------
-    tuple of str or None
-        None if the file is of an older version, which says nothing of tasks.
+    ``net``: as :func:`load_model` gave it.
+    Returns: None if the file is of an older version, which says nothing of tasks.
     """
     known = read_model_header(path).get("task_sha256")
     if not isinstance(known, dict) or not all(map(is_comparable, known.values())):
@@ -144,10 +133,7 @@ def altered_tasks(net: TaskNetwork, path: str | Path) -> tuple[str, ...] | None:
 def read_structure(path: str | Path) -> TaskNetwork:
     """Read a network without its tensors, to count and to look at: on device ``meta``.
 
-    Raises
-    ------
-    UserError
-        If the file is missing, broken, or does not hold a network.
+    Raises UserError if the file is missing, broken, or does not hold a network.
     """
     return _structure(read_header(path), path)
 
@@ -156,16 +142,9 @@ def read_structure(path: str | Path) -> TaskNetwork:
 def _no_larger_than(num_bytes: int) -> Iterator[None]:
     """Refuse, in a block, to build far more than a file can hold.
 
-    Parameters
-    ----------
-    num_bytes : int
-        Size of the file: an upper limit for its tensors, each of which takes room in
-        the header, too.
-
-    Raises
-    ------
-    UserError
-        While what is built still fits into memory.
+    ``num_bytes``: size of the file: an upper limit for its tensors, each of which takes
+        room in the header, too.
+    Raises UserError: while what is built still fits into memory.
     """
     numbers, tensors = num_bytes + 2**16, num_bytes // 16 + 2**10
 

@@ -13,10 +13,7 @@ def network_class(name: str) -> type[TaskNetwork]:
 
     Packages of others are looked at only for a name that is not ours.
 
-    Raises
-    ------
-    UserError
-        If there is none, or a package that may have it cannot be used.
+    Raises UserError if there is none, or a package that may have it cannot be used.
     """
     known: list[str] = []
     for offer in offers("networks").values():
@@ -33,10 +30,7 @@ def network_class(name: str) -> type[TaskNetwork]:
 def rebuild(architecture: dict[str, Any]) -> TaskNetwork:
     """Build the network that :meth:`TaskNetwork.architecture` described.
 
-    Raises
-    ------
-    UserError
-        If the kind of network is unknown or the description incomplete.
+    Raises UserError if the kind of network is unknown or the description incomplete.
     """
     network = network_class(str(architecture.get("network")))
     return network.from_architecture(architecture)

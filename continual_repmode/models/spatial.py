@@ -32,15 +32,8 @@ def reach(size: Sequence[int], shape: Sequence[int]) -> Size3:
     With 'same' zero padding, a map of n voxels meets the 2n - 1 middle taps; the taps
     beyond them only ever meet zeros.
 
-    Parameters
-    ----------
-    size : sequence of 3 int
-        Extent of the kernel (kZ, kY, kX), odd.
-    shape : sequence of 3 int
-        Size of the feature map (Z, Y, X) in voxels.
-
-    >>> reach((5, 5, 5), (1, 2, 16))
-    (1, 3, 5)
+    ``size``: extent of the kernel (kZ, kY, kX), odd.
+    ``shape``: size of the feature map (Z, Y, X) in voxels.
     """
     z, y, x = (min(side, 2 * n - 1) for side, n in zip(size, shape, strict=True))
     return (z, y, x)
@@ -68,11 +61,8 @@ def mirror_to_multiple(signal: Tensor, divisor: Size3) -> Tensor:
     needed, so that any size of at least one voxel can be extended. The origin stays
     where it is; :func:`crop_like` cuts the result back.
 
-    Parameters
-    ----------
-    signal : Tensor, shape (B, C, Z, Y, X)
-    divisor : (int, int, int)
-        Wanted divisors along (Z, Y, X).
+    ``signal``: (B, C, Z, Y, X).
+    ``divisor``: wanted divisors along (Z, Y, X).
     """
     for axis, multiple in enumerate(divisor, start=2):
         size = signal.shape[axis]
@@ -87,11 +77,8 @@ def mirror_to_multiple(signal: Tensor, divisor: Size3) -> Tensor:
 def crop_like(prediction: Tensor, signal: Tensor) -> Tensor:
     """Undo :func:`mirror_to_multiple`: cut the far ends off again.
 
-    Parameters
-    ----------
-    prediction : Tensor, shape (..., Z', Y', X')
-    signal : Tensor, shape (..., Z, Y, X)
-        Sets the sides of the result.
+    ``prediction``: (..., Z', Y', X').
+    ``signal``: (..., Z, Y, X); sets the sides of the result.
     """
     z, y, x = signal.shape[-3:]
     return prediction[..., :z, :y, :x]

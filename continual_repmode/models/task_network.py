@@ -27,24 +27,16 @@ RATE_KINDS = ("gates", "outer")
 
 
 class Shape(TypedDict, total=False):
-    """The extent of the U-Net that every network is built on.
+    """The extent of the U-Net that every network is built on."""
 
-    Attributes
-    ----------
-    width : int
-        Channels of the first level, 32 by default; each level below has twice as many.
-    depth : int
-        Number of times the resolution is halved, 4 by default.
-    in_channels, out_channels : int
-        1 by default.
-    axes : {"ZYX", "YX"}
-        ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
-    """
-
+    #: Channels of the first level, 32 by default; each level below has twice as many.
     width: int
+    #: Number of times the resolution is halved, 4 by default.
     depth: int
+    #: 1 by default.
     in_channels: int
     out_channels: int
+    #: ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
     axes: Axes
 
 

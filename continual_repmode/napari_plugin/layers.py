@@ -92,10 +92,7 @@ class Request:
 def task_names(model: str | Path) -> tuple[str, ...]:
     """Return the structures that a model file knows, without reading its tensors.
 
-    Raises
-    ------
-    UserError
-        If the file is missing, broken, or does not hold a network.
+    Raises UserError if the file is missing, broken, or does not hold a network.
     """
     return TrainedModel.outline(model).net.task_names
 
@@ -105,17 +102,10 @@ def layer_voxel_size(
 ) -> VoxelSizeUm | None:
     """Return the voxel size that a layer tells.
 
-    Parameters
-    ----------
-    scale : sequence of float
-        Of the layer's axes.
-    units : sequence or None
-        Of its axes, as texts or as what prints as one (``micrometer``, ``pixel``).
-
-    Returns
-    -------
-    tuple of float or None
-        (z, y, x) in micrometres. None if the layer has none: it has not three
+    ``scale``: of the layer's axes.
+    ``units``: of its axes, as texts or as what prints as one (``micrometer``,
+        ``pixel``).
+    Returns: (z, y, x) in micrometres. None if the layer has none: it has not three
         axes, a scale is none, or an axis has no unit of length while all scales are 1,
         which is what napari gives a layer that nobody has said anything about. Other
         scales without a unit are taken as micrometres, as most readers mean them.
@@ -148,10 +138,7 @@ def parse_voxel_size(text: str) -> VoxelSizeUm | None:
     >>> parse_voxel_size("0.29 0.108 0.108")
     (0.29, 0.108, 0.108)
 
-    Raises
-    ------
-    UserError
-        If the text is anything else.
+    Raises UserError if the text is anything else.
     """
     words = [word for word in re.split(r"[\s,;]+", text) if word]
     if not words:

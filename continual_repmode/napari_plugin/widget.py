@@ -36,15 +36,8 @@ class PredictStructures(Container[Any]):
     The voxel size is that of the layer where it tells one, and can be corrected; where
     it tells none, the field is empty and has to be filled in.
 
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        Where the light is and the predictions go.
-
-    Attributes
-    ----------
-    worker : superqt.utils.WorkerBase or None
-        Of the prediction that is going on, if one is.
+    ``napari_viewer``: where the light is and the predictions go.
+    ``worker``: of the prediction that is going on, if one is.
     """
 
     def __init__(self, napari_viewer: Any) -> None:
@@ -124,10 +117,7 @@ class PredictStructures(Container[Any]):
     def _request(self) -> Request:
         """Return what the form asks for.
 
-        Raises
-        ------
-        UserError
-            If something is missing or cannot be.
+        Raises UserError if something is missing or cannot be.
         """
         layer: Any = self.image.value
         model: Any = self.model.value
@@ -170,10 +160,7 @@ def _or_shown(make: Callable[[], _Made]) -> _Made | None:
 def _show(error: Exception) -> None:
     """Tell the user of a mistake; raise anything else, which napari shows whole.
 
-    Raises
-    ------
-    Exception
-        ``error``, if it is no mistake of the user.
+    Raises Exception: ``error``, if it is no mistake of the user.
     """
     if not isinstance(error, UserError):
         raise error

@@ -24,10 +24,7 @@ def default_memory() -> int:
 def memory_left(allowed: int) -> int:
     """Return how many bytes this process may take beyond what it has.
 
-    Raises
-    ------
-    UserError
-        If it has more already, or next to nothing is left.
+    Raises UserError if it has more already, or next to nothing is left.
     """
     in_use = resident_bytes()
     left = allowed - in_use - RESERVE_BYTES

@@ -23,19 +23,12 @@ _ZARR_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An image file, or the folder of an OME-Zarr.
-
-    Attributes
-    ----------
-    path : Path
-    name : str
-        Of its output, without suffix; with the folders below the one that was given.
-    field : str
-        Its place in a plate of that name, such as ``A/1/0``; empty outside plates.
-    """
+    """An image file, or the folder of an OME-Zarr."""
 
     path: Path
+    #: Of its output, without suffix; with the folders below the one that was given.
     name: str
+    #: Its place in a plate of that name, such as ``A/1/0``; empty outside plates.
     field: str = ""
 
 
@@ -44,18 +37,10 @@ def find_files(
 ) -> tuple[list[Found], list[Path]]:
     """Return the image files and the manifests that some inputs mean.
 
-    Parameters
-    ----------
-    inputs : sequence of str or Path
-        Files, OME-Zarr folders, folders of images, manifests (``.csv``), or patterns
-        with ``*``, ``?``, ``[...]`` and ``**``.
-    leave_out : Path
-        A folder in which nothing is looked for.
-
-    Raises
-    ------
-    UserError
-        If an input matches no files.
+    ``inputs``: files, OME-Zarr folders, folders of images, manifests (``.csv``), or
+        patterns with ``*``, ``?``, ``[...]`` and ``**``.
+    ``leave_out``: a folder in which nothing is looked for.
+    Raises UserError if an input matches no files.
     """
     images: list[Found] = []
     manifests: list[Path] = []

@@ -32,43 +32,29 @@ VOXEL_SIZE_REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image to predict from.
+    """One image to predict from."""
 
-    Attributes
-    ----------
-    name : str
-        Of its output, without suffix.
-    signal : SourceChannel
-        What is read; of an OME-Zarr, the coarsest level that is fine enough.
-    signal_um : tuple of float
-        Voxel size (z, y, x) of the signal.
-    shape, voxel_size_um : tuple
-        The grid (z, y, x) to write on: that of the image's finest level.
-    origin_um : tuple of float or None
-        Where its first voxel lies; None along axes where nothing says so.
-    targets : mapping of str to SourceChannel
-        Task -> its fluorescence, of the shape of the signal, where known.
-    splits : mapping of str to str
-        Task -> train, valid or test, where a manifest says so.
-    note : str
-        Where the voxel size differs from what the file, or the user elsewhere, says.
-    field : str
-        Its place in a plate, such as ``A/1/0``, with which ``name`` ends then; empty
-        outside plates.
-    later : tuple of SourceChannel
-        Of a time series, the signal at all time points but the first.
-    """
-
+    #: Of its output, without suffix.
     name: str
+    #: What is read; of an OME-Zarr, the coarsest level that is fine enough.
     signal: SourceChannel
+    #: Voxel size (z, y, x) of the signal.
     signal_um: VoxelSizeUm
+    #: The grid (z, y, x) to write on: that of the image's finest level.
     shape: Size3
     voxel_size_um: VoxelSizeUm
+    #: Where its first voxel lies; None along axes where nothing says so.
     origin_um: VoxelSize = UNKNOWN_UM
+    #: Task -> its fluorescence, of the shape of the signal, where known.
     targets: Mapping[str, SourceChannel] = field(default_factory=dict)
+    #: Task -> train, valid or test, where a manifest says so.
     splits: Mapping[str, str] = field(default_factory=dict)
+    #: Where the voxel size differs from what the file, or the user elsewhere, says.
     note: str = ""
+    #: Its place in a plate, such as ``A/1/0``, with which ``name`` ends then; empty
+    #: outside plates.
     field: str = ""
+    #: Of a time series, the signal at all time points but the first.
     later: tuple[SourceChannel, ...] = ()
 
     @property
@@ -88,26 +74,15 @@ def open_image(
 ) -> Image:
     """Open an image file and find its transmitted light.
 
-    Parameters
-    ----------
-    path : Path
-    name : str
-        Of the output.
-    channel : int, str or None
-        Index or name of the transmitted light; None to find it.
-    choices : mapping of str to str
-        Scene, time point and so on; see
+    ``name``: of the output.
+    ``channel``: index or name of the transmitted light; None to find it.
+    ``choices``: scene, time point and so on; see
         :func:`continual_repmode.volumes.opening.open_volume`.
-    source_um : tuple of float or None
-        Voxel size (z, y, x) that the user gives; None: what the file says. Of an
-        OME-Zarr it is that of the full resolution, which is read then.
-    model_um : tuple of float
-        Voxel size (z, y, x) of the model grid.
-
-    Raises
-    ------
-    UserError
-        If the file is damaged, has no voxel size, or its channel is ambiguous.
+    ``source_um``: voxel size (z, y, x) that the user gives; None: what the file says.
+        Of an OME-Zarr it is that of the full resolution, which is read then.
+    ``model_um``: voxel size (z, y, x) of the model grid.
+    Raises UserError if the file is damaged, has no voxel size, or its channel is
+        ambiguous.
     """
     volume, *later = _open_times(path, choices, None if source_um else model_um)
     if later:
@@ -158,18 +133,10 @@ def with_target(
 ) -> Image:
     """Return the image with a target: one of its channels, or another file.
 
-    Parameters
-    ----------
-    image : Image
-    task : str
-    target : int, str or VolumeReader
-    size_given : bool
-        Whether the user gave the voxel size, so that those of the files do not matter.
-
-    Raises
-    ------
-    UserError
-        If there is no such channel, or the file has another shape or voxel size.
+    ``size_given``: whether the user gave the voxel size, so that those of the files do
+        not matter.
+    Raises UserError if there is no such channel, or the file has another shape or voxel
+        size.
     """
     volume, signal = image.signal.volume, image.signal
     if image.later:
@@ -213,17 +180,9 @@ def finest_level(volume: VolumeReader, choices: Choices) -> VolumeReader:
 def light_channel(volume: VolumeReader, wanted: int | str | None) -> int:
     """Return the index of the transmitted light.
 
-    Parameters
-    ----------
-    volume : VolumeReader
-    wanted : int, str or None
-        Index or name. None: the only channel, or the only one whose name means
+    ``wanted``: index or name. None: the only channel, or the only one whose name means
         transmitted light.
-
-    Raises
-    ------
-    UserError
-        If it is not there or not clear; lists the channels.
+    Raises UserError if it is not there or not clear; lists the channels.
     """
     names = volume.channel_names
     if wanted is not None:

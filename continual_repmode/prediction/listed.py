@@ -36,24 +36,13 @@ def listed_images(
 
     Rows that name the same light, for several tasks, are one image.
 
-    Parameters
-    ----------
-    manifest : Path
-        See :class:`continual_repmode.manifests.manifest.ManifestCollection`.
-    root : str, Path or None
-        What relative paths in the rows are relative to; None: the manifest.
-    source_um : tuple of float or None
-        Voxel size (z, y, x) that the user gives for all; only columns of a row come
-        before it.
-    model_um : tuple of float
-        Voxel size (z, y, x) of the model grid.
-    faults : Faults
-        Where to collect what is wrong with single rows; these are left out.
-
-    Raises
-    ------
-    UserError
-        If the manifest itself cannot be read.
+    ``manifest``: see :class:`continual_repmode.manifests.manifest.ManifestCollection`.
+    ``root``: what relative paths in the rows are relative to; None: the manifest.
+    ``source_um``: voxel size (z, y, x) that the user gives for all; only columns of a
+        row come before it.
+    ``model_um``: voxel size (z, y, x) of the model grid.
+    ``faults``: where to collect what is wrong with single rows; these are left out.
+    Raises UserError if the manifest itself cannot be read.
     """
     images: dict[object, Image] = {}
     folder = None if root is None else user_path(root)

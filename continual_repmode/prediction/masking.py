@@ -13,17 +13,11 @@ from continual_repmode.volumes.volume import Size3
 
 @dataclass(frozen=True, slots=True)
 class MaskFile:
-    """Truth values of a volume on disk, eight a byte.
+    """Truth values of a volume on disk, eight a byte."""
 
-    Attributes
-    ----------
-    path : Path
-        A ``.npy`` file.
-    shape : (int, int, int)
-        Voxels along (Z, Y, X).
-    """
-
+    #: A ``.npy`` file.
     path: Path
+    #: Voxels along (Z, Y, X).
     shape: Size3
 
     def create(self, hidden: Hidden) -> None:
@@ -48,17 +42,10 @@ class MaskFile:
 
 @dataclass(frozen=True, slots=True)
 class MaskedTarget:
-    """A volume that is written blank where the image was not recorded.
-
-    Attributes
-    ----------
-    target : PlaneTarget
-    mask : MaskFile
-        Of the image as it was read; of an OME-Zarr, another level may be written.
-    blank : float
-    """
+    """A volume that is written blank where the image was not recorded."""
 
     target: PlaneTarget
+    #: Of the image as it was read; of an OME-Zarr, another level may be written.
     mask: MaskFile
     blank: float
 

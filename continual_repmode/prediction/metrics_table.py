@@ -46,19 +46,9 @@ def compare(
 
     Voxels that are NaN in ``target`` or ``signal``, not recorded, do not count.
 
-    Parameters
-    ----------
-    prediction, target, signal : VolumeFile
-    task : str
-    voxel_size_um : tuple of float
-        Of the model grid, (z, y, x).
-    metrics : sequence of Metric
-        Beside those that are always there; these need both volumes in memory.
-
-    Returns
-    -------
-    dict of str to float
-        NaN where a metric is not defined.
+    ``voxel_size_um``: of the model grid, (z, y, x).
+    ``metrics``: beside those that are always there; these need both volumes in memory.
+    Returns: NaN where a metric is not defined.
     """
     sums = RegressionSums()
     num_z, y, x = target.shape
@@ -87,10 +77,7 @@ def metrics_row(
 def read_metrics(folder: Path) -> dict[Key, Row]:
     """Return the rows of the table of a folder by image and task; none without one.
 
-    Raises
-    ------
-    UserError
-        If there is a file of that name with other columns.
+    Raises UserError if there is a file of that name with other columns.
     """
     path = folder / METRICS_FILE
     if not path.exists():
@@ -112,10 +99,7 @@ def read_metrics(folder: Path) -> dict[Key, Row]:
 def add_metrics(folder: Path, new: Iterable[Row]) -> None:
     """Put rows into the table of a folder, instead of those of the same image and task.
 
-    Raises
-    ------
-    UserError
-        As :func:`read_metrics`.
+    Raises UserError: as :func:`read_metrics`.
     """
     text = io.StringIO(newline="")
     with FileLock(folder / f".{METRICS_FILE}.lock"):  # others add theirs meanwhile

@@ -18,10 +18,7 @@ _DEPTH = 3
 def fields_of(folder: Path) -> list[Path]:
     """Return the images of a plate, of a row or of a well; any other is itself one.
 
-    Raises
-    ------
-    UserError
-        If the metadata of a plate are damaged.
+    Raises UserError if the metadata of a plate are damaged.
     """
     try:
         node = ZarrNode.read(folder)
@@ -55,12 +52,8 @@ def place_in_plate(image: Path) -> tuple[Path, str] | None:
 def describe_plates(made: Iterable[tuple[Path, Path]], root: Path) -> None:
     """Write the metadata of plates of predictions, for the fields that are there.
 
-    Parameters
-    ----------
-    made : iterable of (Path, Path)
-        Folders of a plate that was read, and of the plate of its predictions.
-    root : Path
-        The folder of all outputs.
+    ``made``: folders of a plate that was read, and of the plate of its predictions.
+    ``root``: the folder of all outputs.
     """
     for source, target in sorted(set(made)):
         with FileLock(root / f".{target.name}.lock"):  # others add theirs meanwhile

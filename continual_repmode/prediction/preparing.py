@@ -41,30 +41,15 @@ def prepare_channel(
 
     Where nothing was recorded it is NaN.
 
-    Parameters
-    ----------
-    source : SourceChannel
-    target : VolumeFile
-        Made again. Of the shape of ``source`` on the model grid.
-    preparation : Preparation
-    memory_bytes : int
-        See :func:`continual_repmode.volumes.stream_resizing.resize_stream`.
-    strict, beside
-        See :func:`continual_repmode.volumes.streamed.channel_statistics`.
-    progress : bool
-        Show progress bars, if stderr is a terminal.
-    intensity : Intensity, optional
-        Becomes 0 and 1; that of the channel itself unless given.
-
-    Returns
-    -------
-    ChannelStatistics
-        Its intensity undoes the z-score.
-
-    Raises
-    ------
-    UserError
-        If the channel is damaged, constant or not finite.
+    ``target``: made again. Of the shape of ``source`` on the model grid.
+    ``memory_bytes``: see
+        :func:`continual_repmode.volumes.stream_resizing.resize_stream`.
+    ``strict``, ``beside``: see
+        :func:`continual_repmode.volumes.streamed.channel_statistics`.
+    ``progress``: show progress bars, if stderr is a terminal.
+    ``intensity``: becomes 0 and 1; that of the channel itself unless given.
+    Returns: its intensity undoes the z-score.
+    Raises UserError if the channel is damaged, constant or not finite.
     """
 
     def resized(raw: PlaneSource, into: VolumeFile) -> None:
@@ -114,20 +99,10 @@ def series_intensity(
 ) -> Intensity:
     """Return mean and deviation over all time points, as z-scores need them.
 
-    Parameters
-    ----------
-    frames : sequence of SourceChannel
-        Of the same shape.
-    scratch : VolumeFile
-        Of that shape on the model grid; what is in it is lost.
-    preparation : Preparation
-    memory_bytes : int
-        As for :func:`prepare_channel`.
-
-    Raises
-    ------
-    UserError
-        If a frame is damaged, constant or not finite.
+    ``frames``: of the same shape.
+    ``scratch``: of that shape on the model grid; what is in it is lost.
+    ``memory_bytes``: as for :func:`prepare_channel`.
+    Raises UserError if a frame is damaged, constant or not finite.
     """
     known = [
         channel_statistics(frame)

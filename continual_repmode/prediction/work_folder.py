@@ -20,12 +20,8 @@ FOLDER = ".predicting"
 class WorkFolder:
     """Intermediate volumes of one output, and notes on which of them are whole.
 
-    Parameters
-    ----------
-    output : Path
-        What will be made.
-    root : Path
-        The folder of all outputs, at or above that of ``output``.
+    ``output``: what will be made.
+    ``root``: the folder of all outputs, at or above that of ``output``.
     """
 
     def __init__(self, output: Path, root: Path) -> None:
@@ -47,10 +43,7 @@ class WorkFolder:
     def held(self, provenance: Mapping[str, Any]) -> Iterator[None]:
         """Hold the folder: empty, or as a call of the same provenance left it.
 
-        Raises
-        ------
-        UserError
-            If it is in use by another process.
+        Raises UserError if it is in use by another process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=0)

@@ -27,22 +27,14 @@ class DataRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSection:
-    """The data check of a run.
+    """The data check of a run."""
 
-    Attributes
-    ----------
-    note : str
-        What was checked, or why nothing was.
-    rows : list of DataRow
-    findings : sequence of tuple of str
-        Severity and line.
-    num_more : int
-        Findings beyond those told.
-    """
-
+    #: What was checked, or why nothing was.
     note: str
     rows: list[DataRow]
+    #: Severity and line.
     findings: Sequence[tuple[str, str]]
+    #: Findings beyond those told.
     num_more: int = 0
 
 

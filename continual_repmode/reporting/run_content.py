@@ -64,46 +64,30 @@ class FileHash:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunContent:
-    """What is known about a run.
-
-    Attributes
-    ----------
-    folder : RunFolder
-    header : dict
-        Of ``results.json`` or ``run.json``: command, seed, versions and the like.
-    results : dict or None
-        As ``results.json``; None before the first experience is complete.
-    records : list of ExperienceRecord
-        Of the complete experiences.
-    config : dict
-        The settings; empty if there are none.
-    config_text : str or None
-        The file they come from.
-    planned : list of list of str or None
-        The tasks of every experience of the whole stream, if the settings tell it.
-    image_curve : dict or None
-        Of an added structure: validation error over the number of images.
-    reference : dict or None
-        Of an added structure: how it compares with a network from scratch.
-    card : ModelCard
-        Of the last checkpoint; empty if there is none.
-    files : list of FileHash
-        Checkpoints, settings and results.
-    problems : list of str
-        What is there but could not be read.
-    """
+    """What is known about a run."""
 
     folder: RunFolder
+    #: Of ``results.json`` or ``run.json``: command, seed, versions and the like.
     header: dict[str, Any]
+    #: As ``results.json``; None before the first experience is complete.
     results: dict[str, Any] | None
+    #: Of the complete experiences.
     records: list[ExperienceRecord]
+    #: The settings; empty if there are none.
     config: dict[str, Any]
+    #: The file they come from.
     config_text: str | None
+    #: The tasks of every experience of the whole stream, if the settings tell it.
     planned: list[list[str]] | None
+    #: Of an added structure: validation error over the number of images.
     image_curve: dict[str, Any] | None
+    #: Of an added structure: how it compares with a network from scratch.
     reference: dict[str, Any] | None
+    #: Of the last checkpoint; empty if there is none.
     card: ModelCard
+    #: Checkpoints, settings and results.
     files: list[FileHash]
+    #: What is there but could not be read.
     problems: list[str]
 
     @property
@@ -129,10 +113,7 @@ class RunContent:
 def read_run(path: Path) -> RunContent:
     """Read what a run folder holds.
 
-    Raises
-    ------
-    UserError
-        If it is no run folder, or was written by a newer version.
+    Raises UserError if it is no run folder, or was written by a newer version.
     """
     folder = RunFolder(path)
     problems: list[str] = []

@@ -72,23 +72,15 @@ _CAPTIONS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportFigure:
-    """A picture in the report.
-
-    Attributes
-    ----------
-    name : str
-    uri : str
-        The PNG as a data URI.
-    width, height : int
-        In CSS pixels: figures have more pixels than are needed on a plain screen.
-    caption : str
-        What one sees; also the text for those who do not.
-    """
+    """A picture in the report."""
 
     name: str
+    #: The PNG as a data URI.
     uri: str
+    #: In CSS pixels: figures have more pixels than are needed on a plain screen.
     width: int
     height: int
+    #: What one sees; also the text for those who do not.
     caption: str
 
 
@@ -113,10 +105,7 @@ def run_figures(run: RunContent) -> dict[str, ReportFigure]:
 def forgetting_figure(runs: Mapping[str, Mapping[str, Any]]) -> ReportFigure:
     """Draw the scores of several runs over their streams, side by side.
 
-    Parameters
-    ----------
-    runs : mapping of str to mapping
-        Label -> content of its ``results.json``.
+    ``runs``: label -> content of its ``results.json``.
     """
     titled = {fill(label, _TITLE_LENGTH): results for label, results in runs.items()}
     return _report_figure("forgetting", _drawn(plot_forgetting(titled, "r2")))

@@ -33,41 +33,28 @@ _PERCENTILES = (0.5, 99.5)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One test image of a task, ready to be shown.
+    """One test image of a task, ready to be shown."""
 
-    Attributes
-    ----------
-    task, image : str
-        Task, and name of the image.
-    planes : list of int
-        Indices along Z of the planes that are shown, rising.
-    depth : int
-        Number of planes of the volume.
-    strips : dict of str to str
-        ``signal``, ``target`` and ``prediction`` as a data URI each: an image with
-        the planes below one another.
-    limits : dict of str to tuple of float
-        The intensities (z-scored) that are black and white; target and prediction
-        share theirs.
-    aspect : float
-        Width of a plane over its height, in micrometres.
-    width_px : int
-        Columns of a plane.
-    bar_um : float or None
-        Length of a scale bar of a round number of micrometres.
-    bar_fraction : float
-        Its length as a fraction of the width.
-    """
-
+    #: Task, and name of the image.
     task: str
     image: str
+    #: Indices along Z of the planes that are shown, rising.
     planes: list[int]
+    #: Number of planes of the volume.
     depth: int
+    #: ``signal``, ``target`` and ``prediction`` as a data URI each: an image with the
+    #: planes below one another.
     strips: dict[str, str]
+    #: The intensities (z-scored) that are black and white; target and prediction share
+    #: theirs.
     limits: dict[str, tuple[float, float]]
+    #: Width of a plane over its height, in micrometres.
     aspect: float
+    #: Columns of a plane.
     width_px: int
+    #: Length of a scale bar of a round number of micrometres.
     bar_um: float | None
+    #: Its length as a fraction of the width.
     bar_fraction: float
 
 
@@ -79,15 +66,9 @@ def read_samples(
 ) -> list[Sample]:
     """Read and encode the samples of a run.
 
-    Parameters
-    ----------
-    folder : RunFolder
-    tasks : sequence of str
-        In the order to show them; tasks without a sample are left out.
-    voxel_size_um : sequence of float or None
-        Voxel size (Z, Y, X); without it there is no scale bar.
-    problems : list of str
-        Receives a line for every sample that cannot be read.
+    ``tasks``: in the order to show them; tasks without a sample are left out.
+    ``voxel_size_um``: voxel size (Z, Y, X); without it there is no scale bar.
+    ``problems``: receives a line for every sample that cannot be read.
     """
     paths = {task: folder.samples / f"{task}.npz" for task in tasks}
     sizes = {task: _shape(path) for task, path in paths.items() if path.is_file()}

@@ -21,81 +21,52 @@ _OVER_TASKS = "all, over structures"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """A number in a table.
-
-    Attributes
-    ----------
-    value : float or None
-    style : str
-        CSS.
-    is_new : bool
-        The structure was learned in the experience of this column.
-    is_future : bool
-        The structure is not yet learned.
-    """
+    """A number in a table."""
 
     value: float | None
+    #: CSS.
     style: str
+    #: The structure was learned in the experience of this column.
     is_new: bool = False
+    #: The structure is not yet learned.
     is_future: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreTable:
-    """A table of colors of one metric.
+    """A table of colors of one metric."""
 
-    Attributes
-    ----------
-    label : str
-        The metric.
-    direction : str
-        "higher is better" or "lower is better".
-    columns : list of str
-    rows : list of tuple
-        Name of the structure and its cells.
-    means : list of tuple
-        Below them: what a mean is over, and its value per column.
-    """
-
+    #: The metric.
     label: str
+    #: "higher is better" or "lower is better".
     direction: str
     columns: list[str]
+    #: Name of the structure and its cells.
     rows: list[tuple[str, list[Cell]]]
+    #: Below them: what a mean is over, and its value per column.
     means: list[tuple[str, list[float | None]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskLine:
-    """What is known about one structure at the end.
-
-    Attributes
-    ----------
-    task, name : str
-    arrived : int
-        The experience it was learned in, from 1.
-    num_images : dict of str to int
-        Split -> images; splits that are unknown are absent.
-    num_parameters : int or None
-        Parameters that exist for it only.
-    scores : dict of str to float or None
-        Metric -> mean over its test images after the last experience.
-    forgetting, transfer : dict of str to float or None
-        Metric -> forgetting, backward transfer.
-    forward : dict of str to float or None
-        Metric -> forward transfer; empty without a reference run.
-    validation : ValidationScore or None
-        Of the kept weights; None if it is unknown.
-    """
+    """What is known about one structure at the end."""
 
     task: str
     name: str
+    #: The experience it was learned in, from 1.
     arrived: int
+    #: Split -> images; splits that are unknown are absent.
     num_images: dict[str, int]
+    #: Parameters that exist for it only.
     num_parameters: int | None
+    #: Metric -> mean over its test images after the last experience.
     scores: dict[str, float | None]
+    #: Metric -> forgetting, backward transfer.
     forgetting: dict[str, float | None]
     transfer: dict[str, float | None]
+    #: Metric -> forward transfer; empty without a reference run.
     forward: dict[str, float | None]
+    #: Of the kept weights; None if it is unknown.
     validation: ValidationScore | None
 
 
@@ -180,11 +151,7 @@ def compared_tables(
 ) -> list[ScoreTable]:
     """Return the R2 of every structure at the end, and its forgetting; a run a column.
 
-    Parameters
-    ----------
-    runs : sequence of RunContent
-    labels : sequence of str
-        Of the runs.
+    ``labels``: of the runs.
     """
     tested = [run for run in runs if run.results is not None]
     columns = [name for name, run in zip(labels, runs, strict=True) if run.results]

@@ -67,10 +67,7 @@ class PairCache:
     def store(self, recipe: Recipe) -> RawPair:
         """Generate a pair and write it, volumes first.
 
-        Raises
-        ------
-        UserError
-            If the folder cannot be written to.
+        Raises UserError if the folder cannot be written to.
         """
         pair = recipe.generate()
         note = {"recipe": asdict(recipe), "crc32": [_checksum(v) for v in pair]}

@@ -31,43 +31,29 @@ CLEFT_UM = 0.12
 
 @dataclass(frozen=True, slots=True)
 class CellLayer:
-    """The geometry all structures of a field share.
-
-    Attributes
-    ----------
-    grid : Grid
-    cells : list of Cell
-    centrosomes_um : ndarray, shape (N, 3)
-        One per cell, beside the nucleus where there is most room.
-    cell_index : ndarray of int16, shape (Z, Y, X)
-        Which cell a voxel belongs to (also above and below the layer).
-    border_um : ndarray, shape (Z, Y, X)
-        Distance to the nearest border between two cells.
-    below_top_um, above_floor_um : ndarray, broadcastable to (Z, Y, X)
-        Depth below the apical surface and height above the basal one.
-    inside_um : ndarray, shape (Z, Y, X)
-        Signed distance to the surface of the cell, positive inside.
-    nucleus_um : ndarray, shape (Z, Y, X)
-        Signed distance to the nuclear envelope, negative inside a nucleus.
-    room_um : ndarray, shape (Z, Y, X)
-        Signed distance to the nearest surface that an organelle cannot cross.
-    nucleoli : ndarray, shape (Z, Y, X)
-        1 inside a nucleolus, 0 outside.
-    rough, fine : ndarray, shape (Z, Y, X)
-        Gaussian random textures of unit variance.
-    """
+    """The geometry all structures of a field share."""
 
     grid: Grid
     cells: list[Cell]
+    #: (N, 3). One per cell, beside the nucleus where there is most room.
     centrosomes_um: NDArray[np.float32]
+    #: (Z, Y, X). Which cell a voxel belongs to (also above and below the layer).
     cell_index: NDArray[np.int16]
+    #: (Z, Y, X). Distance to the nearest border between two cells.
     border_um: FloatVolume
+    #: Depth below the apical surface and height above the basal one, broadcastable to
+    #: (Z, Y, X).
     below_top_um: FloatVolume
     above_floor_um: FloatVolume
+    #: (Z, Y, X). Signed distance to the surface of the cell, positive inside.
     inside_um: FloatVolume
+    #: (Z, Y, X). Signed distance to the nuclear envelope, negative inside a nucleus.
     nucleus_um: FloatVolume
+    #: (Z, Y, X). Signed distance to the nearest surface that an organelle cannot cross.
     room_um: FloatVolume
+    #: (Z, Y, X). 1 inside a nucleolus, 0 outside.
     nucleoli: FloatVolume
+    #: (Z, Y, X). Gaussian random textures of unit variance.
     rough: FloatVolume
     fine: FloatVolume
 

@@ -15,19 +15,13 @@ STEP_UM = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """Threads as points in growing order.
+    """Threads as points in growing order."""
 
-    Attributes
-    ----------
-    points_um : ndarray, shape (N, 3)
-    arc_um : ndarray, shape (N,)
-        Distance of each point from the start of its thread.
-    thread : ndarray of int, shape (N,)
-        Which thread a point belongs to.
-    """
-
+    #: (N, 3).
     points_um: Points
+    #: (N,). Distance of each point from the start of its thread.
     arc_um: NDArray[np.float32]
+    #: (N,). Which thread a point belongs to.
     thread: NDArray[np.intp]
 
 
@@ -57,21 +51,13 @@ def grow(
 ) -> Threads:
     """Let threads grow from their starts, turning away from walls.
 
-    Parameters
-    ----------
-    grid : Grid
-    starts_um, directions : ndarray, shape (N, 3)
-        Directions of any length but 0.
-    lengths_um : ndarray, shape (N,)
-    room_um : ndarray, shape (Z, Y, X)
-        Signed distance to the nearest wall, positive where threads may be. A thread
-        ends where it would pass through a wall or leave the box.
-    rng : numpy.random.Generator
-    wander : float
-        Random change of direction per step.
-    clearance_um : float
-        Distance from a wall at which a thread begins to turn; 0 gives straight
-        threads that do not wander either.
+    ``starts_um``, ``directions``: (N, 3); directions of any length but 0.
+    ``lengths_um``: (N,).
+    ``room_um``: (Z, Y, X); signed distance to the nearest wall, positive where threads
+        may be. A thread ends where it would pass through a wall or leave the box.
+    ``wander``: random change of direction per step.
+    ``clearance_um``: distance from a wall at which a thread begins to turn; 0 gives
+        straight threads that do not wander either.
     """
     position = starts_um
     direction = directions / np.linalg.norm(directions, axis=1, keepdims=True)
@@ -119,15 +105,11 @@ def draw_points(
 ) -> FloatVolume:
     """Draw Gaussian spots, which add up, with the given peak heights.
 
-    Parameters
-    ----------
-    grid : Grid
-    points_um : ndarray, shape (N, 3)
-        Points closer to the edge of the box than a spot reaches are left out.
-    peaks : ndarray, shape (N,)
-    radius_um : float
-        Standard deviation of a spot. A spot smaller than 0.6 voxels is drawn that
-        wide and keeps its integral.
+    ``points_um``: (N, 3); points closer to the edge of the box than a spot reaches are
+        left out.
+    ``peaks``: (N,).
+    ``radius_um``: standard deviation of a spot. A spot smaller than 0.6 voxels is drawn
+        that wide and keeps its integral.
     """
     sigma = max(radius_um / grid.voxel_um, 0.6)
     peaks = peaks * np.float32((radius_um / grid.voxel_um / sigma) ** 3)

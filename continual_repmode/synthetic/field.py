@@ -31,23 +31,15 @@ Seed = int | Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Stain:
-    """How brightly and how evenly a structure is labelled.
+    """How brightly and how evenly a structure is labelled."""
 
-    Attributes
-    ----------
-    electrons : float
-        Photo-electrons per voxel where the structure fills it, before blurring.
-    background : float
-        Photo-electrons per voxel everywhere.
-    haze : float
-        Share of the light that comes from out of focus, 0 to 1.
-    variation : float
-        Spread between cells (standard deviation of the logarithm).
-    """
-
+    #: Photo-electrons per voxel where the structure fills it, before blurring.
     electrons: float
+    #: Photo-electrons per voxel everywhere.
     background: float
+    #: Share of the light that comes from out of focus, 0 to 1.
     haze: float
+    #: Spread between cells (standard deviation of the logarithm).
     variation: float
 
 

@@ -11,33 +11,22 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellKind:
-    """What all cells of a field have in common.
+    """What all cells of a field have in common."""
 
-    Attributes
-    ----------
-    spacing_um : tuple of float
-        Range of the mean distance between neighboring cells.
-    height_um : tuple of float
-        Flattest and tallest layer; a shallow volume gets flat, spread-out cells.
-    dome : float
-        How far the apical surface rises over a cell, as a share of the height.
-    nucleus_height : tuple of float
-        Range of half the height of a nucleus, as a share of the layer's.
-    nucleus_length : tuple of float
-        Range of its longer lateral semi-axis, as a share of half the distance to the
-        neighbors.
-    nucleus_width : tuple of float
-        Range of its shorter lateral semi-axis, as a share of the longer one.
-    grain_um : tuple of float
-        Sizes of rough and fine texture.
-    """
-
+    #: Range of the mean distance between neighboring cells.
     spacing_um: Range
+    #: Flattest and tallest layer; a shallow volume gets flat, spread-out cells.
     height_um: Range
+    #: How far the apical surface rises over a cell, as a share of the height.
     dome: float
+    #: Range of half the height of a nucleus, as a share of the layer's.
     nucleus_height: Range
+    #: Range of its longer lateral semi-axis, as a share of half the distance to the
+    #: neighbors.
     nucleus_length: Range
+    #: Range of its shorter lateral semi-axis, as a share of the longer one.
     nucleus_width: Range
+    #: Sizes of rough and fine texture.
     grain_um: Range
 
 
@@ -70,10 +59,7 @@ KINDS: Mapping[str, CellKind] = MappingProxyType({"round": ROUND})
 def split_task(task: str) -> tuple[str, CellKind]:
     """Return the structure that a task stains and the kind of its cells.
 
-    Raises
-    ------
-    UserError
-        If there is no such kind.
+    Raises UserError if there is no such kind.
 
     Examples
     --------

@@ -26,20 +26,13 @@ FAR_UM = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: where its nucleus lies (or, in mitosis, its metaphase plate).
+    """One cell: where its nucleus lies (or, in mitosis, its metaphase plate)."""
 
-    Attributes
-    ----------
-    center_um : ndarray, shape (3,)
-    semi_axes_um : ndarray, shape (3,)
-        Of the nuclear ellipsoid: vertical, long lateral, short lateral.
-    angle : float
-        Of the long lateral axis, in radians from x to y.
-    mitotic : bool
-    """
-
+    #: (3,).
     center_um: NDArray[np.float64]
+    #: (3,). Of the nuclear ellipsoid: vertical, long lateral, short lateral.
     semi_axes_um: NDArray[np.float64]
+    #: Of the long lateral axis, in radians from x to y.
     angle: float
     mitotic: bool
 
@@ -48,11 +41,8 @@ class Cell:
     ) -> tuple[tuple[slice, ...], list[FloatVolume]]:
         """Return the voxels around the nucleus and their coordinates in its own frame.
 
-        Parameters
-        ----------
-        grid : Grid
-        reach : float
-            Half extent of the neighborhood, in multiples of the longest semi-axis.
+        ``reach``: half extent of the neighborhood, in multiples of the longest
+            semi-axis.
 
         Returns
         -------

@@ -37,18 +37,10 @@ def weak_object_transfer(
     absorption both enter; :math:`H_P` is odd in :math:`m_z`, so phase contrast
     vanishes in focus and changes sign through it.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape (Z, Y, X) of the box.
-    voxel_um : float
-        Edge of a voxel.
-
-    Returns
-    -------
-    phase, absorption : ndarray of float32, shape (Z, Y, X // 2 + 1)
-        :math:`H_P` and :math:`H_A` in the layout of ``rfftn``. Frequencies that the
-        grid cannot hold are left out.
+    ``shape``: shape (Z, Y, X) of the box.
+    ``voxel_um``: edge of a voxel.
+    Returns: (Z, Y, X // 2 + 1); :math:`H_P` and :math:`H_A` in the layout of ``rfftn``.
+        Frequencies that the grid cannot hold are left out.
     """
     depth = shape[0]
     _, y, x = frequencies(shape, voxel_um)
@@ -107,18 +99,10 @@ def transmitted_light(
 ) -> FloatVolume:
     """Brightfield image stack of a weak object, 1 where there is none.
 
-    Parameters
-    ----------
-    index : ndarray, shape (Z, Y, X)
-        Refractive index minus that of the medium.
-    voxel_um : float
-        Edge of a voxel.
-    absorbing_share : float
-        Imaginary part of the refractive index as a share of ``index``.
-
-    Returns
-    -------
-    ndarray of float32, shape (Z, Y, X)
+    ``index``: (Z, Y, X); refractive index minus that of the medium.
+    ``voxel_um``: edge of a voxel.
+    ``absorbing_share``: imaginary part of the refractive index as a share of ``index``.
+    Returns: (Z, Y, X).
     """
     depth, height, width = index.shape
     phase, absorption = weak_object_transfer((depth, height, width), voxel_um)
@@ -164,17 +148,10 @@ def camera_counts(
     Shot noise is drawn from a normal distribution, close to a Poisson one from ten
     electrons up, which every stain's background ensures.
 
-    Parameters
-    ----------
-    electrons : ndarray
-        Expected photo-electrons per voxel, not negative.
-    gain : float
-        Counts per electron.
-    offset : float
-        Counts in the dark.
-    read_noise : float
-        Standard deviation in electrons.
-    rng : numpy.random.Generator
+    ``electrons``: expected photo-electrons per voxel, not negative.
+    ``gain``: counts per electron.
+    ``offset``: counts in the dark.
+    ``read_noise``: standard deviation in electrons.
     """
     noise = rng.standard_normal(electrons.shape, dtype=np.float32)
     noise *= np.sqrt(electrons + np.float32(read_noise**2))

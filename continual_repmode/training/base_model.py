@@ -13,20 +13,12 @@ def load_base(
 ) -> TaskNetwork:
     """Read a network that has learned the tasks of the first experience.
 
-    Parameters
-    ----------
-    path : str or Path
-        A model file.
-    like : TaskNetwork
-        The network that would otherwise have been trained.
-    may_be_frozen : bool
-        Whether the run can begin with weights that nothing trains any more.
-
-    Raises
-    ------
-    UserError
-        If the file holds no network, or its tasks or architecture are others, or it is
-        frozen and must not be.
+    ``path``: a model file.
+    ``like``: the network that would otherwise have been trained.
+    ``may_be_frozen``: whether the run can begin with weights that nothing trains any
+        more.
+    Raises UserError if the file holds no network, or its tasks or architecture are
+        others, or it is frozen and must not be.
     """
     net = load_model(path)
     if net.task_names != like.task_names:

@@ -16,39 +16,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExperienceContext:
-    """What a strategy needs to know of an experience besides its dataset.
+    """What a strategy needs to know of an experience besides its dataset."""
 
-    Attributes
-    ----------
-    stream_tasks : tuple of str
-        Names of all tasks, those learned elsewhere first; the position is the label.
-    num_experiences : int
-        How many experiences the stream has.
-    pairs : list of Pair
-        The pairs of this experience, in the order of its dataset.
-    patch_size : tuple of int
-        Training patch (Z, Y, X) in voxels.
-    validation : TaskDataset
-        The validation volumes of this experience's tasks.
-    validation_pairs : list of Pair
-        Its pairs, in the same order.
-    """
-
+    #: Names of all tasks, those learned elsewhere first; the position is the label.
     stream_tasks: tuple[str, ...]
+    #: How many experiences the stream has.
     num_experiences: int
+    #: The pairs of this experience, in the order of its dataset.
     pairs: list[Pair]
+    #: Training patch (Z, Y, X) in voxels.
     patch_size: tuple[int, int, int]
+    #: The validation volumes of this experience's tasks.
     validation: "TaskDataset"
+    #: Its pairs, in the same order.
     validation_pairs: list[Pair]
 
 
 def context_of(experience: "CLExperience") -> ExperienceContext:
     """Return the context that ``build_benchmark`` gave to ``experience``.
 
-    Raises
-    ------
-    UserError
-        If the experience comes from elsewhere and its tasks have no names.
+    Raises UserError if the experience comes from elsewhere and its tasks have no names.
     """
     context = getattr(experience, "context", None)
     if not isinstance(context, ExperienceContext):

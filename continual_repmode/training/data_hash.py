@@ -15,10 +15,7 @@ def hash_of_pairs(pairs: Iterable[Pair]) -> str:
     The order of the pairs plays no part. Volumes are read plane by plane, so maps of
     files larger than memory will do.
 
-    Parameters
-    ----------
-    pairs : iterable of Pair
-        Of one task; their names differ.
+    ``pairs``: of one task; their names differ.
     """
     digest = hashlib.sha256()
     for pair in sorted(pairs, key=lambda pair: pair.name):

@@ -35,33 +35,21 @@ def run_stream(
 ) -> None:
     """Learn the experiences that have no record yet, testing after each.
 
-    Parameters
-    ----------
-    strategy : DenseStrategy
-        Holds the network as it was after the last recorded experience, and ``state``
-        among its plugins.
-    benchmark : CLScenario
-        Made by :func:`continual_repmode.training.streams.build_benchmark`.
-    folder : RunFolder
-        Receives a checkpoint and a record per experience.
-    state : TrainingStatePlugin
-        Cleared when an experience has its record.
-    card : ModelCard
-        Goes into every checkpoint, with the window and overlap of the strategy and what
-        is known about the tasks by then. Tasks in it that the run does not test stay as
-        they are.
-    after_experience : callable
-        Called when an experience has its record.
-    adopt_first : bool
-        The network has learned the tasks of the first experience elsewhere: test it on
-        them, but do not train.
-
-    Raises
-    ------
-    NonFiniteError
-        If training diverged; the message names the last good checkpoint.
-    ForgettingError
-        If a strategy that promises unchanged old tasks broke its promise.
+    ``strategy``: holds the network as it was after the last recorded experience, and
+        ``state`` among its plugins.
+    ``benchmark``: made by :func:`continual_repmode.training.streams.build_benchmark`.
+    ``folder``: receives a checkpoint and a record per experience.
+    ``state``: cleared when an experience has its record.
+    ``card``: goes into every checkpoint, with the window and overlap of the strategy
+        and what is known about the tasks by then. Tasks in it that the run does not
+        test stay as they are.
+    ``after_experience``: called when an experience has its record.
+    ``adopt_first``: the network has learned the tasks of the first experience
+        elsewhere: test it on them, but do not train.
+    Raises NonFiniteError if training diverged; the message names the last good
+        checkpoint.
+    Raises ForgettingError if a strategy that promises unchanged old tasks broke its
+        promise.
     """
     card = replace(
         card, window=strategy.window, overlap=overlap_per_axis(strategy.overlap)
@@ -148,16 +136,9 @@ def _with_tasks(
 ) -> ModelCard:
     """Return the card of the network as experience ``index`` has left it.
 
-    Parameters
-    ----------
-    card : ModelCard
-        Of the network as the experience found it.
-    benchmark : CLScenario
-    index : int
-    learned : collection of str
-        Tasks that the network has learned in this experience.
-    rows : list of dict
-        Metrics of the test images of all tasks so far.
+    ``card``: of the network as the experience found it.
+    ``learned``: tasks that the network has learned in this experience.
+    ``rows``: metrics of the test images of all tasks so far.
     """
     tasks = dict(card.tasks)
     for task in dict.fromkeys(row["task"] for row in rows):

@@ -58,17 +58,9 @@ def ssim(
     and a Gaussian window whose standard deviation is 1.5 voxels. It is taken wherever
     the window lies inside the volume.
 
-    Parameters
-    ----------
-    one, other : Tensor, shape (B, 1, Z, Y, X)
-    data_range : float
-        The range of intensities that the constants are shares of.
-    taps : int
-        Side of the window in voxels; less along an axis with fewer.
-
-    Returns
-    -------
-    Tensor, scalar
+    ``one``, ``other``: (B, 1, Z, Y, X).
+    ``data_range``: the range of intensities that the constants are shares of.
+    ``taps``: side of the window in voxels; less along an axis with fewer.
     """
     products = torch.cat([one, other, one * one, other * other, one * other])
     means = _window_means(products, taps).chunk(5)
@@ -114,14 +106,9 @@ def otsu(volumes: Tensor) -> Tensor:
 
     Otsu (IEEE Trans. Syst. Man Cybern. 1979), with 256 bins from minimum to maximum.
 
-    Parameters
-    ----------
-    volumes : Tensor, shape (B, 1, Z, Y, X)
-
-    Returns
-    -------
-    Tensor, shape (B, 1, 1, 1, 1)
-        What is above it is foreground; nothing is where all voxels are equal.
+    ``volumes``: (B, 1, Z, Y, X).
+    Returns: (B, 1, 1, 1, 1); what is above it is foreground; nothing is where all
+        voxels are equal.
     """
     flat = volumes.flatten(1)
     low, high = flat.aminmax(dim=1, keepdim=True)

@@ -27,23 +27,15 @@ from continual_repmode.training.context import context_of
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """The metrics of one test image.
+    """The metrics of one test image."""
 
-    Attributes
-    ----------
-    task : str
-        Name of the predicted structure.
-    image : str
-        Name of the image within its collection.
-    metrics : ImageMetrics
-        MSE, MAE, R2 and Pearson's r over the whole volume.
-    further : mapping of str to float
-        The metrics chosen in addition, where they are defined for the image.
-    """
-
+    #: Name of the predicted structure.
     task: str
+    #: Name of the image within its collection.
     image: str
+    #: MSE, MAE, R2 and Pearson's r over the whole volume.
     metrics: ImageMetrics
+    #: The metrics chosen in addition, where they are defined for the image.
     further: Mapping[str, float]
 
     def values(self) -> dict[str, float]:
@@ -58,18 +50,10 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
     value in both weightings, ``mse/test_stream/all_images`` (the paper's "All") and
     ``mse/test_stream/all_tasks``. ``rows`` keeps the images of the last evaluation.
 
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        Beside the four; see
+    ``metrics``: beside the four; see
         :func:`~continual_repmode.metrics.further.choose_metrics`.
-    voxel_size_um : tuple of float, optional
-        Edges (z, y, x) of a voxel; needed for ``metrics``.
-
-    Raises
-    ------
-    UserError
-        If there are metrics and no voxel size.
+    ``voxel_size_um``: edges (z, y, x) of a voxel; needed for ``metrics``.
+    Raises UserError if there are metrics and no voxel size.
     """
 
     def __init__(

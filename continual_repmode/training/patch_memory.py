@@ -20,15 +20,9 @@ class PatchMemory:
     when a task arrives, the others give up patches at random. Random numbers come from
     PyTorch's global generator. Patches stay on the CPU.
 
-    Parameters
-    ----------
-    capacity : int
-        Patches of all tasks together, at least 1.
-
-    Raises
-    ------
-    UserError
-        If the capacity is below 1, or, when a task arrives, below one per task.
+    ``capacity``: patches of all tasks together, at least 1.
+    Raises UserError if the capacity is below 1, or, when a task arrives, below one per
+        task.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -48,12 +42,9 @@ class PatchMemory:
     def fill(self, dataset: Any, extend: Extend | None = None) -> None:
         """Offer every patch of a dataset, again and again until its tasks are full.
 
-        Parameters
-        ----------
-        dataset : sequence of (signal, target, task label)
-            Draws another patch of an image each time it is asked.
-        extend : callable, optional
-            Called with signal and label; the tensors it returns are kept as well.
+        ``dataset``: draws another patch of an image each time it is asked.
+        ``extend``: called with signal and label; the tensors it returns are kept as
+            well.
         """
         labels: set[int] = set()
         while not labels or any(len(self._patches[x]) < self._share() for x in labels):
@@ -80,17 +71,9 @@ class PatchMemory:
     def draw(self, number: int, device: torch.device) -> tuple[Tensor, ...]:
         """Draw patches without replacement, all with the same probability.
 
-        Parameters
-        ----------
-        number : int
-            How many; all of them if the memory holds fewer.
-        device : torch.device
-
-        Returns
-        -------
-        tuple of Tensor
-            Signal and target, each (B, 1, Z, Y, X), what else was kept, and the task
-            labels, shape (B,).
+        ``number``: how many; all of them if the memory holds fewer.
+        Returns: signal and target, each (B, 1, Z, Y, X), what else was kept, and the
+            task labels, shape (B,).
         """
         everything = [(k, patch) for k, held in self._patches.items() for patch in held]
         chosen = torch.randperm(len(everything))[:number].tolist()

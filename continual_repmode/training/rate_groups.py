@@ -12,17 +12,10 @@ from continual_repmode.models.task_network import RATE_KINDS
 class RateGroups:
     """Keeps an optimizer to the trainable parameters as a network grows and freezes.
 
-    Parameters
-    ----------
-    optimizer : Optimizer
-        Gains an empty group for each kind that has a rate of its own.
-    factors : mapping of str to float
-        Kind of parameter -> its learning rate as a multiple of that of the first group.
-
-    Raises
-    ------
-    UserError
-        If there is no such kind.
+    ``optimizer``: gains an empty group for each kind that has a rate of its own.
+    ``factors``: kind of parameter -> its learning rate as a multiple of that of the
+        first group.
+    Raises UserError if there is no such kind.
     """
 
     def __init__(self, optimizer: Optimizer, factors: Mapping[str, float]) -> None:
@@ -51,12 +44,8 @@ class RateGroups:
         resumed from a file, which knows parameters by their place, continues as the
         undisturbed one.
 
-        Parameters
-        ----------
-        trainable : sequence of Parameter
-            In the order of the network.
-        kinds : mapping of str to sequence of Parameter
-            See :meth:`continual_repmode.models.TaskNetwork.rate_kinds`.
+        ``trainable``: in the order of the network.
+        ``kinds``: see :meth:`continual_repmode.models.TaskNetwork.rate_kinds`.
         """
         groups, wanted = self._optimizer.param_groups, set(trainable)
         apart = {p for kind in self._places for p in kinds[kind]}

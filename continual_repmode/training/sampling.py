@@ -34,10 +34,7 @@ class BalancedSampler(RecordingSampler):
     batch do their numbers differ by more than one. Random numbers come from PyTorch's
     global generator.
 
-    Parameters
-    ----------
-    dataset : TaskDataset
-        Knows the task label of each of its samples.
+    ``dataset``: knows the task label of each of its samples.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -66,12 +63,8 @@ class BatchShare(Dataset[Any]):
     Every process draws the places of all patches, so that its random numbers are those
     of one process alone, but cuts only its own out of the volumes.
 
-    Parameters
-    ----------
-    dataset : TaskDataset
-        Of patches.
-    patch_size : tuple of int
-        Their sides (Z, Y, X) in voxels.
+    ``dataset``: of patches.
+    ``patch_size``: their sides (Z, Y, X) in voxels.
     """
 
     def __init__(self, dataset: Any, patch_size: tuple[int, int, int]) -> None:

@@ -24,14 +24,10 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
     ``adaptation``. Its own ``adaptation`` and ``forward`` are made for class scores,
     so both are overridden.
 
-    Parameters
-    ----------
-    net : TaskNetwork
-    method : StrategyConfig
-        What the network is given when it meets tasks that it does not know.
-    precision : {"float32", "bfloat16", "float16"}
-        Of the network's arithmetic. Applied here and not in the strategy because some
-        of Avalanche's plugins call the model themselves.
+    ``method``: what the network is given when it meets tasks that it does not know.
+    ``precision``: "float32" or "bfloat16" or "float16"; of the network's arithmetic.
+        Applied here and not in the strategy because some of Avalanche's plugins call
+        the model themselves.
     """
 
     def __init__(
@@ -69,10 +65,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
     def adaptation(self, experience: CLExperience) -> None:
         """Add the experience's unknown tasks; only in training.
 
-        Raises
-        ------
-        UserError
-            If the network's labels would not be those of the stream.
+        Raises UserError if the network's labels would not be those of the stream.
         """
         if not self.training:
             return

@@ -27,20 +27,12 @@ _PASSES_OF_TRAINING = 3
 def validation_interval(epochs: int, cost_epochs: float) -> int:
     """Return the epochs between validations.
 
-    Parameters
-    ----------
-    epochs : int
-        Of the experience, at least 0.
-    cost_epochs : float
-        Work of a validation, in that of an epoch of training.
-
-    Returns
-    -------
-    int
-        At least 1. As many validations, evenly spread, as :data:`LARGEST_SHARE` leaves
-        room for, but at most :data:`MOST_VALIDATIONS`; the last epoch, which is always
-        validated, is one of them. It remains, at whatever cost, where there is room
-        for none.
+    ``epochs``: of the experience, at least 0.
+    ``cost_epochs``: work of a validation, in that of an epoch of training.
+    Returns: at least 1. As many validations, evenly spread, as :data:`LARGEST_SHARE`
+        leaves room for, but at most :data:`MOST_VALIDATIONS`; the last epoch, which is
+        always validated, is one of them. It remains, at whatever cost, where there is
+        room for none.
 
     Examples
     --------
@@ -59,10 +51,7 @@ def validation_cost(strategy: Any) -> float:
     against three times those of the training patches. What a strategy adds to its
     batches is left out.
 
-    Parameters
-    ----------
-    strategy : DenseStrategy
-        With the data of its current experience.
+    ``strategy``: with the data of its current experience.
     """
     patch = math.prod(context_of(strategy.experience).patch_size)
     trained = _PASSES_OF_TRAINING * patch * len(strategy.adapted_dataset)

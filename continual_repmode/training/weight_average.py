@@ -16,12 +16,8 @@ class WeightAverage:
     is soon forgotten. Averaged are trainable parameters and floating-point buffers
     (Tarvainen and Valpola, NeurIPS 2017, who average parameters only).
 
-    Parameters
-    ----------
-    net : Module
-        The average starts from it as it is.
-    decay : float
-        Above 0 and below 1.
+    ``net``: the average starts from it as it is.
+    ``decay``: above 0 and below 1.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:

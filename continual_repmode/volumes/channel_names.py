@@ -31,10 +31,7 @@ def plain_name(name: str) -> str:
 def channel_role(name: str) -> str | None:
     """Return what a channel of this name shows in the Allen collection.
 
-    Returns
-    -------
-    {"light", "structure", "dna", "membrane"} or None
-        Transmitted light, the tagged protein (EGFP), the DNA dye (Hoechst), or the
+    Returns: transmitted light, the tagged protein (EGFP), the DNA dye (Hoechst), or the
         membrane dye (CellMask Deep Red; some files name its channel DRAQ5); None for
         any other name.
     """

@@ -59,10 +59,7 @@ _LARGEST = 1e30
 def check_contrast(volume: NDArray[Any]) -> None:
     """Raise if a z-score of these voxels, of any shape, has no meaning.
 
-    Raises
-    ------
-    UserError
-        If the volume is empty, constant, or holds NaN or infinite values.
+    Raises UserError if the volume is empty, constant, or holds NaN or infinite values.
     """
     if volume.size == 0:
         raise UserError(
@@ -76,17 +73,11 @@ def check_contrast(volume: NDArray[Any]) -> None:
 def check_range(num_bad: int, low: float, high: float) -> None:
     """Raise if a volume with such intensities has no z-score.
 
-    Parameters
-    ----------
-    num_bad : int
-        Voxels that are NaN or infinite.
-    low, high : float
-        Least and greatest intensity; of no account if there are bad voxels.
-
-    Raises
-    ------
-    UserError
-        If there are bad voxels, all have the same intensity, or one is immense.
+    ``num_bad``: voxels that are NaN or infinite.
+    ``low``, ``high``: least and greatest intensity; of no account if there are bad
+        voxels.
+    Raises UserError if there are bad voxels, all have the same intensity, or one is
+        immense.
     """
     if num_bad:
         raise UserError(

@@ -50,17 +50,11 @@ _SQUARE = np.ones((3, 3), bool)
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """The padding of one channel.
+    """The padding of one channel."""
 
-    Attributes
-    ----------
-    values : tuple of float
-        What it consists of; NaN may be among them.
-    share : float
-        Of all voxels, 0 to 1.
-    """
-
+    #: What it consists of; NaN may be among them.
     values: tuple[float, ...]
+    #: Of all voxels, 0 to 1.
     share: float
 
     @property
@@ -101,15 +95,10 @@ def padding_values(
 ) -> tuple[float, ...]:
     """Return what the padding of a channel consists of; () if there is none.
 
-    Parameters
-    ----------
-    planes : sequence of ndarray, shape (Y, X)
-        Of them all, some are looked at closely.
-    strict : bool
-        For fluorescence, whose background may be dark and even: padding must have
-        both a value of its own and straight edges.
-    candidates : sequence of float, optional
-        Of an :class:`EdgeScan` over all planes, if there was one.
+    ``planes``: (Y, X); of them all, some are looked at closely.
+    ``strict``: for fluorescence, whose background may be dark and even: padding must
+        have both a value of its own and straight edges.
+    ``candidates``: of an :class:`EdgeScan` over all planes, if there was one.
     """
     if candidates is None:
         scan = EdgeScan()
@@ -128,16 +117,9 @@ def hidden_voxels(
 ) -> tuple[Padding, NDArray[np.bool_]] | None:
     """Find the padding of a channel in memory.
 
-    Parameters
-    ----------
-    raw : ndarray, shape (Z, Y, X)
-    strict : bool
-        See :func:`padding_values`.
-
-    Returns
-    -------
-    (Padding, ndarray of bool, shape (Z, Y, X)) or None
-        What it is and where; None if there is none, or nothing else.
+    ``raw``: (Z, Y, X).
+    ``strict``: see :func:`padding_values`.
+    Returns: (Z, Y, X); what it is and where; None if there is none, or nothing else.
     """
     values = padding_values(raw, strict=strict)
     if not values:

@@ -27,15 +27,10 @@ def doubts(
 ) -> Iterator[str]:
     """Yield what may be a mistake about a channel, as ends of a sentence.
 
-    Parameters
-    ----------
-    channel : SourceChannel
-    role : {"light", "target"}
-        What it is taken for.
-    voxel_size_um, grid_um : sequence of float
-        Voxels (z, y, x) of the image and of the model grid, in micrometres.
-    flat : bool
-        The network works on single planes, so their number does not matter.
+    ``role``: what it is taken for.
+    ``voxel_size_um``, ``grid_um``: voxels (z, y, x) of the image and of the model grid,
+        in micrometres.
+    ``flat``: the network works on single planes, so their number does not matter.
     """
     name = channel.volume.channel_names[channel.channel]
     if name:

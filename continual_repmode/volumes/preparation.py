@@ -23,24 +23,16 @@ VOXEL_RANGE_UM = (0.001, 1000.0)
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How raw channels become volumes of a collection.
+    """How raw channels become volumes of a collection."""
 
-    Attributes
-    ----------
-    voxel_size_um : tuple of float
-        Voxel size (z, y, x) of the model grid in micrometres.
-    resize : {"paper", "fast"}
-        See :func:`continual_repmode.volumes.resampling.resize`.
-    order : {"zscore_first", "resize_first"}
-        The published code takes the z-score of the raw image and then resizes.
-    storage : {"float16", "float32"}
-        Type of the prepared voxels. Half precision rounds a z-score by at most one
-        part in 2048, less than the camera's noise, and takes half the disk.
-    """
-
+    #: Voxel size (z, y, x) of the model grid in micrometres.
     voxel_size_um: VoxelSizeUm = (0.29, 0.29, 0.29)
+    #: See :func:`continual_repmode.volumes.resampling.resize`.
     resize: ResizeMethod = "paper"
+    #: The published code takes the z-score of the raw image and then resizes.
     order: Order = "zscore_first"
+    #: Type of the prepared voxels. Half precision rounds a z-score by at most one part
+    #: in 2048, less than the camera's noise, and takes half the disk.
     storage: Storage = "float16"
 
     def apply(
@@ -51,15 +43,11 @@ class Preparation:
     ) -> tuple[NDArray[np.floating], Intensity]:
         """Prepare one channel.
 
-        Parameters
-        ----------
-        raw : ndarray, shape (Z, Y, X)
-            Intensities as stored.
-        from_um : tuple of float
-            Its voxel size (z, y, x) in micrometres.
-        hidden : ndarray of bool, shape (Z, Y, X), optional
-            Where nothing was recorded
+        ``raw``: (Z, Y, X); intensities as stored.
+        ``from_um``: its voxel size (z, y, x) in micrometres.
+        ``hidden``: (Z, Y, X); where nothing was recorded
             (:func:`continual_repmode.volumes.padding.hidden_voxels`).
+        Raises UserError if the channel is constant or holds values that are not finite.
 
         Returns
         -------
@@ -67,11 +55,6 @@ class Preparation:
             NaN where nothing was recorded.
         intensity : Intensity
             Undoes the z-score.
-
-        Raises
-        ------
-        UserError
-            If the channel is constant or holds values that are not finite.
         """
         on_grid = None
         if hidden is not None:

@@ -10,16 +10,10 @@ def byte_bar(
 ) -> "tqdm[NoReturn]":
     """Return a bar with size, rate and time left, on terminals only.
 
-    Parameters
-    ----------
-    doing : str
-        What is under way.
-    num_bytes : int
-        How much there is in all.
-    shown : bool
-        False for no bar at all.
-    begun : int
-        How much of it was there before.
+    ``doing``: what is under way.
+    ``num_bytes``: how much there is in all.
+    ``shown``: False for no bar at all.
+    ``begun``: how much of it was there before.
     """
     return tqdm(
         desc=doing,

@@ -23,22 +23,11 @@ def resampled_shape(
 ) -> tuple[int, ...]:
     """Return the shape that covers the same extent with other voxels.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Voxels along each axis.
-    from_um, to_um : sequence of float
-        Voxel size before and after, in micrometres, in the order of ``shape``.
-
-    Returns
-    -------
-    tuple of int
-        Rounded to whole voxels, at least one per axis.
-
-    Raises
-    ------
-    UserError
-        If a voxel size is not a positive number.
+    ``shape``: voxels along each axis.
+    ``from_um``, ``to_um``: voxel size before and after, in micrometres, in the order of
+        ``shape``.
+    Returns: rounded to whole voxels, at least one per axis.
+    Raises UserError if a voxel size is not a positive number.
     """
     for name, size_um in (("from_um", from_um), ("to_um", to_um)):
         if not all(math.isfinite(um) and um > 0 for um in size_um):
@@ -56,27 +45,15 @@ def resize(
 ) -> NDArray[np.float32]:
     """Resize a volume to an explicit shape, so that the way back restores it exactly.
 
-    Parameters
-    ----------
-    volume : ndarray of float32, shape (Z, Y, X)
-        One or two axes only will do as well; each is resized by itself.
-    shape : sequence of int
-        Shape (z, y, x) wanted.
-    method : {"paper", "fast"}
-        ``paper``: cubic splines as ``scipy.ndimage.zoom(order=3, mode="nearest")``, as
-        the published code does. ``fast``: the mean over the voxels that fall together
-        along axes that shrink, then linear interpolation along axes that grow; many
-        times faster.
-
-    Returns
-    -------
-    ndarray of float32, shape ``shape``
-        ``volume`` itself if that is its shape already.
-
-    Raises
-    ------
-    UserError
-        If the method is unknown.
+    ``volume``: (Z, Y, X); one or two axes only will do as well; each is resized by
+        itself.
+    ``shape``: shape (z, y, x) wanted.
+    ``method``: ``paper``: cubic splines as ``scipy.ndimage.zoom(order=3,
+        mode="nearest")``, as the published code does. ``fast``: the mean over the
+        voxels that fall together along axes that shrink, then linear interpolation
+        along axes that grow; many times faster.
+    Returns: ``volume`` itself if that is its shape already.
+    Raises UserError if the method is unknown.
     """
     if method not in get_args(ResizeMethod):
         raise UserError(f"resize={method!r}: use {' or '.join(get_args(ResizeMethod))}")
@@ -102,18 +79,11 @@ def resample(
     The paper brings all images to cubic voxels of 0.29 µm (Section 4, "Datasets"),
     after the z-score.
 
-    Parameters
-    ----------
-    volume : ndarray of float32, shape (Z, Y, X)
-    from_um, to_um : tuple of float
-        Voxel size (z, y, x) before and after, in micrometres.
-    method : {"paper", "fast"}
-        See :func:`resize`.
-
-    Returns
-    -------
-    ndarray of float32, shape (Z, Y, X)
-        Of :func:`resampled_shape`; ``volume`` itself if that is its shape already.
+    ``volume``: (Z, Y, X).
+    ``from_um``, ``to_um``: voxel size (z, y, x) before and after, in micrometres.
+    ``method``: see :func:`resize`.
+    Returns: (Z, Y, X); of :func:`resampled_shape`; ``volume`` itself if that is its
+        shape already.
     """
     return resize(volume, resampled_shape(volume.shape, from_um, to_um), method)
 

@@ -47,29 +47,19 @@ class EntryBusyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PreparedArray:
-    """A prepared channel on disk.
+    """A prepared channel on disk."""
 
-    Attributes
-    ----------
-    path : Path
-        A ``.npy`` file.
-    shape : tuple of int
-        (Z, Y, X) on the model grid.
-    dtype : str
-        ``float16`` or ``float32``.
-    offset : int
-        Where the voxels begin in the file.
-    intensity : Intensity
-        Undoes the z-score.
-    hidden : float
-        Share of the raw voxels, 0 to 1, where nothing was recorded.
-    """
-
+    #: A ``.npy`` file.
     path: Path
+    #: (Z, Y, X) on the model grid.
     shape: tuple[int, int, int]
+    #: ``float16`` or ``float32``.
     dtype: str
+    #: Where the voxels begin in the file.
     offset: int
+    #: Undoes the z-score.
     intensity: Intensity
+    #: Share of the raw voxels, 0 to 1, where nothing was recorded.
     hidden: float = 0.0
 
     def open(self) -> NDArray[np.floating]:
@@ -78,10 +68,7 @@ class PreparedArray:
         A map is made afresh on every call, because the pages of one that is kept count
         as memory of the process until it is closed.
 
-        Raises
-        ------
-        UserError
-            If the file has gone.
+        Raises UserError if the file has gone.
         """
         try:
             with self.path.open("rb") as file:
@@ -111,10 +98,7 @@ class PreparedStore:
         them, which no program can set, so not even a restored modification time hides
         a change.
 
-        Raises
-        ------
-        UserError
-            If a file cannot be read, or changes while it is read.
+        Raises UserError if a file cannot be read, or changes while it is read.
         """
         try:
             identity = _identity(volume)
@@ -147,10 +131,7 @@ class PreparedStore:
     def find(self, recipe: Mapping[str, Any]) -> PreparedArray | None:
         """Return the prepared channel of a recipe, or None if it is not there whole.
 
-        Parameters
-        ----------
-        recipe : mapping
-            Everything that decides the voxels, as plain values.
+        ``recipe``: everything that decides the voxels, as plain values.
         """
         sidecar = self._entry(recipe, ".json")
         note = _read_json(sidecar)
@@ -178,22 +159,12 @@ class PreparedStore:
     ) -> PreparedArray:
         """Write a prepared channel: first the voxels, then the sidecar.
 
-        Parameters
-        ----------
-        recipe : mapping
-            As for :meth:`find`.
-        array : ndarray of float16 or float32, shape (Z, Y, X)
-        intensity : Intensity
-            Undoes the z-score.
-        source : str
-            File and channel, for people who read the sidecar.
-        hidden : float
-            See :class:`PreparedArray`.
-
-        Raises
-        ------
-        UserError
-            If the folder cannot be written to or the disk is full.
+        ``recipe``: as for :meth:`find`.
+        ``array``: (Z, Y, X).
+        ``intensity``: undoes the z-score.
+        ``source``: file and channel, for people who read the sidecar.
+        ``hidden``: see :class:`PreparedArray`.
+        Raises UserError if the folder cannot be written to or the disk is full.
         """
         array = np.ascontiguousarray(array)
         path = self._entry(recipe, ".npy")
@@ -235,10 +206,7 @@ class PreparedStore:
 
         The operating system gives the claim back if the process is killed.
 
-        Raises
-        ------
-        EntryBusyError
-            If another process has it and ``wait`` is false.
+        Raises EntryBusyError if another process has it and ``wait`` is false.
         """
         path = self._entry(recipe, ".lock")
         lock = FileLock(path, timeout=-1 if wait else 0)

@@ -62,24 +62,13 @@ def resize_stream(
     The result is that of :func:`continual_repmode.volumes.resampling.resize` to the
     rounding of float32. Planes of the source are read once, with rising z.
 
-    Parameters
-    ----------
-    source : PlaneSource
-    target : PlaneTarget
-    method : {"paper", "fast"}
-        See :func:`continual_repmode.volumes.resampling.resize`.
-    scratch : Path
-        A folder of the caller's own, for up to :func:`scratch_bytes`. What a killed
-        process left there is replaced.
-    memory_bytes : int
-        For all arrays here, with what ``source`` needs to read raw planes of 16 bits.
-    progress : bool
-        Show a progress bar, if stderr is a terminal.
-
-    Raises
-    ------
-    UserError
-        If the memory does not suffice; see :func:`least_resize_bytes`.
+    ``method``: see :func:`continual_repmode.volumes.resampling.resize`.
+    ``scratch``: a folder of the caller's own, for up to :func:`scratch_bytes`. What a
+        killed process left there is replaced.
+    ``memory_bytes``: for all arrays here, with what ``source`` needs to read raw planes
+        of 16 bits.
+    ``progress``: show a progress bar, if stderr is a terminal.
+    Raises UserError if the memory does not suffice; see :func:`least_resize_bytes`.
     """
     z, y, x = target.shape
     passes = _passes(source.shape, (z, y, x))
@@ -149,11 +138,7 @@ def _empty_folder(path: Path) -> Iterator[Path]:
 class _Pass:
     """One way through a volume: for Y and X plane by plane, or for Z by blocks of rows.
 
-    Parameters
-    ----------
-    along : {"planes", "rows"}
-    old, new : (int, int, int)
-        Shapes before and after.
+    ``old``, ``new``: shapes before and after.
     """
 
     def __init__(

@@ -45,37 +45,23 @@ class Hidden(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatistics:
-    """What is known of a channel after it was read once.
+    """What is known of a channel after it was read once."""
 
-    Attributes
-    ----------
-    intensity : Intensity
-        Mean and deviation of what was recorded.
-    padding : Padding or None
-    hidden : Hidden or None
-        Where nothing was recorded; None if all was.
-    """
-
+    #: Mean and deviation of what was recorded.
     intensity: Intensity
     padding: Padding | None = None
+    #: Where nothing was recorded; None if all was.
     hidden: Hidden | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HiddenChannel:
-    """Where a channel of an image file is padding, or its light was not recorded.
-
-    Attributes
-    ----------
-    source : SourceChannel
-    values : tuple of float
-        Of its padding.
-    beside : Hidden or None
-        Where its light was not recorded.
-    """
+    """Where a channel of an image file is padding, or its light was not recorded."""
 
     source: SourceChannel
+    #: Of its padding.
     values: tuple[float, ...]
+    #: Where its light was not recorded.
     beside: Hidden | None
 
     def __getitem__(self, planes: slice) -> NDArray[np.bool_]:
@@ -90,20 +76,12 @@ class HiddenChannel:
 
 @dataclass(frozen=True, slots=True)
 class ZscoredChannel:
-    """The z-score of a channel of an image file, plane by plane.
-
-    Attributes
-    ----------
-    source : SourceChannel
-    intensity : Intensity
-        Raw intensities that become 0 and 1; see :func:`channel_statistics`.
-    hidden : Hidden, optional
-        Voxels that become ``filled``, as nothing was recorded there.
-    filled : float
-    """
+    """The z-score of a channel of an image file, plane by plane."""
 
     source: SourceChannel
+    #: Raw intensities that become 0 and 1; see :func:`channel_statistics`.
     intensity: Intensity
+    #: Voxels that become ``filled``, as nothing was recorded there.
     hidden: Hidden | None = None
     filled: float = 0.0
 
@@ -136,27 +114,14 @@ def channel_statistics(
 ) -> ChannelStatistics:
     """Return mean, deviation and padding of a channel, not holding it in memory.
 
-    Parameters
-    ----------
-    source : SourceChannel
-    strict : bool
-        It is fluorescence; see
+    ``strict``: it is fluorescence; see
         :func:`continual_repmode.volumes.padding.padding_values`.
-    beside : Hidden, optional
-        Voxels that count for nothing already, as its light was not recorded there.
-    progress : bool
-        Show a progress bar, if stderr is a terminal.
-
-    Returns
-    -------
-    ChannelStatistics
-        In raw intensities; population deviation, in float64, as exact as that of
+    ``beside``: voxels that count for nothing already, as its light was not recorded
+        there.
+    ``progress``: show a progress bar, if stderr is a terminal.
+    Returns: in raw intensities; population deviation, in float64, as exact as that of
         :func:`continual_repmode.volumes.normalization.zscore`.
-
-    Raises
-    ------
-    UserError
-        If the channel is constant or holds NaN or infinite values.
+    Raises UserError if the channel is constant or holds NaN or infinite values.
     """
     total, edges, padding = _Moments(), EdgeScan(), None
     for _, block in _blocks(source, progress):

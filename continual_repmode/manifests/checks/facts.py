@@ -25,53 +25,37 @@ FACTS_VERSION = 3
 
 @dataclass(frozen=True, slots=True)
 class ChannelFacts:
-    """One channel of a volume, in the intensities of the file.
+    """One channel of a volume, in the intensities of the file."""
 
-    Attributes
-    ----------
-    shape : tuple of int
-        (Z, Y, X).
-    dtype : str
-        Name of the type, such as ``uint16``.
-    digest : str
-        BLAKE2b of type, shape and voxels; equal for equal volumes only.
-    minimum, maximum, mean, std : float
-        Over the finite voxels; 0 if there are none.
-    num_nonfinite : int
-        Voxels that are NaN or infinite, padding left aside.
-    saturated : float
-        Share (0 to 1) of the voxels at the maximum if they pile up there, at the limit
-        of the type or anywhere below; else 0.
-    at_minimum : float
-        Share (0 to 1) of the voxels at the minimum.
-    num_levels : int
-        Distinct values among the central 99.98 % of the voxels.
-    sharpness : float
-        How much of the contrast changes within two (averaged) pixels, 0 to about 4;
-        the gain and the offset of a camera do not matter.
-    focus : float
-        Where along z the fine detail lies: 0 the first plane, 1 the last.
-    padding : float
-        Share (0 to 1) of the voxels that are padding
-        (:mod:`continual_repmode.volumes.padding`). All else is of the recorded voxels.
-    padding_of : str
-        Its values.
-    """
-
+    #: (Z, Y, X).
     shape: tuple[int, int, int]
+    #: Name of the type, such as ``uint16``.
     dtype: str
+    #: BLAKE2b of type, shape and voxels; equal for equal volumes only.
     digest: str
+    #: Over the finite voxels; 0 if there are none.
     minimum: float
     maximum: float
     mean: float
     std: float
+    #: Voxels that are NaN or infinite, padding left aside.
     num_nonfinite: int
+    #: Share (0 to 1) of the voxels at the maximum if they pile up there, at the limit
+    #: of the type or anywhere below; else 0.
     saturated: float
+    #: Share (0 to 1) of the voxels at the minimum.
     at_minimum: float
+    #: Distinct values among the central 99.98 % of the voxels.
     num_levels: int
+    #: How much of the contrast changes within two (averaged) pixels, 0 to about 4; the
+    #: gain and the offset of a camera do not matter.
     sharpness: float
+    #: Where along z the fine detail lies: 0 the first plane, 1 the last.
     focus: float
+    #: Share (0 to 1) of the voxels that are padding
+    #: (:mod:`continual_repmode.volumes.padding`). All else is of the recorded voxels.
     padding: float = 0.0
+    #: Its values.
     padding_of: str = ""
 
     @property
@@ -95,22 +79,15 @@ class ChannelFacts:
 
 @dataclass(frozen=True, slots=True)
 class PairFacts:
-    """A pair of transmitted light and fluorescence.
-
-    Attributes
-    ----------
-    signal, target : ChannelFacts
-    shift_yx_px : tuple of float or None
-        How far the target lies down and to the right of the light, in raw pixels; None
-        if their shapes differ or the two images do not show it.
-    shift_confidence : float
-        Height of the best match of the two over the next best. 0 where they could not
-        be compared.
-    """
+    """A pair of transmitted light and fluorescence."""
 
     signal: ChannelFacts
     target: ChannelFacts
+    #: How far the target lies down and to the right of the light, in raw pixels; None
+    #: if their shapes differ or the two images do not show it.
     shift_yx_px: tuple[float, float] | None
+    #: Height of the best match of the two over the next best. 0 where they could not be
+    #: compared.
     shift_confidence: float
 
     @property
@@ -122,10 +99,7 @@ class PairFacts:
 def measure_pair(signal_raw: NDArray[Any], target_raw: NDArray[Any]) -> PairFacts:
     """Measure both channels of a pair and how they lie to each other.
 
-    Parameters
-    ----------
-    signal_raw, target_raw : ndarray, shape (Z, Y, X)
-        Intensities of the file.
+    ``signal_raw``, ``target_raw``: (Z, Y, X); intensities of the file.
     """
     light, own = hidden_voxels(signal_raw), hidden_voxels(target_raw, strict=True)
     hidden = own and own[1]
@@ -152,20 +126,11 @@ def measure_channel(
 ) -> ChannelFacts:
     """Measure one channel.
 
-    Parameters
-    ----------
-    raw : ndarray, shape (Z, Y, X)
-        Integers, floats or truth values, in any byte and memory order. Constant
-        channels, NaN and infinity are measured like all others.
-    hidden : ndarray of bool, shape (Z, Y, X), optional
-        Voxels to leave out, where nothing was recorded.
-    padding : Padding, optional
-        What there is instead.
-
-    Raises
-    ------
-    ValueError
-        If it is no volume of numbers.
+    ``raw``: (Z, Y, X); integers, floats or truth values, in any byte and memory order.
+        Constant channels, NaN and infinity are measured like all others.
+    ``hidden``: (Z, Y, X); voxels to leave out, where nothing was recorded.
+    ``padding``: what there is instead.
+    Raises ValueError if it is no volume of numbers.
     """
     if raw.ndim != 3 or raw.size == 0 or raw.dtype.kind not in "buif":
         raise ValueError(f"need real numbers (Z, Y, X), got {raw.dtype} {raw.shape}")
@@ -202,10 +167,8 @@ def to_json(facts: PairFacts) -> dict[str, Any]:
 def from_json(values: Mapping[str, Any]) -> PairFacts:
     """Return the facts that :func:`to_json` was given.
 
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If these are the facts of another version, or none.
+    Raises KeyError, TypeError, ValueError if these are the facts of another version, or
+        none.
     """
     shift = values["shift_yx_px"]
     if shift is not None:

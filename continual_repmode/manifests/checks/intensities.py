@@ -41,11 +41,8 @@ class Intensities:
 def measure_intensities(raw: NDArray[Any]) -> Intensities:
     """Measure a volume of real numbers.
 
-    Parameters
-    ----------
-    raw : ndarray, shape (Z, Y, X)
-        Integers of up to 16 bits are measured exactly, by counting each value; the
-        ``num_levels`` of others are those of a million voxels.
+    ``raw``: (Z, Y, X); integers of up to 16 bits are measured exactly, by counting each
+        value; the ``num_levels`` of others are those of a million voxels.
     """
     if raw.dtype.kind in "bui" and raw.dtype.itemsize <= 2:
         return _of_table(raw)

@@ -33,20 +33,14 @@ on the others are suspicious."""
 
 @dataclass(frozen=True, slots=True)
 class _Quantity:
-    """Something to compare between the images of a task.
-
-    Attributes
-    ----------
-    logarithmic : bool
-        Compare ratios; images where it is not positive are left out.
-    least_spread : float
-        Differences of a few times this are never outliers (of the logarithm if
-        ``logarithmic``).
-    """
+    """Something to compare between the images of a task."""
 
     code: str
     value: Callable[[ChannelFacts], float]
+    #: Compare ratios; images where it is not positive are left out.
     logarithmic: bool
+    #: Differences of a few times this are never outliers (of the logarithm if
+    #: ``logarithmic``).
     least_spread: float
     message: str
     remedy: str
@@ -96,10 +90,7 @@ _QUANTITIES = (
 def compare(pairs: Sequence[CheckedPair]) -> Iterator[Finding]:
     """Yield what sets pairs apart from the others of their task.
 
-    Parameters
-    ----------
-    pairs : sequence of CheckedPair
-        Of all tasks.
+    ``pairs``: of all tasks.
     """
     tasks: dict[str, list[CheckedPair]] = defaultdict(list)
     for pair in pairs:

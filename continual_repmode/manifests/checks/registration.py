@@ -49,29 +49,20 @@ _AMONG_BEST = 0.97
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Where the target lies relative to the light.
+    """Where the target lies relative to the light."""
 
-    Attributes
-    ----------
-    shift_yx_px : tuple of float or None
-        How far the target lies down and to the right of the light, in raw pixels; None
-        if the two do not show it.
-    prominence : float
-        Height of the best match over the next best one, 1 or more; 0 if the images
-        are too small to compare.
-    """
-
+    #: How far the target lies down and to the right of the light, in raw pixels; None
+    #: if the two do not show it.
     shift_yx_px: tuple[float, float] | None
+    #: Height of the best match over the next best one, 1 or more; 0 if the images are
+    #: too small to compare.
     prominence: float
 
 
 def block_size(shape: tuple[int, ...]) -> int:
     """Return the side of the blocks of raw pixels that are averaged: the precision.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Its last two are (Y, X).
+    ``shape``: its last two are (Y, X).
     """
     return max(1, math.ceil(max(shape[-2:]) / LARGEST_PLANE))
 
@@ -79,20 +70,10 @@ def block_size(shape: tuple[int, ...]) -> int:
 def register(signal: NDArray[Any], target: NDArray[Any]) -> Registration:
     """Find how far the target of a pair is shifted sideways against its light.
 
-    Parameters
-    ----------
-    signal, target : ndarray, shape (Z, Y, X)
-        Raw intensities; voxels that are not finite count as the darkest of their plane.
-
-    Returns
-    -------
-    Registration
-        Without a shift unless the match is prominent and planes agree on it.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
+    ``signal``, ``target``: (Z, Y, X); raw intensities; voxels that are not finite count
+        as the darkest of their plane.
+    Returns: without a shift unless the match is prominent and planes agree on it.
+    Raises ValueError if the shapes differ.
     """
     if signal.shape != target.shape:
         raise ValueError(f"shapes differ: {signal.shape} and {target.shape}")
@@ -107,21 +88,15 @@ def register(signal: NDArray[Any], target: NDArray[Any]) -> Registration:
 
 @dataclass(frozen=True, slots=True)
 class _Filters:
-    """What every plane of one size is multiplied by.
-
-    Attributes
-    ----------
-    window : ndarray, shape (Y, X)
-        Fades to zero at the edges.
-    scales : list of ndarray, shape (Y, X // 2 + 1)
-        Transfer functions of the three scales of detail.
-    smooth : ndarray, shape (Y, X // 2 + 1)
-        Transfer function for maps of texture: no noise, no slow changes.
-    """
+    """What every plane of one size is multiplied by."""
 
     shape: tuple[int, int]
+    #: (Y, X). Fades to zero at the edges.
     window: FloatPlane
+    #: (Y, X // 2 + 1). Transfer functions of the three scales of detail.
     scales: list[FloatPlane]
+    #: (Y, X // 2 + 1). Transfer function for maps of texture: no noise, no slow
+    #: changes.
     smooth: FloatPlane
 
     @classmethod
@@ -203,14 +178,9 @@ def _lags(shape: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def averaged(plane: NDArray[Any], size: int, low: float, high: float) -> FloatPlane:
     """Return a plane scaled to 0..1 and averaged over square blocks.
 
-    Parameters
-    ----------
-    plane : ndarray, shape (Y, X)
-        Voxels that are not finite count as ``low``.
-    size : int
-        Side of the blocks; what does not fill a block is left out.
-    low, high : float
-        The values that become 0 and 1.
+    ``plane``: (Y, X); voxels that are not finite count as ``low``.
+    ``size``: side of the blocks; what does not fill a block is left out.
+    ``low``, ``high``: the values that become 0 and 1.
     """
     height, width = (max(1, side // size) for side in plane.shape)
     extent = high / 2 - low / 2  # halved, as the whole may overflow

@@ -35,15 +35,10 @@ def format_report(
 ) -> str:
     """Return what is there, what is wrong, and a verdict.
 
-    Parameters
-    ----------
-    pairs : sequence of CheckedPair
-        The rows with sound headers.
-    findings : sequence of Finding
-        About them and the other rows.
-    verbose : bool
-        Tell every finding; otherwise the first ones of each kind and the number of
-        the others.
+    ``pairs``: the rows with sound headers.
+    ``findings``: about them and the other rows.
+    ``verbose``: tell every finding; otherwise the first ones of each kind and the
+        number of the others.
     """
     manifests = {pair.where.rpartition(": row ")[0] for pair in pairs} - {""}
     blocks = [", ".join(sorted(manifests)), _table(pairs)] if pairs else []

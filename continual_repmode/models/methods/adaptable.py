@@ -35,25 +35,16 @@ class AdaptableNetwork(PartedNetwork):
         Everything stays trainable; call :meth:`freeze` first to train what is added
         only, so that nothing can change for the tasks known before.
 
-        Parameters
-        ----------
-        name : str
-        init : str
-            Name of a known task to start from, or ``"fresh"``; without adapters see
-            :meth:`PartedNetwork.add_task
+        ``init``: name of a known task to start from, or ``"fresh"``; without adapters
+            see :meth:`PartedNetwork.add_task
             <continual_repmode.models.methods.task_parts.PartedNetwork.add_task>`. With
             adapters, ``"fresh"`` is possible where all that a task has of its own is
             the last convolution, which then starts at random.
-        adapter : str or None
-            Kind of the adapters, see :mod:`~continual_repmode.models.adapters`; None:
-            no adapters but a part.
-
-        Raises
-        ------
-        UserError
-            If the name is taken or not a name, or an option is not as above, or the
-            task to start from has adapters of another kind. The network is then
-            unchanged.
+        ``adapter``: kind of the adapters, see
+            :mod:`~continual_repmode.models.adapters`; None: no adapters but a part.
+        Raises UserError if the name is taken or not a name, or an option is not as
+            above, or the task to start from has adapters of another kind. The network
+            is then unchanged.
         """
         options: dict[str, Any] = {} if adapter is None else {"adapter": adapter}
         return super().add_task(name, init=init, **options)

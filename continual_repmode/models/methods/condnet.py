@@ -32,13 +32,8 @@ from continual_repmode.tasks import TASKS
 class ConditionedUnit(nn.Module):
     """A plain unit with the number of the task as one more input channel, the last.
 
-    Parameters
-    ----------
-    spec : UnitSpec
-        What the topology asks for, without the further channel.
-    kernel_size : int
-    numbers : mapping of str to float
-        The number of each task; looked up at every call, so it may grow.
+    ``spec``: what the topology asks for, without the further channel.
+    ``numbers``: the number of each task; looked up at every call, so it may grow.
     """
 
     def __init__(
@@ -64,23 +59,15 @@ class ConditionedUnit(nn.Module):
 class CondNet(PartedNetwork):
     """A plain U-Net whose decoder is told the task by constant channels.
 
-    Parameters
-    ----------
-    task_names : sequence of str
-        Names of the S base tasks; a task label is a position in it.
-    kernel_size : int
-        Odd extent of the kernels.
-    head : {"shared", "per_task"}
-        One output convolution, or one for each task (unknown which one the paper ran;
-        shared as published).
-    where : {"all", "first"}
-        Which convolutions of each decoder level get the channel: both (our adaptation)
-        or the first.
-    scale : float
-        Factor of the numbers (our adaptation).
-    **shape
-        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
-        :class:`~continual_repmode.models.task_network.Shape`.
+    ``task_names``: names of the S base tasks; a task label is a position in it.
+    ``kernel_size``: odd extent of the kernels.
+    ``head``: "shared" or "per_task"; one output convolution, or one for each task
+        (unknown which one the paper ran; shared as published).
+    ``where``: "all" or "first"; which convolutions of each decoder level get the
+        channel: both (our adaptation) or the first.
+    ``scale``: factor of the numbers (our adaptation).
+    ``**shape``: ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``;
+        see :class:`~continual_repmode.models.task_network.Shape`.
     """
 
     owned = ("head",)

@@ -33,15 +33,10 @@ from continual_repmode.tasks import TASKS
 class DoDNet(TaskNetwork):
     """A plain U-Net with a generated head.
 
-    Parameters
-    ----------
-    task_names : sequence of str
-        Names of the base tasks; a task label is a position in it.
-    kernel_size : int
-        Odd extent of the kernels.
-    **shape
-        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
-        :class:`~continual_repmode.models.task_network.Shape`.
+    ``task_names``: names of the base tasks; a task label is a position in it.
+    ``kernel_size``: odd extent of the kernels.
+    ``**shape``: ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``;
+        see :class:`~continual_repmode.models.task_network.Shape`.
     """
 
     owned = ("column",)

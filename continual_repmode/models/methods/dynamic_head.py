@@ -32,12 +32,8 @@ class DynamicHead(nn.Module):
     after the last: 153 values for one output channel, all weights first, then all
     biases.
 
-    Parameters
-    ----------
-    context_channels : int
-        Channels C of the features that the controller sees, those of the bottleneck.
-    tasks : sequence of str
-    out_channels : int
+    ``context_channels``: channels C of the features that the controller sees, those of
+        the bottleneck.
     """
 
     def __init__(
@@ -53,16 +49,10 @@ class DynamicHead(nn.Module):
     def forward(self, hidden: Tensor, context: Tensor, groups: TaskGroups) -> Tensor:
         """Predict from the hidden features of each sample.
 
-        Parameters
-        ----------
-        hidden : Tensor, shape (B, 8, Z, Y, X)
-        context : Tensor, shape (B, C, Z', Y', X')
-        groups : TaskGroups
-            The samples are sorted accordingly.
-
-        Returns
-        -------
-        Tensor, shape (B, C_out, Z, Y, X)
+        ``hidden``: (B, 8, Z, Y, X).
+        ``context``: (B, C, Z', Y', X').
+        ``groups``: the samples are sorted accordingly.
+        Returns: (B, C_out, Z, Y, X).
         """
         values = self.controller(context.mean(dim=(2, 3, 4)), groups)
         parts = values.split(self._sizes, dim=1)

@@ -16,18 +16,10 @@ class TaskHeads(TaskParts):
     gradients, as from a single convolution, Adam's momentum would keep moving them (our
     adaptation; which of the two RepMode's Multi-Head baselines do is unknown).
 
-    Parameters
-    ----------
-    in_channels : int
-    tasks : sequence of str
-        Names of the first tasks.
-    kernel_size : int
-        Odd extent of the kernels, with 'same' zero padding.
-    axes : {"ZYX", "YX"}
-        Axes that the kernels extend over.
-    out_channels : int
-        Channels of each prediction.
-    bias : bool
+    ``tasks``: names of the first tasks.
+    ``kernel_size``: odd extent of the kernels, with 'same' zero padding.
+    ``axes``: axes that the kernels extend over.
+    ``out_channels``: channels of each prediction.
     """
 
     def __init__(

@@ -32,27 +32,15 @@ class MultiHeadUNet(AdaptableNetwork):
     decoders share the bottleneck beside the encoder, and the kernel size, are our
     adaptation: the paper does not say.
 
-    Parameters
-    ----------
-    task_names : sequence of str
-        Names of the first tasks; a task label is a position in it.
-    part : {"decoder", "output"}
-        What every task has of its own.
-    kernel_size : int
-        Odd extent of the kernels that keep the resolution.
-    private_bn : bool
-        Give every task batch normalization of its own in what is shared, from the
-        start; tasks that are added have their own there too.
-    **shape
-        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
-        :class:`~continual_repmode.models.task_network.Shape`.
-
-    Attributes
-    ----------
-    unet : UNet3d
-        What is shared; with ``part="decoder"`` its decoder is empty.
-    parts : TaskParts
-        What is not.
+    ``task_names``: names of the first tasks; a task label is a position in it.
+    ``part``: "decoder" or "output"; what every task has of its own.
+    ``kernel_size``: odd extent of the kernels that keep the resolution.
+    ``private_bn``: give every task batch normalization of its own in what is shared,
+        from the start; tasks that are added have their own there too.
+    ``**shape``: ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``;
+        see :class:`~continual_repmode.models.task_network.Shape`.
+    ``unet``: what is shared; with ``part="decoder"`` its decoder is empty.
+    ``parts``: what is not.
     """
 
     owned = ("decoder", *AdaptableNetwork.owned)

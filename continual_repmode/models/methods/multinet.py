@@ -33,17 +33,11 @@ class MultiNet(AdaptableNetwork):
     networks is unknown; the default, 5x5x5 without biases as in RepMode's code, is our
     adaptation.
 
-    Parameters
-    ----------
-    task_names : sequence of str
-        Names of the first tasks; a task label is a position in it.
-    kernel_size : int
-        Odd extent of the kernels that keep the resolution.
-    bias : bool
-        Whether the convolutions, those for sampling included, have biases.
-    **shape
-        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
-        :class:`~continual_repmode.models.task_network.Shape`.
+    ``task_names``: names of the first tasks; a task label is a position in it.
+    ``kernel_size``: odd extent of the kernels that keep the resolution.
+    ``bias``: whether the convolutions, those for sampling included, have biases.
+    ``**shape``: ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``;
+        see :class:`~continual_repmode.models.task_network.Shape`.
     """
 
     owned = ("net", *AdaptableNetwork.owned)

@@ -19,18 +19,9 @@ def build_output(
 ) -> nn.Module:
     """Build the output unit: an ordinary convolution or one convolution per task.
 
-    Parameters
-    ----------
-    spec : UnitSpec
-        Of role ``output``.
-    kernel_size : int
-    head : {"shared", "per_task"}
-    tasks : sequence of str
-
-    Raises
-    ------
-    UserError
-        If ``head`` is something else.
+    ``spec``: of role ``output``.
+    ``head``: "shared" or "per_task".
+    Raises UserError if ``head`` is something else.
     """
     match head:
         case "shared":
@@ -46,19 +37,10 @@ def build_output(
 def grow_output(output: nn.Module, name: str, init: str) -> None:
     """Give a new task its head, where tasks have heads of their own.
 
-    Parameters
-    ----------
-    output : nn.Module
-        From :func:`build_output`.
-    name : str
-        Name of the new task.
-    init : str
-        ``"fresh"``, or the name of the known task whose head is copied.
-
-    Raises
-    ------
-    UserError
-        If there is no such start.
+    ``output``: from :func:`build_output`.
+    ``name``: name of the new task.
+    ``init``: ``"fresh"``, or the name of the known task whose head is copied.
+    Raises UserError if there is no such start.
     """
     if isinstance(output, TaskHeads):
         output.add_task(name, init)

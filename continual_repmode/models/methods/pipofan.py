@@ -49,26 +49,16 @@ class PipoFan(PartedNetwork):
     stem and in the fusion takes its statistics over all scales together, so that one
     set of running statistics can hold for all of them.
 
-    Parameters
-    ----------
-    task_names : sequence of str
-        Names of the first tasks; a task label is a position in it.
-    width : int
-        Channels of the first level; each level below has twice as many.
-    depth : int
-        Number of times the resolution is halved; there are ``depth + 1`` scales.
-    kernel_size : int
-        Odd extent of the U-Net's own kernels that keep the resolution.
-    deep_supervision : float
-        Weight of the loss of the single scales; 0 trains the fused prediction alone.
-    **shape
-        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
-        :class:`~continual_repmode.models.task_network.Shape`.
-
-    Attributes
-    ----------
-    side_predictions : tuple of Tensor, each of shape (B, C_out, Z, Y, X)
-        Of every scale, finest first, in training mode unless ``deep_supervision`` is 0.
+    ``task_names``: names of the first tasks; a task label is a position in it.
+    ``width``: channels of the first level; each level below has twice as many.
+    ``depth``: number of times the resolution is halved; there are ``depth + 1`` scales.
+    ``kernel_size``: odd extent of the U-Net's own kernels that keep the resolution.
+    ``deep_supervision``: weight of the loss of the single scales; 0 trains the fused
+        prediction alone.
+    ``**shape``: ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``;
+        see :class:`~continual_repmode.models.task_network.Shape`.
+    ``side_predictions``: (B, C_out, Z, Y, X); of every scale, finest first, in training
+        mode unless ``deep_supervision`` is 0.
     """
 
     owned = ("head",)

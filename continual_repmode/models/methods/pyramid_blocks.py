@@ -15,13 +15,7 @@ from continual_repmode.models.task_norm import TaskNorm
 
 
 class ResidualBlock(nn.Module):
-    """R: BN-ReLU-conv3 twice, and a shortcut (BN-ReLU-conv1 where the width changes).
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-    """
+    """R: BN-ReLU-conv3 twice and a shortcut (BN-ReLU-conv1 where the width changes)."""
 
     def __init__(self, in_channels: int, out_channels: int, axes: Axes) -> None:
         super().__init__()
@@ -40,12 +34,7 @@ class ResidualBlock(nn.Module):
 class PreactivatedConv(nn.Module):
     """Batch normalization, ReLU, then a convolution without bias.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    kernel_size : int
-        Odd extent, with 'same' zero padding.
-    axes : {"ZYX", "YX"}
+    ``kernel_size``: odd extent, with 'same' zero padding.
     """
 
     def __init__(
@@ -63,15 +52,7 @@ class PreactivatedConv(nn.Module):
 
 
 class ScaleHead(nn.Module):
-    """What predicts at one scale: BN-ReLU, then the 1x1x1 convolution of the task.
-
-    Parameters
-    ----------
-    in_channels : int
-    tasks : sequence of str
-    out_channels : int
-    axes : {"ZYX", "YX"}
-    """
+    """What predicts at one scale: BN-ReLU, then the 1x1x1 convolution of the task."""
 
     def __init__(
         self, in_channels: int, tasks: Sequence[str], out_channels: int, axes: Axes
@@ -93,11 +74,7 @@ class AdaptiveFusion(nn.Module):
     (BN-ReLU-conv1-BN-ReLU-conv3 to one channel) over the whole patch; the weights are
     the softmax of the scores over the scales.
 
-    Parameters
-    ----------
-    channels : int
-        Of each prediction.
-    axes : {"ZYX", "YX"}
+    ``channels``: of each prediction.
     """
 
     def __init__(self, channels: int, axes: Axes) -> None:

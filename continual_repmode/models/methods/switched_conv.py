@@ -20,10 +20,6 @@ class EqualizedLinear(nn.Module):
     The stored weights are drawn from N(0, 1) and multiplied by sqrt(2 / in_features) at
     every use, so that a step of the optimizer means the same in every layer; the bias
     starts at 0.
-
-    Parameters
-    ----------
-    in_features, out_features : int
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -44,13 +40,8 @@ class TaskEmbedding(nn.Module):
     The codes are buffers called ``code_<task>`` of ``entries_per_task * max_tasks``
     entries. Before the first layer each is divided by its root mean square.
 
-    Parameters
-    ----------
-    tasks : sequence of str
-    codes : {"orthogonal", "gaussian"}
-        Ones in the entries of the task and zeros elsewhere, or N(0, 1) in all, drawn
-        once.
-    entries_per_task, max_tasks : int
+    ``codes``: "orthogonal" or "gaussian"; ones in the entries of the task and zeros
+        elsewhere, or N(0, 1) in all, drawn once.
     """
 
     def __init__(
@@ -98,10 +89,7 @@ class TaskEmbedding(nn.Module):
     def add_task(self, task: str) -> None:
         """Add the code of a task.
 
-        Raises
-        ------
-        UserError
-            If there are ``max_tasks`` already.
+        Raises UserError if there are ``max_tasks`` already.
         """
         self.check_room(1)
         code = next(self.parameters()).new_zeros(self.size)
@@ -117,11 +105,7 @@ class TaskEmbedding(nn.Module):
 class EmbeddedTasks(TaskGroups):
     """The groups of a sorted batch together with the embedding of each sample.
 
-    Parameters
-    ----------
-    groups : TaskGroups
-    task_names : sequence of str
-    embeddings : Tensor, shape (B, size)
+    ``embeddings``: (B, size).
     """
 
     def __init__(
@@ -140,15 +124,9 @@ class SwitchedConv(nn.Module):
     is normalized to 0, in training too, where PyTorch's own instance normalization
     refuses it: its deviation from its mean is 0, so only the shift remains.
 
-    Parameters
-    ----------
-    spec : UnitSpec
-    kernel_size : int
-    embedding_size : int
-    film_init : {"published", "identity"}
-        How the layer from embeddings to scales and shifts starts: with random weights,
-        or with zeros, so that every task starts with scale 1 and shift 0 (our
-        adaptation).
+    ``film_init``: "published" or "identity"; how the layer from embeddings to scales
+        and shifts starts: with random weights, or with zeros, so that every task starts
+        with scale 1 and shift 0 (our adaptation).
     """
 
     def __init__(
@@ -176,8 +154,6 @@ class SwitchedConv(nn.Module):
 def normalize_instances(features: Tensor) -> Tensor:
     """Normalize each channel of each sample over (Z, Y, X), whatever the size.
 
-    Parameters
-    ----------
-    features : Tensor, shape (B, C, Z, Y, X)
+    ``features``: (B, C, Z, Y, X).
     """
     return torch.group_norm(features, features.shape[1], eps=_NORM_EPS)

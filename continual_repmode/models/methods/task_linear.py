@@ -15,13 +15,8 @@ class TaskLinear(nn.Module):
     ``column_<task>``: the columns of tasks that a batch lacks get no gradient, and a
     task can be added. Initialized as ``nn.Linear(in_features + S, out_features)``.
 
-    Parameters
-    ----------
-    in_features : int
-        Number of features F, without the one-hot vector.
-    out_features : int
-    tasks : sequence of str
-        The S base tasks.
+    ``in_features``: number of features F, without the one-hot vector.
+    ``tasks``: the S base tasks.
     """
 
     def __init__(

@@ -20,14 +20,9 @@ class TaskParts(nn.Module):
     Parts of tasks that are absent from a batch are not run: their gradients stay None,
     so an optimizer skips them instead of moving them by its momentum.
 
-    Parameters
-    ----------
-    what : str
-        First half of the names.
-    tasks : sequence of str
-        Names of the first tasks.
-    make : callable without arguments
-        Builds one part with fresh parameters; kept for tasks that come later.
+    ``what``: first half of the names.
+    ``tasks``: names of the first tasks.
+    ``make``: builds one part with fresh parameters; kept for tasks that come later.
     """
 
     def __init__(
@@ -61,18 +56,10 @@ class TaskParts(nn.Module):
     def add_task(self, name: str, init: str = FRESH) -> None:
         """Add the part of a new task; it is trainable.
 
-        Parameters
-        ----------
-        name : str
-            Name of the new task.
-        init : str
-            ``"fresh"``, or the name of a known task whose part is copied with all that
-            it has learned.
-
-        Raises
-        ------
-        UserError
-            If ``init`` is neither; nothing has changed then.
+        ``name``: name of the new task.
+        ``init``: ``"fresh"``, or the name of a known task whose part is copied with all
+            that it has learned.
+        Raises UserError if ``init`` is neither; nothing has changed then.
         """
         if init not in (FRESH, *self.tasks):
             raise UserError(
@@ -87,10 +74,7 @@ class TaskParts(nn.Module):
     def share(self, name: str, start: str) -> None:
         """Let a new task use the part that a known one uses.
 
-        Raises
-        ------
-        UserError
-            If ``start`` is no known task; nothing has changed then.
+        Raises UserError if ``start`` is no known task; nothing has changed then.
         """
         known = (*self.tasks, *self._users)
         if start not in known:
@@ -119,22 +103,12 @@ class PartedNetwork(TaskNetwork):
     def add_task(self, name: str, *, init: str = FRESH, **options: Any) -> int:
         """Add the part of a new task and return the task's label.
 
-        Parameters
-        ----------
-        name : str
-        init : str
-            ``"fresh"``, or the name of a known task whose part is copied with all that
-            it has learned, and can then be fine-tuned. Which of the two the paper did
-            is unknown; fresh is our adaptation.
-        **options
-            Further ones of the method.
-
-        Raises
-        ------
-        UserError
-            If the name is taken or not a name, ``init`` is not as above, or the method
-            has no room for another task. The network is then unchanged.
-        TypeError
-            If the method has no such option.
+        ``init``: ``"fresh"``, or the name of a known task whose part is copied with all
+            that it has learned, and can then be fine-tuned. Which of the two the paper
+            did is unknown; fresh is our adaptation.
+        ``**options``: further ones of the method.
+        Raises UserError if the name is taken or not a name, ``init`` is not as above,
+            or the method has no room for another task. The network is then unchanged.
+        Raises TypeError if the method has no such option.
         """
         return super().add_task(name, init=init, **options)

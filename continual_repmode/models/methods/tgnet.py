@@ -42,11 +42,7 @@ class ChannelGate(nn.Module):
     That is ``sigmoid(W2 ReLU(W1 [GAP(features) ; one-hot(task)]))`` with biases and
     max(1, C // 4) hidden units (our adaptation).
 
-    Parameters
-    ----------
-    channels : int
-        Channels C of the features.
-    tasks : sequence of str
+    ``channels``: channels C of the features.
     """
 
     def __init__(self, channels: int, tasks: Sequence[str]) -> None:
@@ -68,11 +64,7 @@ class GuidedBlock(nn.Module):
     ``ReLU(g * v + shortcut(x))`` with ``v = conv2(conv1(x))`` and ``g`` the gate of
     ``v``; ``conv2`` and the shortcut end in batch normalization without activation.
 
-    Parameters
-    ----------
-    conv1, conv2, shortcut : nn.Module
-        Units.
-    gate : ChannelGate
+    ``conv1``, ``conv2``, ``shortcut``: units.
     """
 
     def __init__(
@@ -94,11 +86,7 @@ class GuidedBlock(nn.Module):
 class GuidedEncoderLevel(nn.Module):
     """A guided block at one resolution, then halve it.
 
-    Parameters
-    ----------
-    block : GuidedBlock
-    down : nn.Module
-        Unit.
+    ``down``: unit.
     """
 
     def __init__(self, block: GuidedBlock, down: nn.Module) -> None:
@@ -115,15 +103,10 @@ class GuidedEncoderLevel(nn.Module):
 class TGNet(TaskNetwork):
     """A U-Net with guided encoder, bottleneck and skips and a generated head.
 
-    Parameters
-    ----------
-    task_names : sequence of str
-        Names of the base tasks; a task label is a position in it.
-    kernel_size : int
-        Odd extent of the kernels.
-    **shape
-        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
-        :class:`~continual_repmode.models.task_network.Shape`.
+    ``task_names``: names of the base tasks; a task label is a position in it.
+    ``kernel_size``: odd extent of the kernels.
+    ``**shape``: ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``;
+        see :class:`~continual_repmode.models.task_network.Shape`.
     """
 
     owned = ("column",)

@@ -37,34 +37,21 @@ from continual_repmode.tasks import TASKS
 class TaskSwitchingUNet(PartedNetwork):
     """A U-Net whose decoder and skips are scaled and shifted by the task.
 
-    Parameters
-    ----------
-    task_names : sequence of str
-        Names of the base tasks; a task label is a position in it.
-    kernel_size : int
-        Odd extent of the kernels.
-    head : {"shared", "per_task"}
-        One output convolution, or one for each task (unknown which one the paper ran;
-        shared as published).
-    codes : {"orthogonal", "gaussian"}
-        The fixed codes: a task has ones in entries of its own, or random entries drawn
-        once.
-    entries_per_task : int
-        A code has ``entries_per_task * max_tasks`` entries (240 at the defaults; our
-        adaptation of the published 20 for each of 5 tasks).
-    max_tasks : int
-        Number of tasks the codes have room for, later ones included.
-    film_init : {"published", "identity"}
-        Whether tasks differ from the start as published, or start the same with scale 1
-        and shift 0 (our adaptation).
-    **shape
-        ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``; see
-        :class:`~continual_repmode.models.task_network.Shape`.
-
-    Raises
-    ------
-    UserError
-        If an argument is not as above or there are more than ``max_tasks`` tasks.
+    ``task_names``: names of the base tasks; a task label is a position in it.
+    ``kernel_size``: odd extent of the kernels.
+    ``head``: "shared" or "per_task"; one output convolution, or one for each task
+        (unknown which one the paper ran; shared as published).
+    ``codes``: "orthogonal" or "gaussian"; the fixed codes: a task has ones in entries
+        of its own, or random entries drawn once.
+    ``entries_per_task``: a code has ``entries_per_task * max_tasks`` entries (240 at
+        the defaults; our adaptation of the published 20 for each of 5 tasks).
+    ``max_tasks``: number of tasks the codes have room for, later ones included.
+    ``film_init``: "published" or "identity"; whether tasks differ from the start as
+        published, or start the same with scale 1 and shift 0 (our adaptation).
+    ``**shape``: ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``;
+        see :class:`~continual_repmode.models.task_network.Shape`.
+    Raises UserError if an argument is not as above or there are more than ``max_tasks``
+        tasks.
     """
 
     owned = ("code", "head")

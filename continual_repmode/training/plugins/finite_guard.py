@@ -24,10 +24,7 @@ class FiniteGuardPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is 
         A gradient that overflows because the loss was scaled is no fault: the step is
         left out.
 
-        Raises
-        ------
-        NonFiniteError
-            If one of them is not finite.
+        Raises NonFiniteError if one of them is not finite.
         """
         gradients = [p.grad for p in strategy.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)

@@ -11,18 +11,9 @@ def one_cycle(progress: float, *, warm_up: float = 0.1, floor: float = 0.01) -> 
 
     Rises linearly during ``warm_up``, then falls along half a cosine to ``floor``.
 
-    Parameters
-    ----------
-    progress : float
-        Share of the experience's steps that are done, 0 to 1.
-    warm_up : float
-        Share of the steps in which the rate rises.
-    floor : float
-        The factor at both ends.
-
-    Returns
-    -------
-    float
+    ``progress``: share of the experience's steps that are done, 0 to 1.
+    ``warm_up``: share of the steps in which the rate rises.
+    ``floor``: the factor at both ends.
 
     Examples
     --------

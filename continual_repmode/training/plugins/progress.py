@@ -20,17 +20,13 @@ _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 class TimeLeft:
     """Foretells how long the rest of an experience takes, validations included.
 
-    Attributes
-    ----------
-    cost_epochs : float
-        Work of a validation, in that of an epoch of training: what is assumed until
-        one has been timed.
-    epochs_s, validations_s : float
-        Seconds that the epochs and the validations took which were seen.
-    num_epochs, num_validations : int
-        How many they were.
+    ``epochs_s``, ``validations_s``: seconds that the epochs and the validations took
+        which were seen.
+    ``num_epochs``, ``num_validations``: how many they were.
     """
 
+    #: Work of a validation, in that of an epoch of training: what is assumed until one
+    #: has been timed.
     cost_epochs: float
     epochs_s: float = 0.0
     num_epochs: int = 0

@@ -30,10 +30,7 @@ class SamplesPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unty
     it, and a ``note`` that these are for pictures: the scores of a run are of the whole
     volume in float32.
 
-    Parameters
-    ----------
-    folder : Path
-        Where the files go; those of an earlier evaluation are replaced.
+    ``folder``: where the files go; those of an earlier evaluation are replaced.
     """
 
     def __init__(self, folder: Path) -> None:

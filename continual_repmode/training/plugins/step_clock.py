@@ -16,15 +16,9 @@ class StepClock:
 
     Loading the batch is not counted; what a strategy computes besides the loss is.
 
-    Parameters
-    ----------
-    num_steps : int
-        Steps to time; the training is then ended by :class:`EnoughStepsError`.
-
-    Attributes
-    ----------
-    seconds : list of float
-        Of each step.
+    ``num_steps``: steps to time; the training is then ended by
+        :class:`EnoughStepsError`.
+    ``seconds``: of each step.
     """
 
     def __init__(self, num_steps: int) -> None:

@@ -32,17 +32,10 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
     saved, and loaded before anything is derived from it. The order must be the same
     when the run resumes.
 
-    Parameters
-    ----------
-    folder : Path
-        Where the files live.
-    every : int
-        Epochs between two savings, at least 1.
-
-    Attributes
-    ----------
-    train_time_s : float
-        Seconds of training in the current experience, over all interruptions.
+    ``folder``: where the files live.
+    ``every``: epochs between two savings, at least 1.
+    ``train_time_s``: seconds of training in the current experience, over all
+        interruptions.
     """
 
     def __init__(self, folder: Path, *, every: int = 1) -> None:
@@ -131,10 +124,7 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
     def recall_memory(self, strategy: Any, experience: int) -> None:
         """Give the plugins back what they carried on from this experience.
 
-        Raises
-        ------
-        UserError
-            If it is not there, or damaged.
+        Raises UserError if it is not there, or damaged.
         """
         memories = remembering(strategy.plugins)
         path = self._memory(experience)
@@ -191,10 +181,7 @@ def _save(content: Mapping[str, Any], path: Path) -> None:
 def _load(path: Path) -> dict[str, Any]:
     """Read a file of the state onto the CPU.
 
-    Raises
-    ------
-    UserError
-        If it is missing or damaged.
+    Raises UserError if it is missing or damaged.
     """
     try:
         data = path.read_bytes()

@@ -23,18 +23,12 @@ class ForgettingError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class TaskProof:
-    """Hashes of one old task before and after an experience.
+    """Hashes of one old task before and after an experience."""
 
-    Attributes
-    ----------
-    task : str
-        Name of the old task.
-    before, after : TaskFingerprint
-        SHA-256 of its effective parameters and buffers, and of its output on a fixed
-        probe volume. ``before`` is as the experience before left it.
-    """
-
+    #: Name of the old task.
     task: str
+    #: SHA-256 of its effective parameters and buffers, and of its output on a fixed
+    #: probe volume. ``before`` is as the experience before left it.
     before: TaskFingerprint
     after: TaskFingerprint
 
@@ -49,17 +43,10 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
 
     The strategy calls :meth:`conclude` when training has ended, after all plugins.
 
-    Parameters
-    ----------
-    required : bool
-        Raise :class:`ForgettingError` if an old task changed; otherwise only record it.
-
-    Attributes
-    ----------
-    proofs : list of TaskProof
-        Of the last experience; empty for the first one, which has no old tasks.
-    left : dict of str to TaskFingerprint
-        Of every task, as the last experience left it.
+    ``required``: raise :class:`ForgettingError` if an old task changed; otherwise only
+        record it.
+    ``proofs``: of the last experience; empty for the first one, which has no old tasks.
+    ``left``: of every task, as the last experience left it.
     """
 
     def __init__(self, *, required: bool) -> None:
@@ -77,10 +64,8 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
         bits, so outputs are compared within a process only. Digests of an earlier
         version, taken in another way, say nothing.
 
-        Raises
-        ------
-        ForgettingError
-            If a task of the network has other parameters, and ``required`` is set.
+        Raises ForgettingError if a task of the network has other parameters, and
+            ``required`` is set.
         """
         known = {
             t: digest for t, digest in state_sha256.items() if is_comparable(digest)
@@ -94,10 +79,7 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
     def verify(self, net: TaskNetwork) -> None:
         """Compare the network with what the last experience left.
 
-        Raises
-        ------
-        ForgettingError
-            If a task changed since, and ``required`` is set.
+        Raises ForgettingError if a task changed since, and ``required`` is set.
         """
         found = fingerprints(net, self.left)
         changed = [task for task, left in self.left.items() if found[task] != left]
@@ -110,10 +92,7 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
     def before_train_dataset_adaptation(self, strategy: Any, **_: Any) -> None:
         """Compare with what the experience before left, before the network grows.
 
-        Raises
-        ------
-        ForgettingError
-            As :meth:`verify` and :meth:`conclude`.
+        Raises ForgettingError: as :meth:`verify` and :meth:`conclude`.
         """
         if self._before is not None:  # several experiences in one call of ``train``
             self.conclude(strategy.net)
@@ -127,11 +106,8 @@ class UnchangedTasksPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche 
     def conclude(self, net: TaskNetwork) -> None:
         """Compare the old tasks with what they were, and remember all tasks.
 
-        Raises
-        ------
-        ForgettingError
-            If an old task changed and ``required`` is set, or processes that train
-            together have come to different parameters.
+        Raises ForgettingError if an old task changed and ``required`` is set, or
+            processes that train together have come to different parameters.
         """
         before, self._before = self._before or {}, None
         self.left = fingerprints(net)

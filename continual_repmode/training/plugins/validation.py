@@ -22,20 +22,13 @@ from continual_repmode.training.weight_average import WeightAverage
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """One point of the learning curve.
+    """One point of the learning curve."""
 
-    Attributes
-    ----------
-    epoch : int
-        Counted from 1 within the experience.
-    train_loss : float
-        Mean over the steps of the epoch.
-    valid_mse : float or None
-        Mean over the validation images; ``None`` if the epoch was not validated.
-    """
-
+    #: Counted from 1 within the experience.
     epoch: int
+    #: Mean over the steps of the epoch.
     train_loss: float
+    #: Mean over the validation images; ``None`` if the epoch was not validated.
     valid_mse: float | None
 
 
@@ -45,34 +38,22 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
     The validation MSE is the mean over the whole validation volumes of the
     experience's tasks (paper, Sec. 4.1).
 
-    Parameters
-    ----------
-    every : int or None
-        Epochs between validations, at least 1; None: so often that they take at most a
-        quarter of the training time, by the work that they are
+    ``every``: epochs between validations, at least 1; None: so often that they take at
+        most a quarter of the training time, by the work that they are
         (:mod:`~continual_repmode.training.validation_interval`). The last epoch is
         always validated.
-    ema : float
-        Above 0: what is validated and kept is a moving average of the network with this
-        decay (:class:`~continual_repmode.training.weight_average.WeightAverage`), which
-        starts again with each experience; training continues from the network itself.
-
-    Attributes
-    ----------
-    every : int
-        Epochs between validations of the current or last experience.
-    cost_epochs : float
-        Work of a validation, in that of an epoch of training.
-    curve : list of EpochRecord
-        Learning curve of the current or last experience.
-    best_epoch : int
-        Counted from 1; 0 before the first validation.
-    best_mse : float
-        Validation MSE of that epoch.
-    best_scores : dict of str to ValidationScore
-        Task -> its part in that epoch.
-    best_weights : dict of str to Tensor
-        Trainable parameters and all buffers of that epoch; empty after the experience.
+    ``ema``: above 0: what is validated and kept is a moving average of the network with
+        this decay (:class:`~continual_repmode.training.weight_average.WeightAverage`),
+        which starts again with each experience; training continues from the network
+        itself.
+    ``every``: epochs between validations of the current or last experience.
+    ``cost_epochs``: work of a validation, in that of an epoch of training.
+    ``curve``: learning curve of the current or last experience.
+    ``best_epoch``: counted from 1; 0 before the first validation.
+    ``best_mse``: validation MSE of that epoch.
+    ``best_scores``: task -> its part in that epoch.
+    ``best_weights``: trainable parameters and all buffers of that epoch; empty after
+        the experience.
     """
 
     def __init__(self, *, every: int | None, ema: float = 0.0) -> None:

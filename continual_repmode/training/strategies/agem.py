@@ -34,12 +34,8 @@ class AGEMPlugin(RehearsalPlugin):
     memory, the latter's direction is removed from it. Avalanche's plugin cannot be
     saved, and fails with weights that lie with their channels last.
 
-    Parameters
-    ----------
-    patches : int
-        Patches in memory, of all tasks together.
-    patches_per_step : int
-        Patches that are drawn for each step.
+    ``patches``: patches in memory, of all tasks together.
+    ``patches_per_step``: patches that are drawn for each step.
     """
 
     def after_backward(self, strategy: Any, **_: Any) -> None:
@@ -62,10 +58,8 @@ def project(
 ) -> list[Tensor | None]:
     """Return ``g - (g.r / r.r) r`` if ``g.r < 0``, else ``g``.
 
-    Parameters
-    ----------
-    current, reference : sequence of Tensor or None
-        The gradients ``g`` and ``r``, one tensor per parameter; None is zero.
+    ``current``, ``reference``: the gradients ``g`` and ``r``, one tensor per parameter;
+        None is zero.
     """
     pairs = [
         (g, r)

@@ -57,16 +57,10 @@ class DERPlugin(RehearsalPlugin):
     with predictions from along the way; both terms use one draw of patches. Avalanche's
     plugin needs class labels.
 
-    Parameters
-    ----------
-    patches : int
-        Patches in memory, of all tasks together.
-    patches_per_step : int
-        Patches that are drawn for each step.
-    alpha : float
-        Weight of the distance from the stored output.
-    beta : float
-        Weight of the loss against the target.
+    ``patches``: patches in memory, of all tasks together.
+    ``patches_per_step``: patches that are drawn for each step.
+    ``alpha``: weight of the distance from the stored output.
+    ``beta``: weight of the loss against the target.
     """
 
     def __init__(

@@ -48,10 +48,7 @@ class EWCPlugin:
     Avalanche's single penalty (``mode="online"``) fails with networks that add
     parameters in their middle.
 
-    Parameters
-    ----------
-    strength : float
-        Weight of the penalty.
+    ``strength``: weight of the penalty.
     """
 
     def __init__(self, *, strength: float) -> None:

@@ -48,13 +48,10 @@ class GEMPlugin:
     not balanced by task, and fewer patches where there are fewer images. Its loss is
     that of the prediction alone, without side predictions (PIPO-FAN).
 
-    Parameters
-    ----------
-    patches : int
-        At most so many in memory of each experience; every step passes over all of
-        them.
-    margin : float
-        Offset of the projection in favor of the old experiences (gamma in the paper).
+    ``patches``: at most so many in memory of each experience; every step passes over
+        all of them.
+    ``margin``: offset of the projection in favor of the old experiences (gamma in the
+        paper).
     """
 
     def __init__(self, *, patches: int = 16, margin: float = 0.5) -> None:

@@ -45,10 +45,7 @@ class MASPlugin:
     running statistics of batch normalization after the weights were chosen; this one
     measures in evaluation mode, sample by sample.
 
-    Parameters
-    ----------
-    strength : float
-        Weight of the penalty.
+    ``strength``: weight of the penalty.
     """
 
     def __init__(self, *, strength: float) -> None:

@@ -45,12 +45,8 @@ class MemoryConfig(ProtectingConfig):
 class RehearsalPlugin:
     """Stores patches of the tasks of each experience when it has been learned.
 
-    Parameters
-    ----------
-    patches : int
-        Patches in memory, of all tasks together.
-    patches_per_step : int
-        Patches that are drawn for each step.
+    ``patches``: patches in memory, of all tasks together.
+    ``patches_per_step``: patches that are drawn for each step.
     """
 
     def __init__(self, *, patches: int = 120, patches_per_step: int = 8) -> None:

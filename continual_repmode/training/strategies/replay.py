@@ -34,12 +34,8 @@ class ReplayPlugin(RehearsalPlugin):
     images, whose data must then stay at hand, and balances by experience, so that tasks
     learned jointly share one place; this one stores patches and balances by task.
 
-    Parameters
-    ----------
-    patches : int
-        Patches in memory, of all tasks together.
-    patches_per_step : int
-        Patches that are drawn for each step.
+    ``patches``: patches in memory, of all tasks together.
+    ``patches_per_step``: patches that are drawn for each step.
     """
 
     def before_training_iteration(self, strategy: Any, **_: Any) -> None:

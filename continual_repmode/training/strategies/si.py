@@ -51,12 +51,9 @@ class SIPlugin:
     because its stored weights are the live ones; hence this one. It measures while the
     network learns, so it knows nothing of tasks that were learned elsewhere.
 
-    Parameters
-    ----------
-    strength : float
-        Weight of the penalty.
-    damping : float
-        Keeps the importance of weights that hardly moved finite (xi in the paper).
+    ``strength``: weight of the penalty.
+    ``damping``: keeps the importance of weights that hardly moved finite (xi in the
+        paper).
     """
 
     def __init__(self, *, strength: float, damping: float = 1e-3) -> None:

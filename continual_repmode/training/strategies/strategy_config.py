@@ -13,25 +13,17 @@ CLOSEST = "closest"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tuning:
-    """How the table ``strengths`` finds how strongly a strategy holds on to old tasks.
+    """How ``strengths`` finds how strongly a strategy holds on to old tasks."""
 
-    Attributes
-    ----------
-    chosen : str or None
-        The row with the lowest sum of the new task's MSE and forgetting; None: not
-        measured yet, the first row is a first guess.
-    settings : tuple of str
-        Those that say how strongly it holds; all get the same value.
-    values : tuple of float
-        What is tried: three around a first guess; where the best of them was at an end,
-        one beyond it. Without any, only the normalization is tried.
-    preset : str or None
-        Option of ``strategy=`` to try, if it is not that of the strategy.
-    """
-
+    #: The row with the lowest sum of the new task's MSE and forgetting; None: not
+    #: measured yet, the first row is a first guess.
     chosen: str | None = None
+    #: Those that say how strongly it holds; all get the same value.
     settings: tuple[str, ...] = ()
+    #: What is tried: three around a first guess; where the best of them was at an end,
+    #: one beyond it. Without any, only the normalization is tried.
     values: tuple[float, ...] = ()
+    #: Option of ``strategy=`` to try, if it is not that of the strategy.
     preset: str | None = None
 
 

@@ -45,15 +45,6 @@ class CziVolume:
     its coordinates in the smallest rectangle around them, later tiles over earlier
     ones, without blending; where no tile lies, the intensity is 0. The coarser copies
     of an image pyramid are left aside.
-
-    Attributes
-    ----------
-    blocks : tuple of SubBlock
-        Those of the volume, in the order of tiles.
-    channel_starts : tuple of int
-        Index in the file of each channel.
-    origin : tuple of int
-        Index (z, y, x) in the file of the volume's first voxel.
     """
 
     path: Path
@@ -63,8 +54,11 @@ class CziVolume:
     dtype: np.dtype[Any]
     channel_names: tuple[str, ...]
     voxel_size_um: VoxelSize
+    #: Those of the volume, in the order of tiles.
     blocks: tuple[SubBlock, ...]
+    #: Index in the file of each channel.
     channel_starts: tuple[int, ...]
+    #: Index (z, y, x) in the file of the volume's first voxel.
     origin: tuple[int, int, int]
 
     @property
@@ -76,12 +70,9 @@ class CziVolume:
     def open(cls, path: Path, choices: Choices) -> Self:
         """Read the directory and the metadata of ``path``, no pixels.
 
-        Raises
-        ------
-        UserError
-            If the file is damaged or one of several parts, holds colors, several
-            scenes, time points, ... of which none was chosen, channels of different
-            size, or a compression that needs the optional ``imagecodecs``.
+        Raises UserError if the file is damaged or one of several parts, holds colors,
+            several scenes, time points, ... of which none was chosen, channels of
+            different size, or a compression that needs the optional ``imagecodecs``.
         """
         with open_czi(path) as czi:
             all_blocks, xml = czi.read_headers()

@@ -26,10 +26,8 @@ _PACKING_CHUNK = 1
 def pixel_dtype(path: Path, block: SubBlock) -> np.dtype[Any]:
     """Return the type of stored intensities, in the byte order of this machine.
 
-    Raises
-    ------
-    UserError
-        If they are colors or complex numbers, or could not be decoded later.
+    Raises UserError if they are colors or complex numbers, or could not be decoded
+        later.
     """
     channel = block.start("C")
     if block.pixel_type in _COLORS:
@@ -60,16 +58,9 @@ def pixel_dtype(path: Path, block: SubBlock) -> np.dtype[Any]:
 def read_block(czi: CziFile, block: SubBlock) -> NDArray[Any]:
     """Read and decode one sub-block.
 
-    Returns
-    -------
-    ndarray, shape (Y, X)
-        Raw intensities in the byte order of the file.
-
-    Raises
-    ------
-    UserError
-        If it is missing or damaged. It takes the memory of its declared rectangle,
-        whatever its compressed stream declares.
+    Returns: (Y, X); raw intensities in the byte order of the file.
+    Raises UserError if it is missing or damaged. It takes the memory of its declared
+        rectangle, whatever its compressed stream declares.
     """
     dtype = _DTYPES[block.pixel_type]
     num_bytes = block.width * block.height * dtype.itemsize

@@ -33,30 +33,21 @@ _MAX_DIMENSIONS = 32  # the format names twelve
 
 @dataclass(frozen=True, slots=True)
 class SubBlock:
-    """One stored rectangle of one plane.
+    """One stored rectangle of one plane."""
 
-    Attributes
-    ----------
-    position : int
-        Of its segment, in bytes from the start of the file.
-    pixel_type, compression : int
-        Codes of the format.
-    x, y, width, height : int
-        Its rectangle, in pixels of the full resolution.
-    full_resolution : bool
-        False for the coarser copies of an image pyramid.
-    starts : tuple of (str, int)
-        Index along each of its other axes, such as ``("C", 1)``.
-    """
-
+    #: Of its segment, in bytes from the start of the file.
     position: int
+    #: Codes of the format.
     pixel_type: int
     compression: int
+    #: Its rectangle, in pixels of the full resolution.
     x: int
     y: int
     width: int
     height: int
+    #: False for the coarser copies of an image pyramid.
     full_resolution: bool
+    #: Index along each of its other axes, such as ``("C", 1)``.
     starts: tuple[tuple[str, int], ...]
 
     def start(self, axis: str) -> int:
@@ -84,10 +75,8 @@ class CziFile:
     def read_headers(self) -> tuple[list[SubBlock], bytes]:
         """Return the directory, and the metadata as XML (empty if there are none).
 
-        Raises
-        ------
-        UserError
-            If it is no CZI file, unfinished, damaged, or spread over several files.
+        Raises UserError if it is no CZI file, unfinished, damaged, or spread over
+            several files.
         """
         if self._stream.read(10) != b"ZISRAWFILE":
             raise UserError(
@@ -117,10 +106,8 @@ class CziFile:
     def pixel_range(self, block: SubBlock) -> tuple[int, int]:
         """Return where the stored bytes of a sub-block start, and their number.
 
-        Raises
-        ------
-        UserError
-            If they are not there, or the directory describes another sub-block.
+        Raises UserError if they are not there, or the directory describes another
+            sub-block.
         """
         segment, segment_bytes = self._segment(block.position, "ZISRAWSUBBLOCK")
         raw = self._read(segment, min(segment_bytes, _SUBBLOCK_START * 4))
@@ -242,10 +229,7 @@ class CziFile:
 def open_czi(path: Path) -> Iterator[CziFile]:
     """Open a CZI file for reading while the block runs.
 
-    Raises
-    ------
-    UserError
-        If the operating system cannot read it.
+    Raises UserError if the operating system cannot read it.
     """
     try:
         with path.open("rb") as stream:

@@ -25,10 +25,7 @@ class CziMetadata(NamedTuple):
     def parse(cls, xml: bytes) -> Self:
         """Parse the XML of a CZI file; nothing is known from an empty one.
 
-        Raises
-        ------
-        ElementTree.ParseError
-            If it is no XML.
+        Raises ElementTree.ParseError if it is no XML.
         """
         root = ElementTree.fromstring(xml.strip(b"\0 \r\n\t") or b"<none/>")
         scenes = root.iterfind(f"{_DIMENSIONS}/S/Scenes/Scene")

@@ -20,12 +20,9 @@ def damage_named(path: Path, problem: str) -> Iterator[None]:
 
     Decoders that meet damaged bytes raise whatever they like.
 
-    Parameters
-    ----------
-    path : Path
-        The file that the block reads.
-    problem : str
-        What an error in the block means, such as ``"not a readable TIFF file"``.
+    ``path``: the file that the block reads.
+    ``problem``: what an error in the block means, such as ``"not a readable TIFF
+        file"``.
     """
     try:
         yield
@@ -39,10 +36,7 @@ def damage_named(path: Path, problem: str) -> Iterator[None]:
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file of an image.
 
-    Raises
-    ------
-    UserError
-        If it is missing, damaged, or far too large.
+    Raises UserError if it is missing, damaged, or far too large.
     """
     with damage_named(path, "damaged JSON"):
         return json.loads(_read_metadata(path, _MAX_JSON_BYTES))
@@ -51,10 +45,7 @@ def read_json(path: Path) -> Any:
 def read_xml(path: Path) -> bytes:
     """Return an XML file of an image, not parsed yet.
 
-    Raises
-    ------
-    UserError
-        If it is missing or far too large.
+    Raises UserError if it is missing or far too large.
     """
     return _read_metadata(path, _MAX_XML_BYTES)
 

@@ -16,11 +16,7 @@ def ome_tiff(
 ) -> dict[str, Any]:
     """Return what tifffile makes OME-XML of.
 
-    Parameters
-    ----------
-    image : WritableImage
-    attributes : mapping of str to JSON values, optional
-        Kept as a map annotation: text as it is, all else as JSON.
+    ``attributes``: kept as a map annotation: text as it is, all else as JSON.
     """
     metadata: dict[str, Any] = {"axes": image.stored_axes}
     for axis, size_um in zip("ZYX", image.voxel_size_um, strict=True):
@@ -56,11 +52,7 @@ def ome_tiff(
 def ngff(image: WritableImage, ranges: Sequence[tuple[float, float]]) -> dict[str, Any]:
     """Return the ``ome`` attributes of an OME-Zarr 0.5 whose one level is ``0``.
 
-    Parameters
-    ----------
-    image : WritableImage
-    ranges : sequence of pairs of float
-        Least and greatest intensity of each channel, for display.
+    ``ranges``: least and greatest intensity of each channel, for display.
     """
     sizes = dict(zip("ZYX", image.voxel_size_um, strict=True))
     space = {"type": "space", "unit": "micrometer"}

@@ -20,22 +20,14 @@ _FORMATS = "; readable is OME-Zarr 0.4 or 0.5"
 
 @dataclass(frozen=True, slots=True)
 class ZarrNode:
-    """A folder of a Zarr hierarchy.
-
-    Attributes
-    ----------
-    folder : Path
-    metadata : dict
-        Of the array; empty for a group.
-    attributes : dict
-        What is said about it, the content of ``ome`` in OME-Zarr 0.5.
-    files : tuple of Path
-        Where this was read.
-    """
+    """A folder of a Zarr hierarchy."""
 
     folder: Path
+    #: Of the array; empty for a group.
     metadata: dict[str, Any]
+    #: What is said about it, the content of ``ome`` in OME-Zarr 0.5.
     attributes: dict[str, Any]
+    #: Where this was read.
     files: tuple[Path, ...]
 
     @property
@@ -47,10 +39,7 @@ class ZarrNode:
     def read(cls, folder: Path) -> Self:
         """Read the JSON files of a folder.
 
-        Raises
-        ------
-        UserError
-            If they are damaged, or there are none.
+        Raises UserError if they are damaged, or there are none.
         """
         file = folder / "zarr.json"  # Zarr format 3
         if file.exists():
@@ -83,29 +72,19 @@ class ZarrNode:
 
 @dataclass(frozen=True, slots=True)
 class NgffImage:
-    """An image in several resolutions.
+    """An image in several resolutions."""
 
-    Attributes
-    ----------
-    name : str
-        ``""`` if it has none.
-    axes : str
-        Letters of T, C, Z, Y, X, or ``?`` for any other, as stored.
-    levels : tuple of Path
-        The folder of the array of each resolution, finest first.
-    voxel_sizes_um : tuple
-        Voxel size (z, y, x) of each level; None where there is no scale or unit.
-    origins_um : tuple
-        Where the first voxel of each level lies; None where nothing says so.
-    channel_names : tuple of str
-        As many as are named.
-    """
-
+    #: ``""`` if it has none.
     name: str
+    #: Letters of T, C, Z, Y, X, or ``?`` for any other, as stored.
     axes: str
+    #: The folder of the array of each resolution, finest first.
     levels: tuple[Path, ...]
+    #: Voxel size (z, y, x) of each level; None where there is no scale or unit.
     voxel_sizes_um: tuple[VoxelSize, ...]
+    #: Where the first voxel of each level lies; None where nothing says so.
     origins_um: tuple[VoxelSize, ...]
+    #: As many as are named.
     channel_names: tuple[str, ...]
 
     @classmethod

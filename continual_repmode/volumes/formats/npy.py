@@ -29,23 +29,15 @@ _FIELDS = ("axes", "channel_names", "voxel_size_um", "origin_um")
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What ``NAME.json`` says about ``NAME.npy``.
+    """What ``NAME.json`` says about ``NAME.npy``."""
 
-    Attributes
-    ----------
-    axes : str
-        One of ``VOLUME_AXES``.
-    channel_names : tuple of str
-        One per channel, or none at all.
-    voxel_size_um : tuple of float or None
-        Along (z, y, x), whatever the axes; None (null) where unknown.
-    origin_um : tuple of float or None
-        Where the first voxel lies, likewise.
-    """
-
+    #: One of ``VOLUME_AXES``.
     axes: str
+    #: One per channel, or none at all.
     channel_names: tuple[str, ...] = ()
+    #: Along (z, y, x), whatever the axes; None (null) where unknown.
     voxel_size_um: VoxelSize = UNKNOWN_UM
+    #: Where the first voxel lies, likewise.
     origin_um: VoxelSize = UNKNOWN_UM
 
     @classmethod
@@ -121,10 +113,7 @@ class NpyVolume:
     def open(cls, path: Path, choices: Choices | None = None) -> Self:
         """Read the header of ``path`` and its sidecar.
 
-        Raises
-        ------
-        UserError
-            If either is damaged, they disagree, or a sidecar is needed.
+        Raises UserError if either is damaged, they disagree, or a sidecar is needed.
         """
         refuse_other_choices(path, choices or {}, ())
         shape, dtype, num_bytes = _header(path)

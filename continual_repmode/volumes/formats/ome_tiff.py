@@ -22,49 +22,31 @@ from continual_repmode.volumes.volume import (
 
 @dataclass(frozen=True, slots=True)
 class OmeVolume:
-    """One time point of one image.
+    """One time point of one image."""
 
-    Attributes
-    ----------
-    files : tuple of Path
-        Those that hold its planes, and before them the companion if there is one.
-    chosen : tuple of pairs of str
-    axes : str
-        Axes longer than 1, and Y, X.
-    shape : tuple of int
-    channel_names : tuple of str
-    voxel_size_um, origin_um : tuple of float or None
-    planes : ndarray of int64, shape (planes, 2)
-        Index into ``files`` and of the page there, over all of ``axes`` but Y, X.
-    """
-
+    #: Those that hold its planes, and before them the companion if there is one.
     files: tuple[Path, ...]
     chosen: tuple[tuple[str, str], ...]
+    #: Axes longer than 1, and Y, X.
     axes: str
     shape: tuple[int, ...]
     channel_names: tuple[str, ...]
     voxel_size_um: VoxelSize
     origin_um: VoxelSize
+    #: (planes, 2). Index into ``files`` and of the page there, over all of ``axes`` but
+    #: Y, X.
     planes: NDArray[np.int64]
 
 
 def find_ome_volume(path: Path, xml: str | bytes, choices: Choices) -> OmeVolume:
     """Find a volume of an OME-TIFF.
 
-    Parameters
-    ----------
-    path : Path
-        The TIFF or companion file asked for. Of a set of files with several images,
-        only the images with a plane in the file asked for are its scenes.
-    xml : str or bytes
-        The metadata in that file.
-    choices : mapping
-        ``scene`` and ``time`` where there are several.
-
-    Raises
-    ------
-    UserError
-        If the metadata are damaged, or list files or pages that are not there.
+    ``path``: the TIFF or companion file asked for. Of a set of files with several
+        images, only the images with a plane in the file asked for are its scenes.
+    ``xml``: the metadata in that file.
+    ``choices``: ``scene`` and ``time`` where there are several.
+    Raises UserError if the metadata are damaged, or list files or pages that are not
+        there.
     """
     metadata_file, images = _follow_pointer(path, *parse_ome(path, xml))
     listed = _ListedFiles(metadata_file, images)

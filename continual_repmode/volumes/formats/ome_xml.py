@@ -31,31 +31,20 @@ class PlaneRun(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OmeImage:
-    """One image of an OME document.
+    """One image of an OME document."""
 
-    Attributes
-    ----------
-    name : str
-        ``""`` if it has none.
-    axes : str
-        T, C and Z, slowest first: planes are counted over them.
-    sizes : dict of str to int
-        Length of each of T, C, Z, Y, X.
-    channel_names : tuple of str
-    voxel_size_um : tuple of float or None
-        Along (z, y, x).
-    origins_um : tuple
-        Where the first voxel of each time point lies; None where nothing says so.
-    runs : tuple of PlaneRun
-        Where the planes lie.
-    """
-
+    #: ``""`` if it has none.
     name: str
+    #: T, C and Z, slowest first: planes are counted over them.
     axes: str
+    #: Length of each of T, C, Z, Y, X.
     sizes: dict[str, int]
     channel_names: tuple[str, ...]
+    #: Along (z, y, x).
     voxel_size_um: VoxelSize
+    #: Where the first voxel of each time point lies; None where nothing says so.
     origins_um: tuple[VoxelSize, ...]
+    #: Where the planes lie.
     runs: tuple[PlaneRun, ...] = field(repr=False)
 
     @property
@@ -112,10 +101,7 @@ def parse_ome(path: Path, xml: str | bytes) -> tuple[list[OmeImage], str | None]
     If it is a mere pointer, they are none, and the name of the file with the real
     metadata is returned too.
 
-    Raises
-    ------
-    UserError
-        If it is damaged, or describes axes that are not of volumes.
+    Raises UserError if it is damaged, or describes axes that are not of volumes.
     """
     with damage_named(path, "damaged OME metadata"):
         root = ElementTree.fromstring(xml)

@@ -37,12 +37,7 @@ class PixelFile(Protocol):
 class TiffPixels:
     """An uncompressed OME-TIFF (C, Z, Y, X), whose planes lie one after the other.
 
-    Parameters
-    ----------
-    path : Path
-    image : WritableImage
-    attributes : mapping
-        Of our own.
+    ``attributes``: of our own.
     """
 
     planes_at_a_time = 1
@@ -95,13 +90,8 @@ class TiffPixels:
 class ZarrPixels:
     """An OME-Zarr of one level, in chunks of one channel.
 
-    Parameters
-    ----------
-    folder : Path
-    image : WritableImage
-        Its axes are some of CZYX, in this order.
-    attributes : mapping
-        Of our own.
+    ``image``: its axes are some of CZYX, in this order.
+    ``attributes``: of our own.
     """
 
     def __init__(

@@ -52,42 +52,27 @@ def open_writer(
 ) -> Iterator["VolumeWriter"]:
     """Open a file for writing; it takes its name when the block ends.
 
-    Parameters
-    ----------
-    path : str or Path
-        ``.ome.zarr`` or ``.zarr`` for OME-Zarr 0.5, ``.ome.tif`` or ``.ome.tiff`` for
-        OME-TIFF without compression, as BigTIFF where it needs to be.
-    shape_czyx : tuple of int
-        Voxels along (C, Z, Y, X).
-    dtype : dtype
-        Of the pixels.
-    voxel_size_um : sequence of float
-        Along (z, y, x), in micrometres.
-    channel_names : sequence of str, optional
-        One per channel.
-    origin_um : sequence of float or None, optional
-        Where the first voxel lies along (z, y, x), in micrometres; None where unknown.
-    attributes : mapping of str to JSON values, optional
-        Kept in the file under the name ``continual_repmode``: as attributes of the
-        Zarr group, as a map annotation of the OME-XML.
-    overwrite : bool
-        Replace what is at ``path``, once all is written.
-    work_path : Path, optional
-        Folder, on the same disk, for the unfinished volume. It stays if the block
-        raises, and the same call resumes it: see :meth:`VolumeWriter.missing`.
-        By default a hidden folder next to ``path``, which is removed in the end.
-    num_times : int
-        Time points. If there are several, the channels of the writer are those of the
-        first time point, then those of the second, and so on.
+    ``path``: ``.ome.zarr`` or ``.zarr`` for OME-Zarr 0.5, ``.ome.tif`` or ``.ome.tiff``
+        for OME-TIFF without compression, as BigTIFF where it needs to be.
+    ``shape_czyx``: voxels along (C, Z, Y, X).
+    ``dtype``: of the pixels.
+    ``voxel_size_um``: along (z, y, x), in micrometres.
+    ``channel_names``: one per channel.
+    ``origin_um``: where the first voxel lies along (z, y, x), in micrometres; None
+        where unknown.
+    ``attributes``: kept in the file under the name ``continual_repmode``: as attributes
+        of the Zarr group, as a map annotation of the OME-XML.
+    ``overwrite``: replace what is at ``path``, once all is written.
+    ``work_path``: folder, on the same disk, for the unfinished volume. It stays if the
+        block raises, and the same call resumes it: see :meth:`VolumeWriter.missing`. By
+        default a hidden folder next to ``path``, which is removed in the end.
+    ``num_times``: time points. If there are several, the channels of the writer are
+        those of the first time point, then those of the second, and so on.
+    Raises UserError: as :func:`check_writable` does; or if writing fails.
 
     Yields
     ------
     VolumeWriter
-
-    Raises
-    ------
-    UserError
-        As :func:`check_writable` does; or if writing fails.
     """
     image = check_writable(
         path,
@@ -142,18 +127,10 @@ def check_writable(
 ) -> WritableImage:
     """Return what a volume to be written is, if it can be; nothing is made.
 
-    Parameters
-    ----------
-    path, shape_czyx, dtype, voxel_size_um, channel_names, origin_um,
-    overwrite, work_path, num_times
-        As for :func:`open_writer`.
-
-    Raises
-    ------
-    UserError
-        If the format is unknown or cannot hold the image, the voxel size is unknown,
-        there is something at ``path`` already, its folder cannot be written to, or
-        the disk has too little room.
+    ``overwrite``, ``work_path``, ``num_times``: as for :func:`open_writer`.
+    Raises UserError if the format is unknown or cannot hold the image, the voxel size
+        is unknown, there is something at ``path`` already, its folder cannot be written
+        to, or the disk has too little room.
     """
     image = WritableImage.checked(
         user_path(path),
@@ -177,13 +154,10 @@ def check_writable(
 class VolumeWriter:
     """Takes the planes of a volume in any order; see :func:`open_writer`.
 
-    Attributes
-    ----------
-    shape_czyx : tuple of int
-        Voxels along (C, Z, Y, X); C counts the channels of every time point.
-    planes_at_a_time : int
-        Blocks that begin and end at multiples of it are written fastest, as whole
-        chunks; any other is written as well.
+    ``shape_czyx``: voxels along (C, Z, Y, X); C counts the channels of every time
+        point.
+    ``planes_at_a_time``: blocks that begin and end at multiples of it are written
+        fastest, as whole chunks; any other is written as well.
     """
 
     def __init__(
@@ -223,21 +197,12 @@ class VolumeWriter:
     ) -> None:
         """Write a part of a channel.
 
-        Parameters
-        ----------
-        channel : int
-            Index from 0.
-        planes : slice
-            Along z, without a step.
-        block : ndarray, shape (z, y, X)
-            Intensities; floats may lose precision, but are not made integers.
-        rows : slice
-            Along y, without a step; all by default.
-
-        Raises
-        ------
-        UserError
-            If it cannot be written.
+        ``channel``: index from 0.
+        ``planes``: along z, without a step.
+        ``block``: (z, y, X); intensities; floats may lose precision, but are not made
+            integers.
+        ``rows``: along y, without a step; all by default.
+        Raises UserError if it cannot be written.
         """
         _, num_z, num_y, num_x = self.shape_czyx
         planes = slice(*planes.indices(num_z)[:2])

@@ -60,18 +60,10 @@ class TiffVolume:
     def open(cls, path: Path, choices: Choices | None = None) -> Self:
         """Read the headers of ``path``, a TIFF or the companion file of an OME-TIFF.
 
-        Parameters
-        ----------
-        path : Path
-        choices : mapping of str to str, optional
-            ``scene``: which of several images, by index or OME name; ``time``: which
-            of several time points, by index.
-
-        Raises
-        ------
-        UserError
-            If the file is damaged, or holds several images or time points of which
-            none was chosen, or color samples, or a compression that needs the
+        ``choices``: ``scene``: which of several images, by index or OME name; ``time``:
+            which of several time points, by index.
+        Raises UserError if the file is damaged, or holds several images or time points
+            of which none was chosen, or color samples, or a compression that needs the
             optional ``imagecodecs``.
         """
         choices = choices or {}

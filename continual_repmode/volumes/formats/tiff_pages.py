@@ -76,10 +76,8 @@ class _Layout:
 def count_pages(path: Path) -> int:
     """Return the number of pages by following the pointers from one to the next.
 
-    Raises
-    ------
-    UserError
-        If this is no TIFF file, or pointers lead in a circle or out of the file.
+    Raises UserError if this is no TIFF file, or pointers lead in a circle or out of the
+        file.
     """
     with damage_named(path, _NOT_READABLE), path.open("rb") as file:
         layout = _Layout.of(path, file.read(4))
@@ -163,24 +161,12 @@ def read_page(
 ) -> NDArray[Any]:
     """Decode one page.
 
-    Parameters
-    ----------
-    path : Path
-        Of ``tif``, for messages.
-    tif : TiffFile
-    index : int
-        Of the page, from 0.
-    shape, dtype : tuple of int, dtype
-        What every plane of the volume must have.
-
-    Returns
-    -------
-    ndarray, shape (Y, X)
-
-    Raises
-    ------
-    UserError
-        If the page is unlike the others, or its bytes are missing or damaged.
+    ``path``: of ``tif``, for messages.
+    ``index``: of the page, from 0.
+    ``shape``, ``dtype``: what every plane of the volume must have.
+    Returns: (Y, X).
+    Raises UserError if the page is unlike the others, or its bytes are missing or
+        damaged.
     """
     with damage_named(path, f"damaged pixel data on page {index}"):
         page = tif.pages[index]

@@ -45,13 +45,10 @@ _ESCAPED = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))")
 def unit_um(unit: str) -> float | None:
     r"""Return the micrometres in a unit, None if it is no length.
 
-    Parameters
-    ----------
-    unit : str
-        As OME-TIFF (``µm``), ImageJ (``micron``, ``\u00B5m`` written out) and NGFF
-        (``micrometer``) spell it, with any prefix of the SI. Characters may be escaped
-        as Java, HTML and XML do, or composed of several. A plural s does not matter,
-        nor case where it makes no other unit (``Mm`` is no ``mm``).
+    ``unit``: as OME-TIFF (``µm``), ImageJ (``micron``, ``\u00B5m`` written out) and
+        NGFF (``micrometer``) spell it, with any prefix of the SI. Characters may be
+        escaped as Java, HTML and XML do, or composed of several. A plural s does not
+        matter, nor case where it makes no other unit (``Mm`` is no ``mm``).
     """
     text = _ESCAPED.sub(lambda match: chr(int(match[1] or match[2], 16)), unit)
     text = html.unescape(text)
@@ -68,13 +65,9 @@ def unit_um(unit: str) -> float | None:
 def length_um(value: object, unit: str) -> float | None:
     """Return a length in micrometres, None if it cannot be one.
 
-    Parameters
-    ----------
-    value : str or float
-        Its sign does not matter: ImageJ writes a negative depth for reversed stacks.
-        Zero is what programs write that do not know.
-    unit : str
-        See :func:`unit_um`.
+    ``value``: its sign does not matter: ImageJ writes a negative depth for reversed
+        stacks. Zero is what programs write that do not know.
+    ``unit``: see :func:`unit_um`.
     """
     position = position_um(value, unit)
     return abs(position) if position else None
@@ -83,11 +76,7 @@ def length_um(value: object, unit: str) -> float | None:
 def position_um(value: object, unit: str) -> float | None:
     """Return a position in micrometres, None if it cannot be one.
 
-    Parameters
-    ----------
-    value : str or float
-    unit : str
-        See :func:`unit_um`.
+    ``unit``: see :func:`unit_um`.
     """
     scale = unit_um(unit)
     if scale is None or not isinstance(value, str | int | float):

@@ -34,36 +34,23 @@ WHOLE = (OME_TIFF, OME_ZARR, IMAGEJ_TIFF, NUMPY)
 
 @dataclass(frozen=True, slots=True)
 class WritableImage:
-    """An image that its format can hold, but for its pixels.
-
-    Attributes
-    ----------
-    path : Path
-    format : tuple of str
-        One of ``WHOLE``.
-    axes : str
-        One of ``VOLUME_AXES``.
-    shape : tuple of int
-        Of ``axes``.
-    dtype : dtype
-    voxel_size_um : tuple of float
-        Along (z, y, x).
-    channel_names : tuple of str
-        One per channel; ``""`` for a channel without one.
-    origin_um : tuple of float or None
-        Where the first voxel lies, along (z, y, x); None where unknown.
-    num_times : int
-        Time points, each of ``shape``.
-    """
+    """An image that its format can hold, but for its pixels."""
 
     path: Path
+    #: One of ``WHOLE``.
     format: tuple[str, ...]
+    #: One of ``VOLUME_AXES``.
     axes: str
+    #: Of ``axes``.
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    #: Along (z, y, x).
     voxel_size_um: tuple[float, float, float]
+    #: One per channel; ``""`` for a channel without one.
     channel_names: tuple[str, ...]
+    #: Where the first voxel lies, along (z, y, x); None where unknown.
     origin_um: VoxelSize = UNKNOWN_UM
+    #: Time points, each of ``shape``.
     num_times: int = 1
 
     @property
@@ -102,11 +89,8 @@ class WritableImage:
     ) -> Self:
         """Return the image that ``path`` is to be, in one of some formats.
 
-        Raises
-        ------
-        UserError
-            If its suffix is of none of them, the format cannot hold it, or the
-            metadata are incomplete.
+        Raises UserError if its suffix is of none of them, the format cannot hold it, or
+            the metadata are incomplete.
         """
         format_ = next((each for each in formats if _ending(path, each)), None)
         if OME_ZARR in formats and any(_ending(p, OME_ZARR) for p in path.parents):
@@ -149,18 +133,11 @@ class WritableImage:
     def check_place(self, overwrite: bool, work_path: Path | None = None) -> None:
         """Raise if there is no place for the file.
 
-        Parameters
-        ----------
-        overwrite : bool
-            What is there may be replaced.
-        work_path : Path, optional
-            Folder of the unfinished file; what is written there needs no more room.
-
-        Raises
-        ------
-        UserError
-            If there is something already, the folder cannot be written to, or the disk
-            has too little room for the pixels as they are, uncompressed.
+        ``overwrite``: what is there may be replaced.
+        ``work_path``: folder of the unfinished file; what is written there needs no
+            more room.
+        Raises UserError if there is something already, the folder cannot be written to,
+            or the disk has too little room for the pixels as they are, uncompressed.
         """
         path = self.path
         if path.is_dir() and self.format != OME_ZARR:

@@ -12,12 +12,9 @@ import numpy as np
 class WriteJournal:
     """A file that gets a line for each block written, so that writing can go on.
 
-    Parameters
-    ----------
-    path : Path
-        The first line says what is written; without such a file there is nothing yet.
-    shape : tuple of int
-        Of (C, Z, Y, X).
+    ``path``: the first line says what is written; without such a file there is nothing
+        yet.
+    ``shape``: of (C, Z, Y, X).
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int, int]) -> None:
