@@ -145,6 +145,16 @@ ECONOMY = {
     "additive_rank3": ("expert of rank 3", "conv3_rank3", "additive_rank4"),
     "additive_rank4": ("expert of rank 4", "conv3_rank4", "additive_rank4"),
     "additive_rank8": ("expert of rank 8", "conv3_rank8", "additive_rank4"),
+    "additive_rank642": (
+        "expert of ranks 6, 4, 2 from the top",
+        "conv3_rank6-4-2",
+        "additive_rank4",
+    ),
+    "additive_rank246": (
+        "expert of ranks 2, 4, 6 from the top",
+        "conv3_rank2-4-6",
+        "additive_rank4",
+    ),
     "additive_conv3": ("3x3x3 expert", "conv3", "additive_conv3"),
     "additive_conv5": ("5x5x5 expert", "conv5", "additive_conv3"),
 }

@@ -37,6 +37,8 @@ class UnitSpec:
     in_channels, out_channels : int
     axes : {"ZYX", "YX"}
         Axes that kernels and strides extend over.
+    level : int
+        Of the resolution that it makes, 1 for the full one.
     """
 
     name: str
@@ -44,6 +46,7 @@ class UnitSpec:
     in_channels: int
     out_channels: int
     axes: Axes
+    level: int = 1
 
 
 UnitFactory = Callable[[UnitSpec], nn.Module]

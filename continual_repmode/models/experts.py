@@ -4,7 +4,8 @@ An expert is a linear, bias-free, shift-invariant map from C_I to C_O channels. 
 paper has two kinds, named by what they do: ``conv5`` is a 5x5x5 convolution and
 ``avg5_conv1`` is an average pooling over 5x5x5 voxels followed by a 1x1x1 convolution;
 any odd size will do. A third kind, ``conv3_rank4``, is our own: a 3x3x3 convolution to
-4 channels and a 1x1x1 convolution from these, which costs a new task few parameters.
+4 channels and a 1x1x1 convolution from these, which costs a new task few parameters;
+``conv3_rank6-4-2`` has rank 6 at the full resolution, 4 at half of it, 2 below.
 Because every expert equals one convolution, a gated sum of experts does too. Finding
 its kernel takes two steps: :func:`merge_serial` within an expert,
 :func:`merge_parallel` over the experts.
@@ -27,7 +28,8 @@ EXPERTS = ("conv5", "conv3", "conv1", "avg3_conv1", "avg5_conv1")
 """The experts of the paper: pairs of size 5, 3 and 1 (the last pair coincides)."""
 
 _KIND = re.compile(
-    r"conv(?P<conv>[1-9]\d*)(?:_rank(?P<rank>[1-9]\d*))?|avg(?P<avg>[1-9]\d*)_conv1"
+    r"conv(?P<conv>[1-9]\d*)(?:_rank(?P<ranks>[1-9]\d*(?:-[1-9]\d*)*))?"
+    r"|avg(?P<avg>[1-9]\d*)_conv1"
 )
 
 
@@ -194,9 +196,18 @@ class LowRankExpert(ConvExpert):
 
 
 def build_expert(
-    kind: str, in_channels: int, out_channels: int, axes: Axes
+    kind: str, in_channels: int, out_channels: int, axes: Axes, level: int = 1
 ) -> ConvExpert:
     """Build an expert from its kind: ``convK``, ``avgK_conv1`` or ``convK_rankR``.
+
+    Parameters
+    ----------
+    kind : str
+    in_channels, out_channels : int
+    axes : {"ZYX", "YX"}
+    level : int
+        Of the resolution, 1 for the full one: of several ranks, which one is meant. The
+        last one holds for all levels below.
 
     Raises
     ------
@@ -206,19 +217,25 @@ def build_expert(
     match = _KIND.fullmatch(check_expert(kind))
     assert match is not None
     size = per_axis(int(match["conv"] or match["avg"]), axes)
-    if match["rank"] is not None:
-        return LowRankExpert(in_channels, out_channels, size, int(match["rank"]))
+    if match["ranks"] is not None:
+        ranks = match["ranks"].split("-")
+        rank = int(ranks[min(level, len(ranks)) - 1])
+        return LowRankExpert(in_channels, out_channels, size, rank)
     expert = ConvExpert if match["conv"] is not None else AvgConvExpert
     return expert(in_channels, out_channels, size)
 
 
 def build_experts(
-    kinds: Sequence[str], in_channels: int, out_channels: int, axes: Axes
+    kinds: Sequence[str],
+    in_channels: int,
+    out_channels: int,
+    axes: Axes,
+    level: int = 1,
 ) -> nn.ModuleDict:
     """Build the experts of a block, named by :func:`name_experts`, in that order."""
     return nn.ModuleDict(
         {
-            name: build_expert(kind, in_channels, out_channels, axes)
+            name: build_expert(kind, in_channels, out_channels, axes, level)
             for name, kind in zip(name_experts(kinds), kinds, strict=True)
         }
     )
@@ -230,7 +247,8 @@ def check_expert(kind: str) -> str:
     if match is None or int(match["conv"] or match["avg"]) % 2 == 0:
         raise UserError(
             f"expert {kind!r}: use 'convK', 'avgK_conv1' or 'convK_rankR' with an odd "
-            "K, such as 'conv3', 'avg5_conv1' or 'conv3_rank4'"
+            "K, such as 'conv3', 'avg5_conv1', 'conv3_rank4' or, with a rank for each "
+            "resolution, 'conv3_rank6-4-2'"
         )
     return kind
 

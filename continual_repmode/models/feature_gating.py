@@ -65,6 +65,8 @@ class FeatureGatedConv(nn.Module):
     axes : {"ZYX", "YX"}
         Axes that the kernels extend over.
     activation : {"softmax", "sigmoid"}
+    level : int
+        Of the resolution, 1 for the full one.
     """
 
     def __init__(
@@ -74,9 +76,10 @@ class FeatureGatedConv(nn.Module):
         experts: Sequence[str],
         axes: Axes,
         activation: Activation,
+        level: int = 1,
     ) -> None:
         super().__init__()
-        self.experts = build_experts(experts, in_channels, out_channels, axes)
+        self.experts = build_experts(experts, in_channels, out_channels, axes, level)
         self.gate = FeatureGate(in_channels, len(experts), out_channels, activation)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -44,6 +44,8 @@ class MoDEConv(nn.Module):
         Axes that the kernels extend over.
     gate : GateSpec
         How the gate is made; as in the paper by default.
+    level : int
+        Of the resolution, 1 for the full one; kept as ``level``.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class MoDEConv(nn.Module):
         experts: Sequence[str],
         axes: Axes,
         gate: GateSpec = PAPER_GATE,
+        level: int = 1,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.axes = axes
-        self.experts = build_experts(experts, in_channels, out_channels, axes)
+        self.level = level
+        self.experts = build_experts(experts, in_channels, out_channels, axes, level)
         self.base_experts = tuple(self.experts)
         self.gate = TaskGate(tasks, self.base_experts, out_channels, gate)
         self._cache = KernelCache()
@@ -108,7 +112,7 @@ class MoDEConv(nn.Module):
         used = [*self.base_experts, *map(extension_name, use_extensions)]
         if expert is not None:
             extension = build_expert(
-                expert, self.in_channels, self.out_channels, self.axes
+                expert, self.in_channels, self.out_channels, self.axes, self.level
             )
             like = next(self.experts.parameters())
             if not like.is_meta:

@@ -82,8 +82,11 @@ def mode_units(
         norm = None if last else TaskNorm(spec.out_channels, own_norms)
         channels = (spec.in_channels, spec.out_channels)
         if from_features:
-            conv = FeatureGatedConv(*channels, experts, spec.axes, gate.activation)
+            conv = FeatureGatedConv(
+                *channels, experts, spec.axes, gate.activation, spec.level
+            )
             return FeatureGatedBlock(conv, norm)
-        return MoDEBlock(MoDEConv(*channels, tasks, experts, spec.axes, gate), norm)
+        mixed = MoDEConv(*channels, tasks, experts, spec.axes, gate, spec.level)
+        return MoDEBlock(mixed, norm)
 
     return unit

@@ -201,8 +201,10 @@ class UNet3d(nn.Module):
                     yield f"{level_name}.{name}", unit
 
     def _levels(self, unit: UnitFactory) -> Iterator[tuple[str, nn.Module]]:
-        def make(name: str, role: Role, inputs: int, outputs: int) -> nn.Module:
-            return unit(UnitSpec(name, role, inputs, outputs, self.axes))
+        def make(
+            name: str, role: Role, inputs: int, outputs: int, level: int
+        ) -> nn.Module:
+            return unit(UnitSpec(name, role, inputs, outputs, self.axes, level))
 
         channels = [self.in_channels] + [self.width << i for i in range(self.depth + 1)]
         for i in range(1, self.depth + 1):
@@ -210,17 +212,17 @@ class UNet3d(nn.Module):
             yield (
                 name,
                 EncoderLevel(
-                    make(f"{name}.conv1", "conv", below, here),
-                    make(f"{name}.conv2", "conv", here, here),
-                    make(f"{name}.down", "down", here, here),
+                    make(f"{name}.conv1", "conv", below, here, i),
+                    make(f"{name}.conv2", "conv", here, here, i),
+                    make(f"{name}.down", "down", here, here, i + 1),
                 ),
             )
         name, below, here = "bottleneck", channels[-2], channels[-1]
         yield (
             name,
             Bottleneck(
-                make(f"{name}.conv1", "conv", below, here),
-                make(f"{name}.conv2", "conv", here, here),
+                make(f"{name}.conv1", "conv", below, here, self.depth + 1),
+                make(f"{name}.conv2", "conv", here, here, self.depth + 1),
             ),
         )
         for i in range(self.depth, 0, -1):
@@ -228,12 +230,12 @@ class UNet3d(nn.Module):
             yield (
                 name,
                 DecoderLevel(
-                    make(f"{name}.up", "up", 2 * here, here),
-                    make(f"{name}.conv1", "conv", 2 * here, here),
-                    make(f"{name}.conv2", "conv", here, here),
+                    make(f"{name}.up", "up", 2 * here, here, i),
+                    make(f"{name}.conv1", "conv", 2 * here, here, i),
+                    make(f"{name}.conv2", "conv", here, here, i),
                 ),
             )
-        yield "output", make("output", "output", self.width, self.out_channels)
+        yield "output", make("output", "output", self.width, self.out_channels, 1)
 
     def _check(self, signal: Tensor) -> None:
         shape, channels = signal.shape, self.in_channels

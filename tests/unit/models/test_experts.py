@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from continual_repmode.errors import UserError
+from continual_repmode.models import RepModeUNet
 from continual_repmode.models.experts import (
     EXPERTS,
     build_expert,
@@ -109,6 +110,19 @@ def test_a_low_rank_expert_is_two_convolutions_one_after_the_other():
     assert sum(p.numel() for p in expert.parameters()) == 2 * (27 * 4 + 5)
 
 
+def test_ranks_may_differ_by_resolution_and_the_last_holds_below():
+    network = RepModeUNet(["dna"], width=2, depth=3, experts=["conv3", "conv1"])
+    network.add_task("nucleolus", expert="conv3_rank5-3-2")
+    ranks = {
+        name: len(block.conv.experts_of("nucleolus")["extension_nucleolus"].inner)
+        for name, block in network.blocks().items()
+    }
+    expected = {"encoder1": 5, "encoder2": 3, "encoder3": 2, "bottleneck": 2}
+    expected |= {"decoder3": 2, "decoder2": 3, "decoder1": 5, "output": 5}
+    assert ranks == {name: expected[name.split(".")[0]] for name in ranks}
+    assert {name.split(".")[0] for name in ranks} == set(expected)
+
+
 def test_an_expert_on_its_own_is_the_convolution_with_its_kernel():
     features = torch.randn(2, 4, 5, 6, 7, dtype=torch.float64)
     for kind in ("conv3", "conv1", "avg3_conv1", "conv3_rank2"):
@@ -133,7 +147,8 @@ def test_repeated_kinds_get_names_of_their_own():
 
 def test_unknown_expert_kinds_are_refused():
     for kind in (
-        "conv4", "conv3_rank0", "conv4_rank2", "avg3_rank2", "conv0", "conv", "avg3",
+        "conv4", "conv3_rank0", "conv3_rank4-", "conv3_rank4-0", "conv4_rank2",
+        "avg3_rank2", "conv0", "conv", "avg3",
         "avg2_conv1", "avg3_conv3", "pool3", "",
     ):  # fmt: skip
         with pytest.raises(UserError, match=f"'{kind}'.*odd K"):

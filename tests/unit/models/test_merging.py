@@ -22,7 +22,7 @@ OPTIONS = {
     "gate_only": {"expert": None},
     "private_bn": {"private_bn": True, "gate_init": "uniform"},
     "like_green": {"expert": "conv1", "gate_init": "green"},
-    "low_rank": {"expert": "conv3_rank2"},
+    "low_rank": {"expert": "conv3_rank3-1"},
 }
 
 STRUCTURES = {

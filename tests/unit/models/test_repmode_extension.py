@@ -17,7 +17,7 @@ OPTIONS = [
     {"expert": "conv3_rank2"},
     {"use_extensions": True, "private_bn": True},
     {"expert_mix": "additive", "expert_init": "zero"},
-    {"expert_mix": "additive", "expert": "conv3_rank2", "gate_init": "gold"},
+    {"expert_mix": "additive", "expert": "conv3_rank3-1", "gate_init": "gold"},
     {"expert_mix": "additive", "use_extensions": True, "private_bn": True},
     {"expert_mix": "additive", "expert": None, "use_extensions": True},
 ]
