@@ -195,6 +195,8 @@ def _conclude(plan: "Plan", new: "Sequence[Job]", failures: list[UserError]) -> 
         known = read_metrics(jobs[0].root)
         print(format_metrics([known[key] for key in keys]))
         print(f"on the model grid, of z-scores; also in {jobs[0].root / METRICS_FILE}")
+        if jobs[0].setup.options.uncertainty:
+            _say_calibration(jobs[0], keys)
     listed = {task for job in jobs for task in job.image.targets}
     if listed and not keys:
         rows = ", ".join(sorted(listed))
@@ -203,6 +205,25 @@ def _conclude(plan: "Plan", new: "Sequence[Job]", failures: list[UserError]) -> 
         print(f"{len(failures)} failed, {len(jobs)} are done:", file=sys.stderr)
         for error in failures:
             _tell(error)
+
+
+def _say_calibration(job: "Job", keys: Sequence[tuple[str, str]]) -> None:
+    """Say what the deviations are worth, by the images that have targets."""
+    from continual_repmode.prediction.calibration import (
+        CALIBRATION_FILE,
+        factor_of,
+        read_calibration,
+    )
+
+    known = read_calibration(job.root)
+    for task in dict.fromkeys(task for _, task in keys):
+        points = [
+            point for key in keys if key[1] == task for point in known.get(key, ())
+        ]
+        print(
+            f"{task}: errors are {factor_of(points):.2g} times the predicted deviation;"
+            f" by deviation in {job.root / CALIBRATION_FILE} and .png"
+        )
 
 
 def _tell(error: UserError) -> None:

@@ -13,8 +13,9 @@ from continual_repmode.errors import UserError
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.inference.windows import Overlap
 from continual_repmode.prediction.options import Blank, PredictOptions, Unit
-from continual_repmode.prediction.setup import Setup
+from continual_repmode.prediction.setup import Setup, deviation_name
 from continual_repmode.trained_model import Precision, TrainedModel
+from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.padding import hidden_voxels
 from continual_repmode.volumes.preparation import VoxelSizeUm
 from continual_repmode.volumes.resampling import resize
@@ -35,6 +36,8 @@ def predict_array(
     device: str = "auto",
     precision: Precision = "float32",
     model_voxel_size_um: VoxelSizeUm | None = None,
+    uncertainty: bool = False,
+    ensemble: Sequence[str | Path] = (),
     progress: bool = False,
 ) -> dict[str, NDArray[np.float32]]:
     """Predict structures from a volume of transmitted light.
@@ -49,7 +52,8 @@ def predict_array(
         Its voxel size (z, y, x) in micrometres.
     tasks : str or sequence of str
         Names, or ``"all"``.
-    intensity, padding, window, overlap, batch_size, device, precision, progress
+    intensity, padding, window, overlap, batch_size, device, precision, uncertainty,
+    ensemble, progress
         See :class:`continual_repmode.prediction.options.PredictOptions`.
     model_voxel_size_um : tuple of float, optional
         Voxel size (z, y, x) of the model grid, if the card lacks it.
@@ -57,7 +61,8 @@ def predict_array(
     Returns
     -------
     dict of str to ndarray of float32, shape (Z, Y, X)
-        Task -> prediction on the grid of ``volume``, as z-score unless asked otherwise.
+        Task -> prediction on the grid of ``volume``, as z-score unless asked otherwise;
+        with ``uncertainty`` also the standard deviation, under ``<task>_std``.
 
     Raises
     ------
@@ -77,6 +82,8 @@ def predict_array(
         device=device,
         precision=precision,
         model_voxel_size_um=model_voxel_size_um,
+        uncertainty=uncertainty,
+        ensemble=tuple(ensemble),
         progress=progress,
     )
     setup = Setup.of(TrainedModel.opened(model), chosen)
@@ -85,7 +92,10 @@ def predict_array(
     hidden = found and found[1]
     signal, _ = setup.preparation.apply(volume, (z, y, x), hidden)
     light = torch.from_numpy(np.ascontiguousarray(signal, np.float32))
-    predicted = {t: _predict(setup, t, light, volume.shape) for t in setup.tasks}
+    found_by = {t: _predict(setup, t, light, volume.shape) for t in setup.tasks}
+    predicted = {task: volumes[0] for task, volumes in found_by.items()}
+    for task, (_, *deviation) in found_by.items():
+        predicted |= {deviation_name(task): volume for volume in deviation}
     if hidden is not None:
         for prediction in predicted.values():
             prediction[hidden] = setup.blank
@@ -94,8 +104,8 @@ def predict_array(
 
 def _predict(
     setup: Setup, task: str, light: Tensor, shape: tuple[int, ...]
-) -> NDArray[np.float32]:
-    """Predict one task and bring it onto the grid of the volume."""
+) -> list[NDArray[np.float32]]:
+    """Predict one task on the grid of the volume, and its deviation if asked for."""
     predicted = predict_volume(
         setup.predictor(task),
         light,
@@ -104,10 +114,10 @@ def _predict(
         batch_size=setup.batch_size,
         device=setup.device,
         progress=setup.options.progress,
-    )
+    ).reshape(-1, *light.shape)
     known = predicted.masked_fill(predicted.isnan() & light.isnan(), 0).numpy()
-    resized = resize(known, shape, setup.preparation.resize)
-    intensity = setup.intensities.get(task)
-    if intensity is not None:
-        resized = resized * np.float32(intensity.std) + np.float32(intensity.mean)
-    return resized
+    found = [resize(volume, shape, setup.preparation.resize) for volume in known]
+    intensity = setup.intensities.get(task, Intensity(0.0, 1.0))
+    found[0] = found[0] * np.float32(intensity.std) + np.float32(intensity.mean)
+    found[1:] = [np.maximum(v, 0) * np.float32(intensity.std) for v in found[1:]]
+    return found

@@ -44,17 +44,21 @@ class Estimate:
     memory_bytes : int
         Of the whole process; on a CUDA device, of that device.
     seconds : float
+    answers : int
+        How often each window is predicted: by orientations and models.
     """
 
     window: Size3
     num_windows: int
     memory_bytes: int
     seconds: float
+    answers: int = 1
 
     def __str__(self) -> str:
         window = " x ".join(map(str, self.window))
+        often = f", each predicted {self.answers} times" if self.answers > 1 else ""
         return (
-            f"{self.num_windows} windows of {window}, "
+            f"{self.num_windows} windows of {window}{often}, "
             f"{format_bytes(self.memory_bytes)} of memory, "
             f"about {format_seconds(self.seconds)}"
         )
@@ -83,6 +87,7 @@ class Estimator:
         written: Size3,
         num_tasks: int,
         *,
+        deviations: bool = False,
         compared: bool = False,
     ) -> Estimate:
         """Estimate one image.
@@ -92,6 +97,8 @@ class Estimator:
         source, grid, written : (int, int, int)
             Shapes (z, y, x) of what is read, on the model grid, and of what is written.
         num_tasks : int
+        deviations : bool
+            Each task has two channels.
         compared : bool
             There is a target to compare with.
 
@@ -101,7 +108,7 @@ class Estimator:
             If the memory does not suffice.
         """
         windows = WindowGrid.over(grid, self._setup.window, self._setup.overlap)
-        steps = [(source, grid), *[(grid, written)] * num_tasks]
+        steps = [(source, grid), *[(grid, written)] * num_tasks * (1 + deviations)]
         measuring = 0
         if compared and self._setup.metrics:
             measuring = BYTES_PER_VOXEL * math.prod(grid)
@@ -123,6 +130,7 @@ class Estimator:
             memory_bytes=num_bytes,
             seconds=num_tasks * windows.num_windows * cost.seconds
             + (resized * self._resizing_seconds() if resized else 0),
+            answers=self._setup.num_answers,
         )
 
     def _cost(self, windows: WindowGrid) -> WindowCost:

@@ -7,26 +7,25 @@ What is done of it, in the folder of its work::
     padding.npy               if any is: where, on the grid of the light
     for each task             that the output has not got yet
         prediction.npy        on the model grid
+        deviation.npy         with --uncertainty: likewise
         target.npy            likewise, where a target is known: measured
         output                the prediction resized to the grid of the image
 """
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import failure_told
 from continual_repmode.inference.tiled import predict_into
 from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.prediction.bounds import resizing_memory
+from continual_repmode.prediction.calibration import add_calibration, calibrate
 from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
 from continual_repmode.prediction.masking import MaskedTarget, MaskFile
@@ -35,12 +34,13 @@ from continual_repmode.prediction.plates import place_in_plate
 from continual_repmode.prediction.preparing import prepare_channel, series_intensity
 from continual_repmode.prediction.provenance import attributes_of
 from continual_repmode.prediction.setup import Setup
+from continual_repmode.prediction.volume_views import Channels, NotBelowZero, Scaled
 from continual_repmode.prediction.work_folder import WorkFolder
 from continual_repmode.trained_model import format_um
-from continual_repmode.volumes.formats.stream_writing import open_writer
+from continual_repmode.volumes.formats.stream_writing import VolumeWriter, open_writer
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.padding import Padding
-from continual_repmode.volumes.stream_resizing import resize_stream
+from continual_repmode.volumes.stream_resizing import PlaneTarget, resize_stream
 from continual_repmode.volumes.volume import Size3
 from continual_repmode.volumes.volume_file import VolumeFile
 
@@ -96,7 +96,8 @@ class Job:
     def num_bytes(self) -> int:
         """Size of the output, uncompressed."""
         times = len(self.image.frames)
-        return 4 * times * len(self.setup.tasks) * math.prod(self.image.shape)
+        channels = len(self.setup.channel_names)
+        return 4 * times * channels * math.prod(self.image.shape)
 
     @property
     def plates(self) -> tuple[Path, Path] | None:
@@ -125,6 +126,7 @@ class Job:
             self.grid_shape,
             self.image.shape,
             len(self.setup.tasks),
+            deviations=self.setup.options.uncertainty,
             compared=bool(self.provenance["targets"]),
         )
         return replace(estimate, seconds=len(self.image.frames) * estimate.seconds)
@@ -151,39 +153,63 @@ class Job:
                     self._signal(0)  # a fault of the image is told before any output
                 with open_writer(
                     self.output,
-                    shape_czyx=(len(setup.tasks), *image.shape),
+                    shape_czyx=(len(setup.channel_names), *image.shape),
                     dtype="float32",
                     voxel_size_um=image.voxel_size_um,
-                    channel_names=setup.tasks,
+                    channel_names=setup.channel_names,
                     origin_um=image.origin_um,
                     attributes=attributes_of(self.provenance, setup),
                     overwrite=setup.options.overwrite,
                     work_path=self.unfinished,
                     num_times=len(image.frames),
                 ) as writer:
-                    steps = product(range(len(image.frames)), setup.tasks)
-                    for index, (frame, task) in enumerate(steps):
-                        if not writer.missing(index):
-                            continue
-                        time = f"time {frame}, " if image.later else ""
-                        prediction = self._prediction(frame, task, f"{title}{time}")
-                        mask = self._mask(frame)
-                        self._measure(prediction, self._signal(frame), task)
-                        target = writer.channel(index)
-                        resize_stream(
-                            _Scaled(prediction, setup.intensities.get(task, _ZSCORE)),
-                            MaskedTarget(target, mask, setup.blank) if mask else target,
-                            setup.preparation.resize,
-                            scratch=self.work.path,
-                            memory_bytes=resizing_memory(setup.memory),
-                            progress=setup.options.progress,
+                    for frame, (position, task) in product(
+                        range(len(image.frames)), enumerate(setup.tasks)
+                    ):
+                        first = frame * len(setup.channel_names) + position
+                        channels = range(
+                            first, first + len(setup.channel_names), len(setup.tasks)
                         )
+                        if any(map(writer.missing, channels)):
+                            self._write(writer, channels, frame, task, title)
                     self._publish_metrics()
                 self.work.remove()
         except OSError as error:
             needed = 4 * math.prod(self.grid_shape)
             with failure_told(Path(error.filename or self.output), needed):
                 raise
+
+    def _write(
+        self,
+        writer: VolumeWriter,
+        channels: Iterable[int],
+        frame: int,
+        task: str,
+        title: str,
+    ) -> None:
+        """Predict a task and put it, and its deviation, on the grid of the image."""
+        setup = self.setup
+        time = f"time {frame}, " if self.image.later else ""
+        predicted = self._prediction(frame, task, f"{title}{time}")
+        mask = self._mask(frame)
+        self._measure(predicted, self._signal(frame), task)
+        intensity = setup.intensities.get(task, _ZSCORE)
+        scaled = (
+            Scaled(predicted[0], intensity),
+            *(Scaled(d, Intensity(0.0, intensity.std)) for d in predicted[1:]),
+        )
+        for index, source in zip(channels, scaled, strict=True):
+            target: PlaneTarget = writer.channel(index)
+            if source is not scaled[0]:
+                target = NotBelowZero(target)
+            resize_stream(
+                source,
+                MaskedTarget(target, mask, setup.blank) if mask else target,
+                setup.preparation.resize,
+                scratch=self.work.path,
+                memory_bytes=resizing_memory(setup.memory),
+                progress=setup.options.progress,
+            )
 
     def _volume(self, name: str) -> VolumeFile:
         """Return a volume on the model grid in the folder of the work."""
@@ -255,29 +281,37 @@ class Job:
     def _mask_file(self) -> MaskFile:
         return MaskFile(self.work.path / "padding.npy", self.image.signal.shape)
 
-    def _prediction(self, frame: int, task: str, title: str) -> VolumeFile:
-        """Return the prediction of a task as a z-score; made, unless it is there."""
-        prediction, made = self._volume("prediction"), {"frame": frame, "task": task}
+    def _prediction(self, frame: int, task: str, title: str) -> list[VolumeFile]:
+        """Return the prediction of a task as a z-score, and its deviation if asked for.
+
+        Made, unless it is there.
+        """
+        setup, made = self.setup, {"frame": frame, "task": task}
+        names = ["prediction", "deviation"][: 1 + setup.options.uncertainty]
+        volumes = [self._volume(name) for name in names]
         if self.work.note("prediction") == made:
-            return prediction
+            return volumes
         signal = self._signal(frame)
         self.work.write_note("prediction", {"task": None})
-        prediction.create()
-        setup = self.setup
+        for volume in volumes:
+            volume.create()
         predict_into(
             setup.predictor(task),
             signal,
-            lambda channels: _OneChannel(prediction),
+            lambda channels: Channels(volumes),
             WindowGrid.over(signal.shape, setup.window, setup.overlap),
             batch_size=setup.batch_size,
             device=setup.device,
             progress=setup.options.progress and f"{title}{task}",
         )
-        prediction.settle()
+        for volume in volumes:
+            volume.settle()
         self.work.write_note("prediction", made)
-        return prediction
+        return volumes
 
-    def _measure(self, prediction: VolumeFile, signal: VolumeFile, task: str) -> None:
+    def _measure(
+        self, predicted: Sequence[VolumeFile], signal: VolumeFile, task: str
+    ) -> None:
         """Note how well a prediction agrees with its target, where there is one."""
         channel, note = self.image.targets.get(task), f"metrics-{task}"
         if channel is None or self.work.note(note) is not None:
@@ -293,13 +327,16 @@ class Job:
             progress=self.setup.options.progress,
         )
         measured = compare(
-            prediction,
+            predicted[0],
             target,
             signal,
             task,
             self.setup.preparation.voxel_size_um,
             self.setup.metrics,
         )
+        if predicted[1:]:
+            curve = calibrate(predicted[0], predicted[1], target, signal)
+            self.work.write_note(f"calibration-{task}", {"points": curve})
         self.work.write_note(note, measured)
         target.remove()
 
@@ -311,37 +348,8 @@ class Job:
             if metrics is not None:
                 split = self.image.splits.get(task)
                 rows.append(metrics_row(self.image.name, task, split, metrics))
+            calibration = self.work.note(f"calibration-{task}")
+            if calibration is not None:
+                add_calibration(self.root, self.image.name, task, calibration["points"])
         if rows:
             add_metrics(self.root, rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _OneChannel:
-    """A volume file as the only channel of a prediction."""
-
-    volume: VolumeFile
-
-    def __getitem__(self, box: Any) -> NDArray[np.float32]:
-        return self.volume[box[1:]][None]
-
-    def __setitem__(self, box: Any, values: NDArray[np.float32]) -> None:
-        self.volume[box[1:]] = values[0]
-
-
-@dataclass(frozen=True, slots=True)
-class _Scaled:
-    """The planes of a prediction with the z-score undone."""
-
-    volume: VolumeFile
-    intensity: Intensity
-
-    @property
-    def shape(self) -> Size3:
-        """Voxels along (Z, Y, X)."""
-        return self.volume.shape
-
-    def __getitem__(self, planes: slice) -> NDArray[np.float32]:
-        """Return some planes (z, Y, X); 0 where nothing was predicted."""
-        predicted = self.volume[planes]
-        predicted[np.isnan(predicted)] = 0
-        return predicted * self.intensity.std + self.intensity.mean

@@ -100,6 +100,25 @@ class PredictOptions:
             metavar="NAMES",
         ),
     )
+    uncertainty: bool = field(
+        default=False,
+        metadata=option(
+            "predict each window in all eight orientations of the plane: write their "
+            "mean and, as one more channel per structure, their standard deviation "
+            "(eight times the work)",
+            action="store_true",
+        ),
+    )
+    ensemble: tuple[str | Path, ...] = field(
+        default=(),
+        metadata=option(
+            "another model of the same structures and voxel size: predict the mean of "
+            "all (with --uncertainty, the deviation over all, too); may be repeated",
+            tuple,
+            metavar="MODEL",
+            action="append",
+        ),
+    )
     series: Literal["whole", "per-frame"] = field(
         default="whole",
         metadata=option(

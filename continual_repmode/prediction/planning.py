@@ -161,10 +161,10 @@ def plan_outputs(
             _check_plausible(job)
             check_writable(
                 job.output,
-                shape_czyx=(len(setup.tasks), *job.image.shape),
+                shape_czyx=(len(setup.channel_names), *job.image.shape),
                 dtype="float32",
                 voxel_size_um=job.image.voxel_size_um,
-                channel_names=setup.tasks,
+                channel_names=setup.channel_names,
                 overwrite=setup.options.overwrite,
                 work_path=job.unfinished,
                 num_times=len(job.image.frames),
@@ -421,5 +421,5 @@ def _work_bytes(job: Job) -> int:
     """Return what volumes on the model grid, a mask and resizing take."""
     grid, there, back = job.grid_shape, job.image.signal.shape, job.image.shape
     resizing = max(scratch_bytes(there, grid), scratch_bytes(grid, back))
-    volumes = 4 if job.image.targets else 2
+    volumes = (4 if job.image.targets else 2) + job.setup.options.uncertainty
     return 4 * volumes * math.prod(grid) + resizing + math.prod(there) // 8

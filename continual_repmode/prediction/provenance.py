@@ -13,6 +13,7 @@ from continual_repmode.runtime import package_versions
 from continual_repmode.volumes.source_channels import SourceChannel
 
 _PROGRAM = "continual-repmode"
+_UNCERTAINTY = "eight orientations of the plane"
 _UNITS = {
     "zscore": "z-score: mean 0 and standard deviation 1 over a whole image",
     "target": "intensity of the training images on average: z-score * std + mean, with "
@@ -27,8 +28,13 @@ def provenance_of(image: Image, setup: Setup) -> dict[str, Any]:
     """
     grid, tasks = setup.preparation, setup.tasks
     series = {"times": len(image.frames), "zscore": setup.options.series}
+    others = [
+        {"file": one_line(model.name), "sha256": model.sha256} for model in setup.others
+    ]
     return {
         **({"series": series} if image.later else {}),
+        **({"ensemble": others} if others else {}),
+        **({"uncertainty": _UNCERTAINTY} if setup.options.uncertainty else {}),
         "model": {"file": one_line(setup.model.name), "sha256": setup.model.sha256},
         "tasks": list(tasks),
         "intensity": setup.options.intensity,
@@ -53,6 +59,12 @@ def attributes_of(provenance: Mapping[str, Any], setup: Setup) -> dict[str, Any]
         "unit": _UNITS[setup.options.intensity],
         "recipe": dict(provenance),
     }
+    if setup.options.uncertainty:
+        attributes["deviation"] = (
+            f"channels ..._std: standard deviation of {setup.num_answers} predictions "
+            "of the same place, in the unit of the predictions; how it compares with "
+            "real errors depends on the model and is measured with a target"
+        )
     if setup.intensities:
         attributes["training_targets"] = {
             task: asdict(intensity) for task, intensity in setup.intensities.items()

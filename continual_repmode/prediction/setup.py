@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,17 +11,15 @@ from typing import Any
 import torch
 
 from continual_repmode.errors import UserError
+from continual_repmode.inference.symmetries import NUM_SYMMETRIES, Ensemble
+from continual_repmode.inference.tiled import Predict
 from continual_repmode.inference.windows import WindowGrid, overlap_per_axis
 from continual_repmode.metrics.further import choose_metrics
 from continual_repmode.metrics.regression import Metric
 from continual_repmode.prediction.bounds import default_memory, memory_left
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.runtime import resolve_device
-from continual_repmode.trained_model import (
-    TaskPredictor,
-    TrainedModel,
-    format_um,
-)
+from continual_repmode.trained_model import TrainedModel, format_um
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.preparation import (
     VOXEL_RANGE_UM,
@@ -47,6 +45,8 @@ class Setup:
         Task -> what undoes the z-score; empty where z-scores are written.
     metrics : tuple of Metric
         To compare with targets by, beside those that are always there.
+    others : tuple of TrainedModel
+        Whose predictions are averaged with those of ``model``.
     """
 
     model: TrainedModel
@@ -60,6 +60,7 @@ class Setup:
     memory: int
     device: torch.device
     metrics: tuple[Metric, ...]
+    others: tuple[TrainedModel, ...] = ()
 
     @classmethod
     def of(cls, model: TrainedModel, options: PredictOptions) -> "Setup":
@@ -71,13 +72,7 @@ class Setup:
             If a task is unknown, the model lacks what an option needs, or a value is
             out of range.
         """
-        net = model.net
-        if (net.in_channels, net.out_channels) != (1, 1):
-            raise UserError(
-                f"{model.name}: maps {net.in_channels} channels to {net.out_channels}; "
-                "only networks from one channel to one can predict files"
-            )
-        model.check_finite()
+        _check_network(model)
         check_voxel_size("--voxel-size", options.voxel_size_um)
         check_voxel_size("--model-voxel-size", options.model_voxel_size_um)
         tasks = model.choose_tasks(options.tasks)
@@ -106,32 +101,91 @@ class Setup:
             memory=options.memory or default_memory(),
             device=device,
             metrics=choose_metrics(options.metrics, "--metrics "),
+            others=_others(model, options, tasks),
         )
 
     def __reduce__(self) -> Any:
         """Pickle the name of the model file, which each process reads once."""
         if self.model.path is None:
             return super().__reduce__()
-        path, options = self.model.path, pickle.dumps(self.options)
-        return _setup_again, (path, self.model.sha256, options)
+        sha256 = tuple(model.sha256 for model in (self.model, *self.others))
+        return _setup_again, (self.model.path, sha256, pickle.dumps(self.options))
 
     @property
     def blank(self) -> float:
         """What is written where nothing was recorded."""
         return math.nan if self.options.padding == "nan" else 0.0
 
-    def predictor(self, task: str) -> TaskPredictor:
-        """Return what predicts windows of a task."""
-        return self.model.predictor(task, self.options.precision, self.device)
+    @property
+    def num_answers(self) -> int:
+        """How often each window is predicted, by all models."""
+        each = NUM_SYMMETRIES if self.options.uncertainty else 1
+        return each * (1 + len(self.others))
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Those of an output: the tasks and, if asked for, the deviation of each."""
+        deviations = self.tasks if self.options.uncertainty else ()
+        return (*self.tasks, *map(deviation_name, deviations))
+
+    def predictor(self, task: str) -> Predict:
+        """Return what predicts windows of a task; a second channel is the deviation."""
+        networks = [
+            model.predictor(task, self.options.precision, self.device)
+            for model in (self.model, *self.others)
+        ]
+        if self.num_answers == 1:
+            return networks[0]
+        spread = self.options.uncertainty
+        return Ensemble(networks, symmetric=spread, deviation=spread)
+
+
+def deviation_name(task: str) -> str:
+    """Return what the channel of a task's uncertainty is called."""
+    return f"{task}_std"
+
+
+def _check_network(model: TrainedModel) -> None:
+    net = model.net
+    if (net.in_channels, net.out_channels) != (1, 1):
+        raise UserError(
+            f"{model.name}: maps {net.in_channels} channels to {net.out_channels}; "
+            "only networks from one channel to one can predict files"
+        )
+    model.check_finite()
+
+
+def _others(
+    model: TrainedModel, options: PredictOptions, tasks: Sequence[str]
+) -> tuple[TrainedModel, ...]:
+    """Open the other models of an ensemble; refuse those that do not fit."""
+    found = [model]
+    for path in options.ensemble:
+        other = TrainedModel.load(path).with_voxel_size(
+            options.model_voxel_size_um, "--model-voxel-size"
+        )
+        _check_network(other)
+        other.choose_tasks(tasks)
+        if other.preparation() != model.preparation():
+            raise UserError(
+                f"--ensemble {path}: takes images prepared in another way (voxel size "
+                f"{format_um(other.preparation().voxel_size_um)} um, "
+                f"{other.preparation().order}) than {model.name}; predict with each"
+            )
+        if any(other.sha256 == known.sha256 for known in found):
+            raise UserError(f"--ensemble {path}: is given twice; leave one out")
+        found.append(other)
+    return tuple(found[1:])
 
 
 @lru_cache(maxsize=1)
-def _setup_again(path: Path, sha256: str, options: bytes) -> Setup:
-    """Read the model and check the options where the work is done."""
-    model = TrainedModel.load(path)
-    if model.sha256 != sha256:
+def _setup_again(path: Path, sha256: tuple[str, ...], options: bytes) -> Setup:
+    """Read the models and check the options where the work is done."""
+    setup = Setup.of(TrainedModel.load(path), pickle.loads(options))
+    models = (setup.model, *setup.others)
+    if tuple(model.sha256 for model in models) != sha256:
         raise UserError(f"{path}: has changed since the command was given; repeat it")
-    return Setup.of(model, pickle.loads(options))
+    return setup
 
 
 def check_voxel_size(option: str, size_um: VoxelSizeUm | None) -> None:

@@ -239,6 +239,12 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
     "`--metrics` of `predict` | neither `--target` nor a manifest is given": [
         (f"{P} a.ome.tif {ONE} --metrics ssim", 2, "--metrics: there is nothing to co"),
     ],
+    "`--ensemble` | the model is given twice, lacks a task, or prepares images in "
+    "another way": [
+        (f"{P} a.ome.tif {ONE} --ensemble model.safetensors", 2, "is given twice"),
+        (f"{P} a.ome.tif {ONE} --ensemble old.safetensors", 2, "model-voxel-size"),
+        (f"{P} a.ome.tif {ONE} --ensemble private.safetensors", 0, "predicted 2 times"),
+    ],
     "`--series per-frame` | not `--choose time=all`": [
         (f"{P} lapse.ome.tif {ONE} --choose time=0 --series per-frame", 2, "time=all"),
         (f"{P} lapse.ome.tif {ONE} --choose time=all --series per-frame", 0, "2 times"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -477,3 +478,50 @@ def test_a_real_field_comes_back_on_its_own_grid(predict, folder):
     assert written.channel_names == ("dna",)
     light = source.read_channel("brightfield").astype(float)
     assert abs(np.corrcoef(light.ravel(), written.read_channel(0).ravel())[0, 1]) > 0.01
+
+
+def test_uncertainty_of_orientations_and_models(predict, folder, net):
+    torch.manual_seed(1)
+    other = RepModeUNet(TASKS, width=2, depth=1).eval()
+    save_model(other, folder / "other.safetensors", CARD)
+    card = replace(CARD, voxel_size_um=(0.3, 0.2, 0.2))
+    save_model(other, folder / "finer.safetensors", card)
+    how = ("--uncertainty", "--ensemble", "other.safetensors", "--intensity", "target")
+
+    done = predict(
+        "in/a.ome.tif", "--tasks", "dna", "--target", "DAPI", *how, "--memory", "4GB"
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "each predicted 16 times, " in done.stdout
+    (factor,) = re.findall(r"errors are (\S+) times the predicted", done.stdout)
+    light = open_volume(folder / "in" / "a.ome.tif").read_channel("Bright")
+    expected = predict_array(
+        TrainedModel(net, CARD), light, UM, "dna", intensity="target",
+        uncertainty=True, ensemble=[folder / "other.safetensors"],
+    )  # fmt: skip
+    written = open_volume(folder / "out" / "a.ome.zarr")
+    assert written.channel_names == ("dna", "dna_std")
+    for name in written.channel_names:
+        np.testing.assert_allclose(
+            written.read_channel(name), expected[name], rtol=1e-4, atol=1e-3
+        )
+    with (folder / "out" / "calibration.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    voxels = [int(row["num_voxels"]) for row in rows]
+    assert sum(voxels) == 9 * 16 * 20
+    squares = [
+        np.dot(voxels, [float(row[name]) ** 2 for row in rows])
+        for name in ("error", "deviation")
+    ]
+    assert float(factor) == pytest.approx(np.sqrt(squares[0] / squares[1]), rel=0.06)
+    with (folder / "out" / "metrics.csv").open(newline="") as file:
+        mse = next(csv.DictReader(file))["mse"]
+    assert squares[0] / sum(voxels) == pytest.approx(float(mse), rel=1e-5)
+    for wrong, message in (
+        ("finer.safetensors", r"in another way \(voxel size 0.3 0.2 0.2 um"),
+        (MODEL, "is given twice"),
+    ):
+        done = predict("in", "--ensemble", wrong)
+        assert done.returncode == 2
+        assert re.search(message, done.stderr)
