@@ -197,6 +197,45 @@ def economy_table() -> Table:
     )
 
 
+REAL = (
+    "individual",
+    "finetuned",
+    "additive_conv3",
+    "additive_rank4",
+    "additive_rank2",
+    "adapter_low_rank4",
+)
+"""Ways to learn a later structure that are compared on real fields."""
+
+_KNOWN_REAL = ["dna", "microtubule", "endoplasmic_reticulum"]
+_NEW_REAL = [["cell_membrane"], ["tubulin"]]
+_REAL_STEPS = ("train.epochs=500", "train.extension_epochs=600")
+
+
+def real_fields_table() -> Table:
+    """Return whether a network of a few real fields can be extended to one cell."""
+
+    def learn(way: str, known: list[str]) -> Row:
+        stream = ("scenario=incremental", experiences([known, *_NEW_REAL]))
+        base = ("scenario=base_tasks", experiences([known]), *_REAL_STEPS)
+        return extending_row(way, *_REAL_STEPS, stream=stream, base=base)
+
+    rows = [learn(way, _KNOWN_REAL) for way in REAL if way != "individual"]
+    return Table(
+        name="real_fields",
+        title="Extending a network of a few real fields by two structures of one cell",
+        about="DNA, and masks of microtubules and of the endoplasmic reticulum, are "
+        "known, each from part of one field; the membrane dye and tubulin of one cell "
+        "in another part arrive one after the other. The same images, cut apart, are "
+        "for training, validation and testing: this tells whether extending works on "
+        f"real light, not how well any method predicts new fields. {AT_BEST}",
+        rows=(learn("individual", _KNOWN_REAL[:1]), *rows),
+        reference="individual",
+        layout="stream",
+        picture="forgetting",
+    )
+
+
 GROWING = (
     "individual",
     "finetuned",

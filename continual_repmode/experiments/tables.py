@@ -26,6 +26,7 @@ from continual_repmode.experiments.standard_tables import (
     economy_table,
     growth_table,
     methods_table,
+    real_fields_table,
     recipe_table,
 )
 from continual_repmode.experiments.strengths import strengths_table
@@ -50,6 +51,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             methods_table(),
             economy_table(),
             growth_table(),
+            real_fields_table(),
         )
     }
 )
