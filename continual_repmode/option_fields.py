@@ -1,45 +1,71 @@
 """Options of a command, declared once: as the fields of a dataclass.
 
-A field whose metadata :func:`option` makes is an option of the command; others are not.
+A field that :func:`option` makes is an option of the command; others are not.
 """
 
 import argparse
 from collections.abc import Callable, Iterable
-from dataclasses import Field, fields
+from dataclasses import Field, field, fields
 from typing import Any
 
 from continual_repmode.errors import UserError
 
 
 def option(
+    default: Any,
     help: str,
     read: Callable[[Any], Any] | None = None,
     flag: str | None = None,
     group: str | None = None,
     **argument: Any,
-) -> dict[str, Any]:
-    """Return the metadata of a field that is an option.
+) -> Any:
+    """Return a field of a dataclass that is an option.
 
+    Whole numbers, numbers and truth values are read as such.
+
+    ``default``: of the field; a type makes it.
     ``help``: what ``--help`` says; it should name the default.
     ``read``: makes the value of the field of what ``argparse`` gives.
     ``flag``: by default ``--`` and the name of the field, without ``_um``.
     ``group``: the heading in ``--help`` that it stands under.
     ``**argument``: of :meth:`argparse.ArgumentParser.add_argument`.
     """
-    found = {"argument": {"help": help, **argument}, "read": read}
-    return {**found, "flag": flag, "group": group}
+    declared = {"argument": {"help": help, **argument}, "read": read}
+    metadata = {**declared, "flag": flag, "group": group}
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
-def per_axis(help: str, kind: type, group: str | None = None) -> dict[str, Any]:
-    """Return the metadata of a field that is one number for each of (Z, Y, X)."""
+def per_axis(default: Any, help: str, kind: type, group: str | None = None) -> Any:
+    """Return a field that is one number for each of (Z, Y, X)."""
     axes = ("Z", "Y", "X")
-    return option(help, tuple, group=group, type=kind, nargs=3, metavar=axes)
+    return option(default, help, tuple, group=group, type=kind, nargs=3, metavar=axes)
 
 
 def flag_of(declared: Field[Any]) -> str:
     """Return what a field is called on the command line, such as ``--batch-size``."""
     plain = declared.name.removesuffix("_um").replace("_", "-")
     return declared.metadata["flag"] or f"--{plain}"
+
+
+def _argument_of(declared: Field[Any]) -> dict[str, Any]:
+    """Return how an option is read, where its type says it."""
+    told: dict[str, Any] = declared.metadata["argument"]
+    kind = declared.type
+    if declared.metadata["read"] is not None or "choices" in told:
+        return told
+    if kind is bool:
+        return {
+            "action": argparse.BooleanOptionalAction
+            if declared.default
+            else "store_true",
+            **told,
+        }
+    for number, metavar in ((int, "N"), (float, "X")):
+        if kind in (number, number | None):
+            return {"type": number, "metavar": metavar, **told}
+    return told
 
 
 def refuse_repeated_settings(words: Iterable[str]) -> None:
@@ -66,7 +92,7 @@ def add_options(parser: argparse.ArgumentParser, kind: Any) -> None:
                 flag_of(declared),
                 dest=declared.name,
                 default=argparse.SUPPRESS,
-                **declared.metadata["argument"],
+                **_argument_of(declared),
             )
 
 

@@ -8,29 +8,62 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import UserError
+from continual_repmode.paths import user_path
 from continual_repmode.workers import Part, Workers
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells a mistake in the arguments as a :class:`UserError`."""
+    """Of a verb; tells a mistake in the arguments as a :class:`UserError`."""
+
+    def __init__(self, verb: str, description: str, *examples: str) -> None:
+        called = f"continual-repmode {verb}"
+        told = [f"{called} {example}" for example in examples]
+        several = len(told) > 1
+        super().__init__(
+            prog=called,
+            description=description,
+            epilog="\n  ".join(["examples:", *told])
+            if several
+            else f"example: {told[0]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
 
     def error(self, message: str) -> Any:
         """Raise instead of printing the usage and leaving."""
         raise UserError(f"{message} ({self.prog} --help explains)")
 
 
+def add_model_output(parser: Parser) -> None:
+    """Add the arguments that say which model file is written."""
+    add = parser.add_argument
+    add("--out", required=True, metavar="FILE", help="the model file to write")
+    add("--overwrite", action="store_true", help="replace the file if it is there")
+
+
+def model_output(chosen: argparse.Namespace, read: Sequence[Path] = ()) -> Path:
+    """Return the model file to write.
+
+    ``read``: files that it must not replace.
+    Raises UserError if it is called otherwise, is one of those, or is in the way.
+    """
+    out = user_path(chosen.out)
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}: give a name that ends with .safetensors")
+    if out.resolve() in [path.resolve() for path in read]:
+        raise UserError(f"--out {out}: is one of the models; give another name")
+    if out.exists() and not chosen.overwrite:
+        raise UserError(f"--out {out}: exists; give another name or --overwrite")
+    return out
+
+
 def manifest_parser(verb: str, description: str, example: str) -> Parser:
     """Return a parser with the arguments that say which volumes are meant."""
-    parser = Parser(
-        prog=f"continual-repmode {verb}",
-        description=description,
-        epilog=f"example: {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(verb, description, example)
     add = parser.add_argument
     add("manifest", metavar="MANIFEST", help="a CSV file, or a folder of them")
     add(

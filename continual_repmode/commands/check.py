@@ -26,9 +26,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises UserError if the manifest itself cannot be read.
     """
-    parser = manifest_parser(
-        "check", _ABOUT, "continual-repmode check volumes.csv --json > check.json"
-    )
+    parser = manifest_parser("check", _ABOUT, "volumes.csv --json > check.json")
     add = parser.add_argument
     add(
         "--patch-size",

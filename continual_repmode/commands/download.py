@@ -76,11 +76,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="continual-repmode download",
-        description=_ABOUT,
-        epilog="example: continual-repmode download mitochondria dna --to /data/allen",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "download",
+        _ABOUT,
+        "mitochondria dna --to /data/allen",
     )
     add = parser.add_argument
     add(

@@ -71,12 +71,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="continual-repmode export",
-        description=_ABOUT,
-        epilog="example: continual-repmode export model.safetensors --task nucleolus "
-        "--format onnx",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "export",
+        _ABOUT,
+        "model.safetensors --task nucleolus --format onnx",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="a model file (.safetensors)")

@@ -55,12 +55,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="continual-repmode extend",
-        description=_ABOUT,
-        epilog="example: continual-repmode extend model.safetensors volumes.csv "
-        "--task lysosome",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "extend",
+        _ABOUT,
+        "model.safetensors volumes.csv --task lysosome",
     )
     parser.add_argument("model", metavar="MODEL", help="a model file; it is only read")
     parser.add_argument("manifest", metavar="MANIFEST", help="a CSV file, or a folder")

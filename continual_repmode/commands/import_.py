@@ -1,11 +1,13 @@
 """``continual-repmode import``: weights of the published programs as a model file."""
 
-import argparse
 from collections.abc import Sequence
 
-from continual_repmode.commands._manifest_arguments import Parser, parse
-from continual_repmode.errors import UserError
-from continual_repmode.paths import user_path
+from continual_repmode.commands._manifest_arguments import (
+    Parser,
+    add_model_output,
+    model_output,
+    parse,
+)
 
 _ABOUT = """\
 Make a model file of weights that another program trained.
@@ -25,11 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse(_parser(), arguments)
     if chosen is None:
         return 0
-    out = user_path(chosen.out)
-    if out.suffix != ".safetensors":
-        raise UserError(f"--out {out}: give a name that ends with .safetensors")
-    if out.exists() and not chosen.overwrite:
-        raise UserError(f"--out {out}: exists; give another name or --overwrite")
+    out = model_output(chosen)
     tasks = [name.strip() for name in (chosen.tasks or "").split(",") if name.strip()]
 
     from continual_repmode.models import save_model
@@ -49,12 +47,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="continual-repmode import",
-        description=_ABOUT,
-        epilog="example: continual-repmode import model.p --from repmode --out "
-        "model.safetensors",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "import",
+        _ABOUT,
+        "model.p --from repmode --out model.safetensors",
     )
     add = parser.add_argument
     add(
@@ -76,7 +71,7 @@ def _parser() -> Parser:
         help="names of the tasks in the order of their labels: dna,nucleolus (default: "
         "as a checkpoint of RepMode names its data sets)",
     )
-    add("--out", required=True, metavar="FILE", help="the model file to write")
+    add_model_output(parser)
     add(
         "--voxel-size",
         type=float,
@@ -85,5 +80,4 @@ def _parser() -> Parser:
         help="of the images that it was trained on, as resized, in um (default: 0.29 "
         "0.29 0.29, as published)",
     )
-    add("--overwrite", action="store_true", help="replace the file if it is there")
     return parser

@@ -1,6 +1,5 @@
 """``continual-repmode info``: what a model file says about itself."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -17,13 +16,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises UserError if the file cannot be read or holds no model.
     """
-    parser = Parser(
-        prog="continual-repmode info",
-        description=_ABOUT,
-        epilog="example: continual-repmode info model.safetensors",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("info", _ABOUT, "model.safetensors")
     add = parser.add_argument
     add("model", metavar="MODEL", help="a model file")
     add("--json", action="store_true", help="print everything as JSON")

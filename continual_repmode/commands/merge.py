@@ -1,12 +1,16 @@
 """``continual-repmode merge``: extensions of the same model, put into one."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from continual_repmode.commands._manifest_arguments import Parser, parse
+from continual_repmode.commands._manifest_arguments import (
+    Parser,
+    add_model_output,
+    model_output,
+    parse,
+)
 from continual_repmode.errors import UserError
 from continual_repmode.paths import user_path
 
@@ -38,9 +42,10 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse(_parser(), arguments)
     if chosen is None:
         return 0
-    out = user_path(chosen.out)
     paths = [user_path(path) for path in chosen.models]
-    _check_files(paths, out, chosen.overwrite)
+    if len(paths) < 2:
+        raise UserError("give two or more models to merge")
+    out = model_output(chosen, paths)
 
     from continual_repmode.models import save_model
 
@@ -55,16 +60,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="continual-repmode merge",
-        description=_ABOUT,
-        epilog="example: continual-repmode merge a.safetensors b.safetensors "
-        "--out both.safetensors",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "merge",
+        _ABOUT,
+        "a.safetensors b.safetensors --out both.safetensors",
     )
     add = parser.add_argument
     add("models", nargs="+", metavar="MODEL", help="two or more model files")
-    add("--out", required=True, metavar="FILE", help="the model file to write")
+    add_model_output(parser)
     add(
         "--rename",
         action="append",
@@ -72,19 +74,7 @@ def _parser() -> Parser:
         metavar="OLD=NEW",
         help="call the added task OLD of models after the first NEW; may be repeated",
     )
-    add("--overwrite", action="store_true", help="replace the file if it is there")
     return parser
-
-
-def _check_files(paths: Sequence[Path], out: Path, overwrite: bool) -> None:
-    if len(paths) < 2:
-        raise UserError("give two or more models to merge")
-    if out.suffix != ".safetensors":
-        raise UserError(f"--out {out}: give a name that ends with .safetensors")
-    if out.resolve() in [path.resolve() for path in paths]:
-        raise UserError(f"--out {out}: is one of the models; give another name")
-    if out.exists() and not overwrite:
-        raise UserError(f"--out {out}: exists; give another name or --overwrite")
 
 
 def _read(path: Path) -> _Part:

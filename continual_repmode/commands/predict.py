@@ -31,12 +31,6 @@ the same command; an output that is up to date is skipped. One
 damaged image does not stop the others. The exit status is 0 if all is done, 3 if some
 images failed, 2 for a mistake in the call."""
 
-_EXAMPLES = """\
-examples:
-  continual-repmode predict model.safetensors field.czi --tasks dna --out predicted
-  continual-repmode predict model.safetensors plates/ '*.ome.tif' --out predicted
-  continual-repmode predict model.safetensors pairs.csv --tasks all --out predicted"""
-
 
 def main(arguments: Sequence[str]) -> int:
     """Predict images; return the exit status.
@@ -67,11 +61,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="continual-repmode predict",
-        description=_ABOUT,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "predict",
+        _ABOUT,
+        "model.safetensors field.czi --tasks dna --out predicted",
+        "model.safetensors plates/ '*.ome.tif' --out predicted",
+        "model.safetensors pairs.csv --tasks all --out predicted",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="a model file (.safetensors)")

@@ -24,9 +24,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises UserError if a volume cannot be prepared or the disk lacks the space.
     """
-    parser = manifest_parser(
-        "prepare", _ABOUT, "continual-repmode prepare volumes.csv --resize fast"
-    )
+    parser = manifest_parser("prepare", _ABOUT, "volumes.csv --resize fast")
     add = parser.add_argument
     add(
         "--resize",

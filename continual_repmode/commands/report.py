@@ -1,6 +1,5 @@
 """``continual-repmode report``: run folders as one HTML file to look at and pass on."""
 
-import argparse
 from collections.abc import Sequence
 
 from continual_repmode.commands._manifest_arguments import Parser, parse
@@ -20,13 +19,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises UserError if a folder is no run folder, or the file exists.
     """
-    parser = Parser(
-        prog="continual-repmode report",
-        description=_ABOUT,
-        epilog="example: continual-repmode report runs/incremental/* --out all.html",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("report", _ABOUT, "runs/incremental/* --out all.html")
     add = parser.add_argument
     add("folders", nargs="+", metavar="RUN_FOLDER", help="as a run wrote it")
     add(

@@ -1,11 +1,11 @@
 """Settings of the volumes: one class per option of ``data``."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import get_args
 
 from omegaconf import MISSING
 
-from continual_repmode.checks import require, require_choice, require_sides
+from continual_repmode.checks import SIDES, at_least, check_settings, one_of, setting
 from continual_repmode.data.dataset import Sampling
 from continual_repmode.data.variation import Variation
 from continual_repmode.volumes.preparation import Order, Storage
@@ -18,13 +18,13 @@ class DataConfig:
     """Patches and windows; the base of the data options."""
 
     #: Training patch [z, y, x] in voxels.
-    patch_size: list[int] = field(default_factory=lambda: [*DEFAULT_WINDOW])
+    patch_size: list[int] = setting(lambda: [*DEFAULT_WINDOW], SIDES)
     #: Axes along which training patches are flipped at random; the paper: ZYX. A flip
     #: along Z turns the contrast of transmitted light around, which is harder to learn.
     flip_axes: str = "ZYX"
     #: uniform (paper): training patches from everywhere; foreground: more often
     #: from where the target is bright. The loss is not corrected for it.
-    sampling: str = "uniform"
+    sampling: str = setting("uniform", one_of(*get_args(Sampling)))
     #: Random turns of training patches in the plane YX: none (paper), quarter turns, or
     #: any angle.
     rotation: str = "none"
@@ -38,19 +38,14 @@ class DataConfig:
     #: Pad volumes smaller than the patch instead of refusing them.
     pad_small: bool = False
     #: Prediction window [z, y, x] in voxels; null: the size of the patch.
-    window: list[int] | None = None
+    window: list[int] | None = setting(None, SIDES)
     #: Training images of each task that arrives after the first experience; null: all.
-    num_new: int | None = None
+    num_new: int | None = setting(None, at_least(1))
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require_sides("data.patch_size", self.patch_size)
-        if self.window is not None:
-            require_sides("data.window", self.window)
-        require_choice("data.sampling", self.sampling, get_args(Sampling))
+        check_settings(self, "data")
         self.variation().check_patch(self.patch_size)
-        few = self.num_new
-        require(few is None or few >= 1, "data.num_new", few, "at least 1, or null")
 
     def variation(self) -> Variation:
         """Return how training patches are changed at random, besides flips."""
@@ -72,31 +67,15 @@ class SyntheticConfig(DataConfig):
     """Generated cell monolayers."""
 
     #: Training, validation and test volumes of each task.
-    num_train: int = 54
-    num_valid: int = 6
-    num_test: int = 20
+    num_train: int = setting(54, at_least(1))
+    num_valid: int = setting(6, at_least(1))
+    num_test: int = setting(20, at_least(1))
     #: Size of a volume [z, y, x] in voxels of 0.29 um.
-    shape: list[int] = field(default_factory=lambda: [*DEFAULT_WINDOW])
+    shape: list[int] = setting(lambda: [*DEFAULT_WINDOW], SIDES)
     #: Seed of the cells, apart from that of the run.
-    seed: int = 0
+    seed: int = setting(0, at_least(0))
     #: Where generated volumes are kept; null: the user's cache folder.
     cache_dir: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        DataConfig.__post_init__(self)
-        for name in ("num_train", "num_valid", "num_test"):
-            value = getattr(self, name)
-            require(value >= 1, f"data.{name}", value, "at least 1")
-        require_sides("data.shape", self.shape)
-        require(self.seed >= 0, "data.seed", self.seed, "at least 0")
-
-
-_MANIFEST_CHOICES = {
-    "resize": get_args(ResizeMethod),
-    "order": get_args(Order),
-    "storage": get_args(Storage),
-}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -108,28 +87,18 @@ class ManifestConfig(DataConfig):
     #: What relative paths in it are relative to; null: the folder of the CSV file.
     root: str | None = None
     #: Voxel size [z, y, x] of the model grid in um.
-    voxel_size_um: list[float] = field(default_factory=lambda: [0.29, 0.29, 0.29])
+    voxel_size_um: list[float] = setting(lambda: [0.29, 0.29, 0.29], SIDES)
     #: Voxel size [z, y, x] in um of the files, whatever they say; null: what they say.
-    source_voxel_size_um: list[float] | None = None
+    source_voxel_size_um: list[float] | None = setting(None, SIDES)
     #: Seed of the split into training, validation and test images.
-    seed: int = 0
+    seed: int = setting(0, at_least(0))
     #: paper: cubic splines as in the published code; fast: average and linear.
-    resize: str = "paper"
+    resize: str = setting("paper", one_of(*get_args(ResizeMethod)))
     #: zscore_first as in the paper, or resize_first.
-    order: str = "zscore_first"
+    order: str = setting("zscore_first", one_of(*get_args(Order)))
     #: Type of prepared volumes on disk: float16 or float32.
-    storage: str = "float16"
+    storage: str = setting("float16", one_of(*get_args(Storage)))
     #: Where prepared volumes are kept; null: the user's cache folder.
     cache_dir: str | None = None
     #: What the check asks back, such as two planes or DAPI as light, is right.
     yes: bool = False
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        DataConfig.__post_init__(self)
-        require(self.seed >= 0, "data.seed", self.seed, "at least 0")
-        require_sides("data.voxel_size_um", self.voxel_size_um)
-        for name, choices in _MANIFEST_CHOICES.items():
-            require_choice(f"data.{name}", getattr(self, name), choices)
-        if self.source_voxel_size_um is not None:
-            require_sides("data.source_voxel_size_um", self.source_voxel_size_um)

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from continual_repmode.checks import require, require_choice
+from continual_repmode.checks import (
+    ABOVE_0,
+    SHARE,
+    at_least,
+    check_settings,
+    one_of,
+    setting,
+)
 from continual_repmode.runtime import PRECISIONS
 from continual_repmode.training.losses import LOSSES
 from continual_repmode.training.sampling import SAMPLERS
@@ -13,48 +20,33 @@ class TrainConfig:
     """The training of every experience."""
 
     #: Epochs of the first experience; one random patch of every image is an epoch.
-    epochs: int = 1000
+    epochs: int = setting(1000, at_least(1))
     #: Epochs of every later experience; null: as many as the first.
-    extension_epochs: int | None = None
+    extension_epochs: int | None = setting(None, at_least(1))
     #: Patches in a batch.
-    batch_size: int = 8
+    batch_size: int = setting(8, at_least(1))
     #: Learning rate of Adam.
-    learning_rate: float = 1e-4
+    learning_rate: float = setting(1e-4, ABOVE_0)
     #: constant (paper), or one_cycle for short training.
-    schedule: str = "constant"
+    schedule: str = setting("constant", one_of("constant", "one_cycle"))
     #: mse (paper), mae_ssim, or spotlight; see docs/training.md.
-    loss: str = "mse"
+    loss: str = setting("mse", one_of(*LOSSES))
     #: random (paper), or balanced: the batches take the tasks in turn.
-    mixing: str = "random"
+    mixing: str = setting("random", one_of(*SAMPLERS))
     #: Decay of a moving average of the weights that is validated and kept in their
     #: place, such as 0.99; 0: none.
-    ema: float = 0.0
+    ema: float = setting(0.0, SHARE)
     #: Epochs between validations; null: they take at most a quarter of training time.
-    validate_every: int | None = 20
+    validate_every: int | None = setting(20, at_least(1))
     #: Epochs between savings of the training state.
-    save_every: int = 1
+    save_every: int = setting(1, at_least(1))
     #: Overlap of prediction windows, 0 to below 1.
-    overlap: float = 0.5
+    overlap: float = setting(0.5, SHARE)
     #: float32; on a GPU also bfloat16, or float16 with a loss that is scaled.
-    precision: str = "float32"
+    precision: str = setting("float32", one_of(*PRECISIONS))
     #: Processes that load training patches; the seed repeats a run with equally many.
-    num_workers: int = 0
+    num_workers: int = setting(0, at_least(0))
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name in ("epochs", "batch_size", "save_every"):
-            value = getattr(self, name)
-            require(value >= 1, f"train.{name}", value, "at least 1")
-        for name in ("extension_epochs", "validate_every"):
-            value, allowed = getattr(self, name), "at least 1, or null"
-            require(value is None or value >= 1, f"train.{name}", value, allowed)
-        rate = self.learning_rate
-        require(rate > 0, "train.learning_rate", rate, "above 0")
-        require(0 <= self.overlap < 1, "train.overlap", self.overlap, "0 to below 1")
-        require(0 <= self.ema < 1, "train.ema", self.ema, "0 to below 1")
-        require_choice("train.loss", self.loss, tuple(LOSSES))
-        require_choice("train.mixing", self.mixing, tuple(SAMPLERS))
-        require_choice("train.schedule", self.schedule, ("constant", "one_cycle"))
-        require_choice("train.precision", self.precision, tuple(PRECISIONS))
-        workers = self.num_workers
-        require(workers >= 0, "train.num_workers", workers, "at least 0")
+        check_settings(self, "train")

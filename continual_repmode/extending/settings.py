@@ -3,8 +3,7 @@
 Imports nothing heavy, so that ``continual-repmode extend --help`` answers at once.
 """
 
-from argparse import BooleanOptionalAction
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from continual_repmode.errors import UserError
@@ -49,220 +48,143 @@ class ExtensionSettings:
     additive expert starts at zero, one of the softmax at random.
     """
 
-    epochs: int | None = field(
-        default=None,
-        metadata=option(
-            "one random patch of every training image is an epoch (default: as many "
-            f"as make {DEFAULT_STEPS} steps)",
-            group=_LEARNING,
-            type=int,
-            metavar="N",
-        ),
+    epochs: int | None = option(
+        None,
+        "one random patch of every training image is an epoch (default: as many "
+        f"as make {DEFAULT_STEPS} steps)",
+        group=_LEARNING,
     )
-    patch_size: tuple[int, int, int] | None = field(
-        default=None,
-        metadata=per_axis(
-            "in voxels of the model grid (default: the model's window, or 16 32 32, "
-            "cut to what fits into the images)",
-            int,
-            _LEARNING,
-        ),
+    patch_size: tuple[int, int, int] | None = per_axis(
+        None,
+        "in voxels of the model grid (default: the model's window, or 16 32 32, "
+        "cut to what fits into the images)",
+        int,
+        _LEARNING,
     )
-    pad_small: bool = field(
-        default=False,
-        metadata=option(
-            "pad training images smaller than the patch instead of refusing them",
-            group=_LEARNING,
-            action="store_true",
-        ),
+    pad_small: bool = option(
+        False,
+        "pad training images smaller than the patch instead of refusing them",
+        group=_LEARNING,
     )
-    batch_size: int = field(
-        default=4,
-        metadata=option(
-            "patches in a step (default: 4)", group=_LEARNING, type=int, metavar="N"
-        ),
+    batch_size: int = option(4, "patches in a step (default: 4)", group=_LEARNING)
+    learning_rate: float = option(0.005, "of Adam (default: 0.005)", group=_LEARNING)
+    schedule: str = option(
+        "one_cycle",
+        "of the learning rate (default: one_cycle)",
+        group=_LEARNING,
+        choices=("one_cycle", "constant"),
     )
-    learning_rate: float = field(
-        default=0.005,
-        metadata=option(
-            "of Adam (default: 0.005)", group=_LEARNING, type=float, metavar="X"
-        ),
+    expert: str | None = option(
+        "conv3",
+        "what each block gains: conv3 (default), conv3_rank4 (far smaller), "
+        "conv1, conv5, avg3_conv1, ..., or none: a gate only",
+        lambda kind: None if kind == "none" else kind,
+        group=_LEARNING,
+        metavar="KIND",
     )
-    schedule: str = field(
-        default="one_cycle",
-        metadata=option(
-            "of the learning rate (default: one_cycle)",
-            group=_LEARNING,
-            choices=("one_cycle", "constant"),
-        ),
+    expert_mix: str = option(
+        "additive",
+        "additive (default): the expert is added to what the known ones make; "
+        "softmax: it competes with them, as in the paper",
+        group=_LEARNING,
+        choices=("additive", "softmax"),
     )
-    expert: str | None = field(
-        default="conv3",
-        metadata=option(
-            "what each block gains: conv3 (default), conv3_rank4 (far smaller), "
-            "conv1, conv5, avg3_conv1, ..., or none: a gate only",
-            lambda kind: None if kind == "none" else kind,
-            group=_LEARNING,
-            metavar="KIND",
-        ),
+    gate_init: str = option(
+        "closest",
+        "how gate and normalization start: closest (default; of the known "
+        "structure that predicts the new images best), mean, uniform, or a known "
+        "structure",
+        group=_LEARNING,
+        metavar="START",
     )
-    expert_mix: str = field(
-        default="additive",
-        metadata=option(
-            "additive (default): the expert is added to what the known ones make; "
-            "softmax: it competes with them, as in the paper",
-            group=_LEARNING,
-            choices=("additive", "softmax"),
-        ),
+    gate_rate: float = option(
+        20.0, "factor of the learning rate for gates (default: 20)", group=_LEARNING
     )
-    gate_init: str = field(
-        default="closest",
-        metadata=option(
-            "how gate and normalization start: closest (default; of the known "
-            "structure that predicts the new images best), mean, uniform, or a known "
-            "structure",
-            group=_LEARNING,
-            metavar="START",
-        ),
+    outer_rate: float = option(
+        10.0,
+        "factor of the learning rate for outer factors of low-rank experts "
+        "(default: 10)",
+        group=_LEARNING,
     )
-    gate_rate: float = field(
-        default=20.0,
-        metadata=option(
-            "factor of the learning rate for gates (default: 20)",
-            group=_LEARNING,
-            type=float,
-            metavar="X",
-        ),
+    private_bn: bool = option(
+        True,
+        "batch normalizations of its own (default), or those of the others",
+        group=_LEARNING,
     )
-    outer_rate: float = field(
-        default=10.0,
-        metadata=option(
-            "factor of the learning rate for outer factors of low-rank experts "
-            "(default: 10)",
-            group=_LEARNING,
-            type=float,
-            metavar="X",
-        ),
+    use_extensions: bool = option(
+        False, "let it use the experts of earlier extensions too", group=_LEARNING
     )
-    private_bn: bool = field(
-        default=True,
-        metadata=option(
-            "batch normalizations of its own (default), or those of the others",
-            group=_LEARNING,
-            action=BooleanOptionalAction,
-        ),
+    image_curve: tuple[int, ...] | None = option(
+        None,
+        "also learn from so many training images, in as many steps; none: do not "
+        "(default: a half, a quarter and an eighth of them, which takes up to "
+        "three times longer again)",
+        _sizes,
+        group=_LEARNING,
+        metavar="N,N,...",
     )
-    use_extensions: bool = field(
-        default=False,
-        metadata=option(
-            "let it use the experts of earlier extensions too",
-            group=_LEARNING,
-            action="store_true",
-        ),
+    reference: str | None = option(
+        None,
+        "also train a network of its own from scratch, a plain U-Net of the "
+        "model's width and depth with 3x3x3 kernels, on the same images in as many "
+        "steps, and say which was better (about as long again)",
+        group=_LEARNING,
+        choices=("scratch",),
     )
-    image_curve: tuple[int, ...] | None = field(
-        default=None,
-        metadata=option(
-            "also learn from so many training images, in as many steps; none: do not "
-            "(default: a half, a quarter and an eighth of them, which takes up to "
-            "three times longer again)",
-            _sizes,
-            group=_LEARNING,
-            metavar="N,N,...",
-        ),
+    metrics: tuple[str, ...] = option(
+        (),
+        "measure by these, too: ssim,dice or a set of them, field, objects or "
+        "lightmycells (default: MSE, MAE, R2 and Pearson's r only)",
+        lambda text: tuple(text.split(",")),
+        group=_LEARNING,
+        metavar="NAMES",
     )
-    reference: str | None = field(
-        default=None,
-        metadata=option(
-            "also train a network of its own from scratch, a plain U-Net of the "
-            "model's width and depth with 3x3x3 kernels, on the same images in as many "
-            "steps, and say which was better (about as long again)",
-            group=_LEARNING,
-            choices=("scratch",),
-        ),
+    device: str = option(
+        "auto", "auto (default), cpu, cuda or mps", group=_LEARNING, metavar="NAME"
     )
-    metrics: tuple[str, ...] = field(
-        default=(),
-        metadata=option(
-            "measure by these, too: ssim,dice or a set of them, field, objects or "
-            "lightmycells (default: MSE, MAE, R2 and Pearson's r only)",
-            lambda text: tuple(text.split(",")),
-            group=_LEARNING,
-            metavar="NAMES",
-        ),
+    precision: str = option(
+        "float32",
+        "bfloat16 is for GPUs (default: float32)",
+        group=_LEARNING,
+        choices=("float32", "bfloat16"),
     )
-    device: str = field(
-        default="auto",
-        metadata=option(
-            "auto (default), cpu, cuda or mps", group=_LEARNING, metavar="NAME"
-        ),
+    seed: int = option(
+        0,
+        "of learning, and of the random split of a manifest without the column "
+        "split (default: 0)",
+        group=_LEARNING,
     )
-    precision: str = field(
-        default="float32",
-        metadata=option(
-            "bfloat16 is for GPUs (default: float32)",
-            group=_LEARNING,
-            choices=("float32", "bfloat16"),
-        ),
+    root: str | Path | None = option(
+        None,
+        "what relative paths are relative to (default: the folder of the CSV)",
+        group=_VOLUMES,
+        metavar="DIR",
     )
-    seed: int = field(
-        default=0,
-        metadata=option(
-            "of learning, and of the random split of a manifest without the column "
-            "split (default: 0)",
-            group=_LEARNING,
-            type=int,
-            metavar="N",
-        ),
+    voxel_size_um: tuple[float, float, float] | None = per_axis(
+        None, "of the model grid in um, for a model file without it", float, _VOLUMES
     )
-    root: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "what relative paths are relative to (default: the folder of the CSV)",
-            group=_VOLUMES,
-            metavar="DIR",
-        ),
+    source_voxel_size_um: tuple[float, float, float] | None = per_axis(
+        None,
+        "voxel size of the files in um, whatever their metadata say (columns of "
+        "the manifest come before it)",
+        float,
+        _VOLUMES,
     )
-    voxel_size_um: tuple[float, float, float] | None = field(
-        default=None,
-        metadata=per_axis(
-            "of the model grid in um, for a model file without it", float, _VOLUMES
-        ),
+    yes: bool = option(
+        False,
+        "what is asked back, such as two planes or a channel DAPI as light, is right",
+        group=_VOLUMES,
     )
-    source_voxel_size_um: tuple[float, float, float] | None = field(
-        default=None,
-        metadata=per_axis(
-            "voxel size of the files in um, whatever their metadata say (columns of "
-            "the manifest come before it)",
-            float,
-            _VOLUMES,
-        ),
+    cache_dir: str | Path | None = option(
+        None,
+        "where prepared volumes are kept (default: the user's cache folder)",
+        group=_VOLUMES,
+        metavar="DIR",
     )
-    yes: bool = field(
-        default=False,
-        metadata=option(
-            "what is asked back, such as two planes or a channel DAPI as light, is "
-            "right",
-            group=_VOLUMES,
-            action="store_true",
-        ),
-    )
-    cache_dir: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "where prepared volumes are kept (default: the user's cache folder)",
-            group=_VOLUMES,
-            metavar="DIR",
-        ),
-    )
-    workers: int = field(
-        default=1,
-        metadata=option(
-            "processes that check and prepare volumes (default: one per core)",
-            group=_VOLUMES,
-            type=int,
-            metavar="N",
-        ),
+    workers: int = option(
+        1,
+        "processes that check and prepare volumes (default: one per core)",
+        group=_VOLUMES,
     )
 
     def __post_init__(self) -> None:

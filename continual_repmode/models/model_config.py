@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from continual_repmode.checks import require, require_choice
+from continual_repmode.checks import (
+    ODD,
+    Rule,
+    at_least,
+    check_settings,
+    one_of,
+    setting,
+)
 from continual_repmode.models.task_network import TaskNetwork
 
 
@@ -23,17 +30,15 @@ class ModelConfig:
     network: ClassVar[type[TaskNetwork]]
 
     #: Channels of the first level; doubled at each further one. The paper has 32.
-    width: int = 32
+    width: int = setting(32, at_least(1))
     #: Number of down-sampling levels. The paper has 4.
-    depth: int = 4
+    depth: int = setting(4, Rule(lambda depth: 1 <= depth <= 8, "1 to 8"))
     #: ZYX, or YX for a network that treats the planes of a stack one by one.
-    axes: str = "ZYX"
+    axes: str = setting("ZYX", one_of("ZYX", "YX"))
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(self.width >= 1, "model.width", self.width, "at least 1")
-        require(1 <= self.depth <= 8, "model.depth", self.depth, "1 to 8")
-        require_choice("model.axes", self.axes, ("ZYX", "YX"))
+        check_settings(self, "model")
 
     def build(self, task_names: Sequence[str]) -> TaskNetwork:
         """Make the network for these base tasks."""
@@ -45,13 +50,7 @@ class KernelConfig(ModelConfig):
     """Networks of ordinary convolutions of one size; the base of their options."""
 
     #: Odd extent of the convolutions. 5 as RepMode has when merged.
-    kernel_size: int = 5
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        ModelConfig.__post_init__(self)
-        size = self.kernel_size
-        require(size >= 1 and size % 2 == 1, "model.kernel_size", size, "odd")
+    kernel_size: int = setting(5, ODD)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -59,9 +58,4 @@ class HeadConfig(KernelConfig):
     """Networks with a choice of heads; the base of their options."""
 
     #: shared by all tasks, as originally published, or per_task.
-    head: str = "shared"
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        KernelConfig.__post_init__(self)
-        require_choice("model.head", self.head, ("shared", "per_task"))
+    head: str = setting("shared", one_of("shared", "per_task"))

@@ -4,7 +4,7 @@ Imports nothing heavy, so that ``continual-repmode predict --help`` answers at o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -54,157 +54,104 @@ class PredictOptions:
     progress bars, if stderr is a terminal.
     """
 
-    tasks: str | tuple[str, ...] = field(
-        default="all",
-        metadata=option(
-            "structures to predict: dna,nucleolus (default: all that MODEL knows)",
-            metavar="NAMES",
-        ),
+    tasks: str | tuple[str, ...] = option(
+        "all",
+        "structures to predict: dna,nucleolus (default: all that MODEL knows)",
+        metavar="NAMES",
     )
-    channel: int | str | None = field(
-        default=None,
-        metadata=option(
-            "the transmitted light (default: the only channel that is named so)",
-            metavar="NAME_OR_INDEX",
-        ),
+    channel: int | str | None = option(
+        None,
+        "the transmitted light (default: the only channel that is named so)",
+        metavar="NAME_OR_INDEX",
     )
-    voxel_size_um: "VoxelSizeUm | None" = field(
-        default=None,
-        metadata=per_axis(
-            "voxel size of the images in um, whatever their metadata say", float
-        ),
+    voxel_size_um: "VoxelSizeUm | None" = per_axis(
+        None, "voxel size of the images in um, whatever their metadata say", float
     )
-    choices: Mapping[str, str] = field(
-        default_factory=dict,
-        metadata=option(
-            "of files that hold several: scene=0, time=3, level=1 and so on; may be "
-            "repeated",
-            _choices,
-            "--choose",
-            metavar="WHAT=WHICH",
-            action="append",
-        ),
+    choices: Mapping[str, str] = option(
+        dict,
+        "of files that hold several: scene=0, time=3, level=1 and so on; may be "
+        "repeated",
+        _choices,
+        "--choose",
+        metavar="WHAT=WHICH",
+        action="append",
     )
-    target: int | str | Path | None = field(
-        default=None,
-        metadata=option(
-            "fluorescence to compare the one task with; writes metrics.csv",
-            metavar="CHANNEL_OR_FILE",
-        ),
+    target: int | str | Path | None = option(
+        None,
+        "fluorescence to compare the one task with; writes metrics.csv",
+        metavar="CHANNEL_OR_FILE",
     )
-    metrics: str | tuple[str, ...] = field(
-        default=(),
-        metadata=option(
-            "compare by these, too: ssim,dice or a set of them, field, objects or "
-            "lightmycells (default: MSE, MAE, R2 and Pearson's r only)",
-            metavar="NAMES",
-        ),
+    metrics: str | tuple[str, ...] = option(
+        (),
+        "compare by these, too: ssim,dice or a set of them, field, objects or "
+        "lightmycells (default: MSE, MAE, R2 and Pearson's r only)",
+        metavar="NAMES",
     )
-    uncertainty: bool = field(
-        default=False,
-        metadata=option(
-            "predict each window in all eight orientations of the plane: write their "
-            "mean and, as one more channel per structure, their standard deviation "
-            "(eight times the work)",
-            action="store_true",
-        ),
+    uncertainty: bool = option(
+        False,
+        "predict each window in all eight orientations of the plane: write their "
+        "mean and, as one more channel per structure, their standard deviation "
+        "(eight times the work)",
     )
-    ensemble: tuple[str | Path, ...] = field(
-        default=(),
-        metadata=option(
-            "another model of the same structures and voxel size: predict the mean of "
-            "all (with --uncertainty, the deviation over all, too); may be repeated",
-            tuple,
-            metavar="MODEL",
-            action="append",
-        ),
+    ensemble: tuple[str | Path, ...] = option(
+        (),
+        "another model of the same structures and voxel size: predict the mean of "
+        "all (with --uncertainty, the deviation over all, too); may be repeated",
+        tuple,
+        metavar="MODEL",
+        action="append",
     )
-    series: Literal["whole", "per-frame"] = field(
-        default="whole",
-        metadata=option(
-            "z-score of a time series (--choose time=all): one for all of it, so that "
-            "nothing flickers, or per-frame (default: whole)",
-            choices=("whole", "per-frame"),
-        ),
+    series: Literal["whole", "per-frame"] = option(
+        "whole",
+        "z-score of a time series (--choose time=all): one for all of it, so that "
+        "nothing flickers, or per-frame (default: whole)",
+        choices=("whole", "per-frame"),
     )
-    root: str | Path | None = field(
-        default=None,
-        metadata=option(
-            "what relative paths of a manifest are relative to (default: its folder)",
-            metavar="DIR",
-        ),
+    root: str | Path | None = option(
+        None,
+        "what relative paths of a manifest are relative to (default: its folder)",
+        metavar="DIR",
     )
-    intensity: Unit = field(
-        default="zscore",
-        metadata=option(
-            "z-scores, or the mean intensities of the training images (default: "
-            "zscore)",
-            choices=("zscore", "target"),
-        ),
+    intensity: Unit = option(
+        "zscore",
+        "z-scores, or the mean intensities of the training images (default: zscore)",
+        choices=("zscore", "target"),
     )
-    padding: Blank = field(
-        default="nan",
-        metadata=option(
-            "what is written where the light is padding, borders that were not "
-            "recorded (default: nan)",
-            choices=("nan", "zero"),
-        ),
+    padding: Blank = option(
+        "nan",
+        "what is written where the light is padding, borders that were not "
+        "recorded (default: nan)",
+        choices=("nan", "zero"),
     )
-    memory: int | None = field(
-        default=None,
-        metadata=option(
-            "such as 4GB, for all the command takes (default: half of this machine's)",
-            _bytes,
-            metavar="AMOUNT",
-        ),
+    memory: int | None = option(
+        None,
+        "such as 4GB, for all the command takes (default: half of this machine's)",
+        _bytes,
+        metavar="AMOUNT",
     )
-    device: str = field(
-        default="auto", metadata=option("auto, cpu, cuda or mps (default: auto)")
+    device: str = option("auto", "auto, cpu, cuda or mps (default: auto)")
+    precision: "Precision" = option(
+        "float32", "of the network (default: float32)", choices=("float32", "bfloat16")
     )
-    precision: "Precision" = field(
-        default="float32",
-        metadata=option(
-            "of the network (default: float32)", choices=("float32", "bfloat16")
-        ),
+    window: "Size3 | None" = per_axis(
+        None, "voxels predicted at a time (default: as the model was tested)", int
     )
-    window: "Size3 | None" = field(
-        default=None,
-        metadata=per_axis(
-            "voxels predicted at a time (default: as the model was tested)", int
-        ),
+    overlap: "Overlap | None" = per_axis(
+        None,
+        "share of a window that the next one covers again (default: as the model "
+        "was tested; 0.45 0.125 0.125 is about three times as fast)",
+        float,
     )
-    overlap: "Overlap | None" = field(
-        default=None,
-        metadata=per_axis(
-            "share of a window that the next one covers again (default: as the model "
-            "was tested; 0.45 0.125 0.125 is about three times as fast)",
-            float,
-        ),
+    batch_size: int | None = option(
+        None, "windows at a time (default: 1 on a CPU, else 8)"
     )
-    batch_size: int | None = field(
-        default=None,
-        metadata=option(
-            "windows at a time (default: 1 on a CPU, else 8)", type=int, metavar="N"
-        ),
+    model_voxel_size_um: "VoxelSizeUm | None" = per_axis(
+        None, "voxel size in um of a MODEL that has none in its metadata", float
     )
-    model_voxel_size_um: "VoxelSizeUm | None" = field(
-        default=None,
-        metadata=per_axis(
-            "voxel size in um of a MODEL that has none in its metadata", float
-        ),
-    )
-    overwrite: bool = field(
-        default=False,
-        metadata=option(
-            "replace outputs that were made in another way", action="store_true"
-        ),
-    )
-    yes: bool = field(
-        default=False,
-        metadata=option(
-            "what is asked back, such as two planes or a very large number of windows, "
-            "is right",
-            action="store_true",
-        ),
+    overwrite: bool = option(False, "replace outputs that were made in another way")
+    yes: bool = option(
+        False,
+        "what is asked back, such as two planes or a very large number of windows, "
+        "is right",
     )
     progress: bool = False

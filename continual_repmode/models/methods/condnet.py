@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from continual_repmode.checks import require, require_choice
+from continual_repmode.checks import ABOVE_0, one_of, setting
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitSpec, plain_unit
 from continual_repmode.models.methods.output_head import build_output, grow_output
@@ -135,13 +135,7 @@ class CondNetConfig(HeadConfig):
     network: ClassVar[type[TaskNetwork]] = CondNet
 
     #: Which convolutions of a decoder level see it: all, or the first.
-    where: str = "all"
+    where: str = setting("all", one_of("all", "first"))
     #: Factor of the channel: -1 for the first base task to 1 for the last, and on in
     #: equal steps for tasks that arrive later.
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        HeadConfig.__post_init__(self)
-        require_choice("model.where", self.where, ("all", "first"))
-        require(self.scale > 0, "model.scale", self.scale, "above 0")
+    scale: float = setting(1.0, ABOVE_0)

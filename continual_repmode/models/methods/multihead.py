@@ -8,7 +8,7 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from continual_repmode.checks import require_choice
+from continual_repmode.checks import one_of, setting
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import ConvUnit, UnitSpec, plain_unit
 from continual_repmode.models.methods.adaptable import AdaptableNetwork
@@ -150,18 +150,13 @@ class MultiHeadConfig(KernelConfig):
     network: ClassVar[type[TaskNetwork]] = MultiHeadUNet
 
     #: What each task has of its own: decoder, or output (the last convolution).
-    part: str = "decoder"
+    part: str = setting("decoder", one_of("decoder", "output"))
     #: Give every task batch normalization of its own in what is shared.
     private_bn: bool = False
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        KernelConfig.__post_init__(self)
-        require_choice("model.part", self.part, ("decoder", "output"))
 
 
 @dataclass(kw_only=True, slots=True)
 class MultiHeadOutputConfig(MultiHeadConfig):
     """One network with an output convolution for each task."""
 
-    part: str = "output"
+    part: str = setting("output", one_of("decoder", "output"))

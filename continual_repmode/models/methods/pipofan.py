@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from continual_repmode.checks import require
+from continual_repmode.checks import at_least, setting
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import ConvUnit, UnitSpec, plain_unit
 from continual_repmode.models.methods.pyramid_blocks import (
@@ -181,10 +181,4 @@ class PipoFanConfig(KernelConfig):
     network: ClassVar[type[TaskNetwork]] = PipoFan
 
     #: Weight of the loss of the single scales, added to that of their fusion; 0: none.
-    deep_supervision: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        KernelConfig.__post_init__(self)
-        weight = self.deep_supervision
-        require(weight >= 0, "model.deep_supervision", weight, "at least 0")
+    deep_supervision: float = setting(1.0, at_least(0))

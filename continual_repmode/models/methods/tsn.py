@@ -17,7 +17,7 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from continual_repmode.checks import require, require_choice
+from continual_repmode.checks import at_least, one_of, setting
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitSpec, plain_unit
 from continual_repmode.models.methods.output_head import build_output, grow_output
@@ -138,19 +138,10 @@ class TSNConfig(HeadConfig):
     network: ClassVar[type[TaskNetwork]] = TaskSwitchingUNet
 
     #: Task codes: orthogonal, or gaussian (random, fixed).
-    codes: str = "orthogonal"
+    codes: str = setting("orthogonal", one_of("orthogonal", "gaussian"))
     #: Numbers in a code per task; a code has entries_per_task * max_tasks.
-    entries_per_task: int = 20
+    entries_per_task: int = setting(20, at_least(1))
     #: Tasks that there are codes for.
-    max_tasks: int = 12
+    max_tasks: int = setting(12, at_least(1))
     #: Start of scale and shift: published (random), or identity.
-    film_init: str = "published"
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        HeadConfig.__post_init__(self)
-        require_choice("model.codes", self.codes, ("orthogonal", "gaussian"))
-        require_choice("model.film_init", self.film_init, ("published", "identity"))
-        for name in ("entries_per_task", "max_tasks"):
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}", value, "at least 1")
+    film_init: str = setting("published", one_of("published", "identity"))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from continual_repmode.checks import ABOVE_0, setting
 from continual_repmode.errors import UserError
 from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.training.strategies.strategy_config import (
@@ -31,11 +32,7 @@ class AdapterConfig(StrategyConfig):
     #: model=multihead_las also fresh, then its last convolution starts at random.
     init: str = CLOSEST
     #: Factor of the learning rate for the outer factors of low-rank adapters.
-    outer_rate: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        self.require_positive("outer_rate")
+    outer_rate: float = setting(1.0, ABOVE_0)
 
     def check(self, net: TaskNetwork, num_tasks: int) -> None:
         """Refuse a network that takes no adapters."""

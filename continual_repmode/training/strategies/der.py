@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from continual_repmode.checks import at_least, setting
 from continual_repmode.training.strategies.rehearsal import (
     MemoryConfig,
     RehearsalPlugin,
@@ -24,14 +25,9 @@ class DERConfig(MemoryConfig):
     )
 
     #: Weight of the distance from the stored predictions.
-    alpha: float = 0.5
+    alpha: float = setting(0.5, at_least(0))
     #: Weight of the distance from the targets; 0: predictions only.
-    beta: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        MemoryConfig.__post_init__(self)
-        self.require_at_least(0, "alpha", "beta")
+    beta: float = setting(0.5, at_least(0))
 
     def plugins(self) -> list[object]:
         """Make the plugin."""

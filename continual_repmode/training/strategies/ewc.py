@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from continual_repmode.checks import at_least, setting
 from continual_repmode.training.strategies.naive import ProtectingConfig
 from continual_repmode.training.strategies.strategy_config import Tuning
 
@@ -22,12 +23,7 @@ class EWCConfig(ProtectingConfig):
     )
 
     #: Weight of the penalty.
-    strength: float = 1000.0
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        ProtectingConfig.__post_init__(self)
-        self.require_at_least(0, "strength")
+    strength: float = setting(1000.0, at_least(0))
 
     def plugins(self) -> list[object]:
         """Make the plugin."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from continual_repmode.checks import require_choice
+from continual_repmode.checks import ABOVE_0, one_of, setting
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
 
 
@@ -18,17 +18,11 @@ class ExpertsConfig(StrategyConfig):
     private_bn: bool = False
     #: With model=repmode: softmax, the new expert competes with the others (paper), or
     #: additive, it is added to what the others make.
-    expert_mix: str = "softmax"
+    expert_mix: str = setting("softmax", one_of("softmax", "additive"))
     #: With model=repmode: factor of the learning rate for gates.
-    gate_rate: float = 1.0
+    gate_rate: float = setting(1.0, ABOVE_0)
     #: Factor of the learning rate for the outer factors of low-rank experts.
-    outer_rate: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        mixes = ("softmax", "additive")
-        require_choice("strategy.expert_mix", self.expert_mix, mixes)
-        self.require_positive("gate_rate", "outer_rate")
+    outer_rate: float = setting(1.0, ABOVE_0)
 
     def rate_factors(self) -> dict[str, float]:
         """Return the factors for gates and for low-rank experts."""

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from continual_repmode.checks import at_least, setting
 from continual_repmode.training.strategies.naive import ProtectingConfig
 from continual_repmode.training.strategies.strategy_config import Tuning
 
@@ -18,15 +19,9 @@ class GEMConfig(ProtectingConfig):
 
     #: At most so many patches in memory of each experience (one of an image, not
     #: balanced by task); every step passes over all of them.
-    patches: int = 16
+    patches: int = setting(16, at_least(1))
     #: Offset of the projection in favor of the old experiences.
-    margin: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        ProtectingConfig.__post_init__(self)
-        self.require_at_least(1, "patches")
-        self.require_at_least(0, "margin")
+    margin: float = setting(0.5, at_least(0))
 
     def plugins(self) -> list[object]:
         """Make the plugin."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 
+from continual_repmode.checks import at_least, setting
 from continual_repmode.models import TaskNetwork
 from continual_repmode.training.context import task_names_of
 from continual_repmode.training.strategies.naive import ProtectingConfig
@@ -24,12 +25,7 @@ class LwFConfig(ProtectingConfig):
     )
 
     #: Weight of the distance.
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        ProtectingConfig.__post_init__(self)
-        self.require_at_least(0, "strength")
+    strength: float = setting(1.0, at_least(0))
 
     def plugins(self) -> list[object]:
         """Make the plugin."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from continual_repmode.checks import at_least, setting
 from continual_repmode.training.strategies.importance import WeightImportance
 from continual_repmode.training.strategies.naive import ProtectingConfig
 from continual_repmode.training.strategies.strategy_config import Tuning
@@ -21,12 +22,7 @@ class MASConfig(ProtectingConfig):
     )
 
     #: Weight of the penalty.
-    strength: float = 100.0
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        ProtectingConfig.__post_init__(self)
-        self.require_at_least(0, "strength")
+    strength: float = setting(100.0, at_least(0))
 
     def plugins(self) -> list[object]:
         """Make the plugin."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from continual_repmode.checks import at_least, setting
 from continual_repmode.errors import UserError
 from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.training.patch_memory import PatchMemory
@@ -16,14 +17,9 @@ class MemoryConfig(ProtectingConfig):
     """Fine-tuning with stored patches; the base of such strategies."""
 
     #: Patches in memory, of all tasks together.
-    patches: int = 120
+    patches: int = setting(120, at_least(1))
     #: Patches drawn from it for each step.
-    patches_per_step: int = 8
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        ProtectingConfig.__post_init__(self)
-        self.require_at_least(1, "patches", "patches_per_step")
+    patches_per_step: int = setting(8, at_least(1))
 
     def sizes(self) -> dict[str, int]:
         """Return the arguments of a :class:`RehearsalPlugin`."""

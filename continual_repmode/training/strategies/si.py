@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from continual_repmode.checks import ABOVE_0, at_least, setting
 from continual_repmode.training.strategies.importance import WeightImportance
 from continual_repmode.training.strategies.naive import ProtectingConfig
 from continual_repmode.training.strategies.strategy_config import Tuning
@@ -22,15 +23,9 @@ class SIConfig(ProtectingConfig):
     learns_first: ClassVar[bool] = True
 
     #: Weight of the penalty.
-    strength: float = 10.0
+    strength: float = setting(10.0, at_least(0))
     #: Keeps the importance of weights that hardly moved finite.
-    damping: float = 0.001
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        ProtectingConfig.__post_init__(self)
-        self.require_at_least(0, "strength")
-        self.require_positive("damping")
+    damping: float = setting(0.001, ABOVE_0)
 
     def plugins(self) -> list[object]:
         """Make the plugin."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from continual_repmode.checks import require
+from continual_repmode.checks import check_settings
 from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.scenario import Scenario
 
@@ -52,6 +52,10 @@ class StrategyConfig:
     freezes: ClassVar[bool] = False
     learns_first: ClassVar[bool] = False
     shares_batches: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_settings(self, "strategy")
 
     def preset(self, option: str) -> str:
         """Return the preset of ``strategy=`` that these settings belong to.
@@ -105,15 +109,3 @@ class StrategyConfig:
         the groups stay the same when the network grows.
         """
         return {}
-
-    def require_at_least(self, least: float, *names: str) -> None:
-        """Refuse settings below a number."""
-        for name in names:
-            value = getattr(self, name)
-            require(value >= least, f"strategy.{name}", value, f"at least {least}")
-
-    def require_positive(self, *names: str) -> None:
-        """Refuse settings that are not above 0."""
-        for name in names:
-            value = getattr(self, name)
-            require(value > 0, f"strategy.{name}", value, "above 0")

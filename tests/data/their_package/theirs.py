@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from continual_repmode.checks import require
+from continual_repmode.checks import at_least, require, setting
 from continual_repmode.errors import UserError
 from continual_repmode.metrics.regression import Metric
 from continual_repmode.models import TaskNetwork, plain_unit
@@ -24,11 +24,7 @@ BIAS = Metric(
 class TheirsConfig(NaiveConfig):
     """Fine-tune with small weights."""
 
-    strength: float = 0.01
-
-    def __post_init__(self):
-        NaiveConfig.__post_init__(self)
-        self.require_at_least(0, "strength")
+    strength: float = setting(0.01, at_least(0))
 
     def plugins(self):
         return [SmallWeights(self.strength)]
