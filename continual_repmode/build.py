@@ -28,10 +28,8 @@ _log = logging.getLogger(__name__)
 def build_run(config: RunConfig, folder: RunFolder) -> Run:
     """Build everything a run needs, as it was after the last recorded experience.
 
-    Raises
-    ------
-    UserError
-        If the settings, the data, the scenario or the device do not allow the run.
+    Raises UserError if the settings, the data, the scenario or the device do not allow
+        the run.
     """
     check_combination(config)
     device = resolve_device(config.device)

@@ -40,21 +40,10 @@ __all__ = [
 def save_figures(folder: RunFolder) -> list[Path]:
     """Write all figures of a run as PNG files into its folder ``figures``.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        With results, records and samples; figures of gating weights are left out where
-        the network has none.
-
-    Returns
-    -------
-    list of Path
-        The files.
-
-    Raises
-    ------
-    UserError
-        If one of these is missing or damaged.
+    ``folder``: with results, records and samples; figures of gating weights are left
+        out where the network has none.
+    Returns: the files.
+    Raises UserError if one of these is missing or damaged.
     """
     results = folder.read_results()
     z, y, x = results["voxel_size_um"] or (1, 1, 1)

@@ -169,10 +169,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace | None
 
     They have ``given``, the options that the user wrote.
 
-    Raises
-    ------
-    UserError
-        If one is wrong, or given twice.
+    Raises UserError if one is wrong, or given twice.
     """
     if {"-h", "--help"} & set(arguments):
         parser.print_help()
@@ -199,14 +196,9 @@ def _refuse_repeated(parser: Parser, given: Sequence[str]) -> None:
 def say_unused(chosen: argparse.Namespace, why: str, *options: str) -> None:
     """Tell in a line which of the options that were given have no effect.
 
-    Parameters
-    ----------
-    chosen : Namespace
-        As :func:`parse` returns it.
-    why : str
-        What they do not go with.
-    *options : str
-        Such as ``--cache-dir``.
+    ``chosen``: as :func:`parse` returns it.
+    ``why``: what they do not go with.
+    ``*options``: such as ``--cache-dir``.
     """
     unused = [name for name in options if name in chosen.given]
     if unused:

@@ -23,10 +23,8 @@ them. After an interruption, the same command resumes."""
 def main(arguments: Sequence[str]) -> int:
     """Extend a model and say what came out.
 
-    Raises
-    ------
-    UserError
-        If the model, the manifest, its volumes or the folder do not allow it.
+    Raises UserError if the model, the manifest, its volumes or the folder do not allow
+        it.
     """
     parser = _parser()
     chosen = parse(parser, arguments)

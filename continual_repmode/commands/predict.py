@@ -35,10 +35,7 @@ images failed, 2 for a mistake in the call."""
 def main(arguments: Sequence[str]) -> int:
     """Predict images; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If the call cannot be right; nothing has been done then.
+    Raises UserError if the call cannot be right; nothing has been done then.
     """
     chosen = parse(_parser(), arguments)
     if chosen is None:

@@ -73,10 +73,8 @@ example: continual-repmode run scenario=leave_one_out scenario.new_task=mitochon
 def main(arguments: Sequence[str]) -> int:
     """Run with these settings; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If a setting is unknown or its value bad, or the data do not allow the run.
+    Raises UserError if a setting is unknown or its value bad, or the data do not allow
+        the run.
     """
     if {"-h", "--help"} & set(arguments):
         print(_help())
@@ -107,10 +105,8 @@ def _run(arguments: Sequence[str]) -> int:
 def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     """Begin a run in a new folder, or resume the same run in its folder.
 
-    Raises
-    ------
-    UserError
-        If the folder holds another run or is in use, or the run cannot be built.
+    Raises UserError if the folder holds another run or is in use, or the run cannot be
+        built.
     """
     from continual_repmode import distributed
     from continual_repmode.build import build_run
@@ -142,10 +138,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
 def resume(path: Path) -> int:
     """Go on with an interrupted run; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If the folder is not that of a run, or is in use.
+    Raises UserError if the folder is not that of a run, or is in use.
     """
     from continual_repmode import distributed
     from continual_repmode.build import build_run

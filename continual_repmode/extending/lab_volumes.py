@@ -27,19 +27,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LabVolumes:
-    """Sound pairs of one task, prepared on the model grid.
-
-    Attributes
-    ----------
-    collection : ManifestCollection
-    patch_size : tuple of int
-        Training patch (Z, Y, X) that fits into every training image.
-    resize, order : str
-        How the volumes came onto the model grid: as those of the earlier tasks did.
-    """
+    """Sound pairs of one task, prepared on the model grid."""
 
     collection: ManifestCollection
+    #: Training patch (Z, Y, X) that fits into every training image.
     patch_size: Size3
+    #: How the volumes came onto the model grid: as those of the earlier tasks did.
     resize: str
     order: str
 
@@ -51,11 +44,8 @@ def open_lab_volumes(
 
     Warnings and notes are logged.
 
-    Raises
-    ------
-    UserError
-        If the manifest cannot be read, has no such task or too few images of it, if
-        anything is wrong with its volumes, or if the patch does not fit.
+    Raises UserError if the manifest cannot be read, has no such task or too few images
+        of it, if anything is wrong with its volumes, or if the patch does not fit.
     """
     _check_rows(manifest, task, settings)
     resize, order = base.resize, base.order
@@ -102,30 +92,15 @@ def choose_patch(
 ) -> Size3:
     """Return the training patch (Z, Y, X) in voxels.
 
-    Parameters
-    ----------
-    asked : tuple of int or None
-        What the user wants.
-    window : tuple of int
-        What is good if the images are large enough.
-    shapes : list of tuple of int
-        Of the training images on the model grid.
-    divisor : tuple of int
-        What its sides must be multiples of.
-    pad_small : bool
-        Whether smaller images are padded.
-
-    Returns
-    -------
-    tuple of int
-        ``asked``, or ``window`` with its sides cut to the largest multiples that fit
-        all images, though not below one.
-
-    Raises
-    ------
-    UserError
-        If ``asked`` is no multiple, or it or the least multiple is larger than an image
-        that is not padded.
+    ``asked``: what the user wants.
+    ``window``: what is good if the images are large enough.
+    ``shapes``: of the training images on the model grid.
+    ``divisor``: what its sides must be multiples of.
+    ``pad_small``: whether smaller images are padded.
+    Returns: ``asked``, or ``window`` with its sides cut to the largest multiples that
+        fit all images, though not below one.
+    Raises UserError if ``asked`` is no multiple, or it or the least multiple is larger
+        than an image that is not padded.
     """
     smallest = [min(sides) for sides in zip(*shapes, strict=True)] or list(window)
     for axis, room, part in zip("ZYX", smallest, divisor, strict=True):

@@ -190,10 +190,7 @@ class ExtensionSettings:
     def __post_init__(self) -> None:
         """Check ranges and choices.
 
-        Raises
-        ------
-        UserError
-            For the first value that cannot be.
+        Raises UserError: for the first value that cannot be.
         """
         for name in ("epochs", "batch_size", "workers"):
             value = getattr(self, name)

@@ -37,20 +37,13 @@ def _format_of(volume: VolumeReader) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a manifest holds and what is wrong with it.
+    """What a manifest holds and what is wrong with it."""
 
-    Attributes
-    ----------
-    collection : ManifestCollection
-        The rows whose headers are sound.
-    pairs : list of CheckedPair
-        These rows, as the report shows them.
-    findings : list of Finding
-        Everything that is wrong or remarkable.
-    """
-
+    #: The rows whose headers are sound.
     collection: ManifestCollection
+    #: These rows, as the report shows them.
     pairs: list[CheckedPair]
+    #: Everything that is wrong or remarkable.
     findings: list[Finding]
 
     @property
@@ -148,18 +141,10 @@ def check_manifest(
 def sound_collection(path: str | Path, **settings: Any) -> Check:
     """Check a manifest and prepare its volumes.
 
-    Parameters
-    ----------
-    path : str or Path
-        The manifest.
-    **settings
-        As for :func:`check_manifest`.
-
-    Raises
-    ------
-    UserError
-        If there is anything with which a run could not go on, with the first such
-        finding and how to see the others.
+    ``path``: the manifest.
+    ``**settings``: as for :func:`check_manifest`.
+    Raises UserError if there is anything with which a run could not go on, with the
+        first such finding and how to see the others.
     """
     check = check_manifest(path, voxels="prepare", **settings)
     if check.errors:
@@ -176,10 +161,7 @@ def sound_collection(path: str | Path, **settings: Any) -> Check:
 def refuse_doubtful(collection: ManifestCollection, yes: bool) -> None:
     """Raise for the first pair whose headers may be a mistake, unless it is right.
 
-    Raises
-    ------
-    UserError
-        As a run would tell it.
+    Raises UserError: as a run would tell it.
     """
     for pair, split in collection.all_pairs():
         for finding in doubtful(_checked(pair, split, None), yes):

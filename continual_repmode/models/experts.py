@@ -40,17 +40,10 @@ def merge_serial(pointwise: Tensor, size: Size3) -> Tensor:
     elsewhere, so the product W * W^a of Eq. 5 spreads each weight evenly over the
     window ("A-Conv").
 
-    Parameters
-    ----------
-    pointwise : Tensor, shape (O, I, 1, 1, 1)
-        Weights of the 1x1x1 convolution.
-    size : (int, int, int)
-        Pooling window (kZ, kY, kX).
-
-    Returns
-    -------
-    Tensor, shape (O, I, kZ, kY, kX)
-        A view with one stored value per channel pair; do not write to it.
+    ``pointwise``: (O, I, 1, 1, 1); weights of the 1x1x1 convolution.
+    ``size``: pooling window (kZ, kY, kX).
+    Returns: (O, I, kZ, kY, kX); a view with one stored value per channel pair; do not
+        write to it.
     """
     return (pointwise / math.prod(size)).expand(-1, -1, *size)
 
@@ -60,17 +53,10 @@ def merge_parallel(kernels: Sequence[Tensor], gates: Tensor) -> Tensor:
 
     The others are added to the middle of the largest, so nothing is padded with zeros.
 
-    Parameters
-    ----------
-    kernels : sequence of E tensors, each of shape (O, I, kZ, kY, kX)
-        Expert kernels, each with odd extents of its own.
-    gates : Tensor, shape (E, O)
-        Gating weights (dimensionless).
-
-    Returns
-    -------
-    Tensor, shape (O, I, kZ, kY, kX)
-        With the extent of the largest kernel, channels last in memory.
+    ``kernels``: (O, I, kZ, kY, kX); expert kernels, each with odd extents of its own.
+    ``gates``: (E, O); gating weights (dimensionless).
+    Returns: (O, I, kZ, kY, kX); with the extent of the largest kernel, channels last in
+        memory.
     """
     gated = [gate[:, None, None, None, None] for gate in gates.unbind()]
     order = sorted(
@@ -88,11 +74,9 @@ def merge_parallel(kernels: Sequence[Tensor], gates: Tensor) -> Tensor:
 def crop_kernel(kernel: Tensor, size: Sequence[int]) -> Tensor:
     """Return a view of the middle of a kernel (O, I, kZ, kY, kX).
 
-    Parameters
-    ----------
-    kernel : Tensor, shape (O, I, kZ, kY, kX)
-    size : sequence of 3 int
-        Wanted extent (Z, Y, X), at most that of the kernel and of the same parity.
+    ``kernel``: (O, I, kZ, kY, kX).
+    ``size``: wanted extent (Z, Y, X), at most that of the kernel and of the same
+        parity.
     """
     for axis, side in enumerate(size, start=2):
         length = kernel.shape[axis]
@@ -104,11 +88,7 @@ def crop_kernel(kernel: Tensor, size: Sequence[int]) -> Tensor:
 class ConvExpert(nn.Module):
     """Expert ``convK``: a convolution, initialised Kaiming-uniform with a = sqrt(5).
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    size : (int, int, int)
-        Kernel extent (kZ, kY, kX); kept as ``size``.
+    ``size``: kernel extent (kZ, kY, kX); kept as ``size``.
     """
 
     def __init__(self, in_channels: int, out_channels: int, size: Size3) -> None:
@@ -136,11 +116,7 @@ class AvgConvExpert(ConvExpert):
 
     The pooling has stride 1 and 'same' zero padding whose zeros count.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    size : (int, int, int)
-        Pooling window (kZ, kY, kX); kept as ``size``.
+    ``size``: pooling window (kZ, kY, kX); kept as ``size``.
     """
 
     def __init__(self, in_channels: int, out_channels: int, size: Size3) -> None:
@@ -159,13 +135,8 @@ class LowRankExpert(ConvExpert):
     C_O) parameters instead of K^3 C_I C_O. Its entries start with the variance of a
     :class:`ConvExpert`'s.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    size : (int, int, int)
-        Kernel extent (kZ, kY, kX); kept as ``size``.
-    rank : int
-        Channels R in between.
+    ``size``: kernel extent (kZ, kY, kX); kept as ``size``.
+    ``rank``: channels R in between.
     """
 
     def __init__(
@@ -200,19 +171,9 @@ def build_expert(
 ) -> ConvExpert:
     """Build an expert from its kind: ``convK``, ``avgK_conv1`` or ``convK_rankR``.
 
-    Parameters
-    ----------
-    kind : str
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-    level : int
-        Of the resolution, 1 for the full one: of several ranks, which one is meant. The
-        last one holds for all levels below.
-
-    Raises
-    ------
-    UserError
-        If the kind is not of that form.
+    ``level``: of the resolution, 1 for the full one: of several ranks, which one is
+        meant. The last one holds for all levels below.
+    Raises UserError if the kind is not of that form.
     """
     match = _KIND.fullmatch(check_expert(kind))
     assert match is not None

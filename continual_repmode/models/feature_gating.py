@@ -25,13 +25,8 @@ from continual_repmode.models.task_norm import TaskNorm
 class FeatureGate(nn.Module):
     """Gating weights from globally averaged features: G = Linear(GAP(M_in)).
 
-    Parameters
-    ----------
-    in_channels : int
-        Channels I of the features.
-    num_experts, out_channels : int
-        Extent (E, O) of the gating weights.
-    activation : {"softmax", "sigmoid"}
+    ``in_channels``: channels I of the features.
+    ``num_experts``, ``out_channels``: extent (E, O) of the gating weights.
     """
 
     def __init__(
@@ -57,16 +52,9 @@ class FeatureGate(nn.Module):
 class FeatureGatedConv(nn.Module):
     """A convolution whose kernel is mixed from experts, per sample.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    experts : sequence of str
-        Kinds of the experts, such as ``conv5`` or ``avg3_conv1``.
-    axes : {"ZYX", "YX"}
-        Axes that the kernels extend over.
-    activation : {"softmax", "sigmoid"}
-    level : int
-        Of the resolution, 1 for the full one.
+    ``experts``: kinds of the experts, such as ``conv5`` or ``avg3_conv1``.
+    ``axes``: axes that the kernels extend over.
+    ``level``: of the resolution, 1 for the full one.
     """
 
     def __init__(
@@ -92,11 +80,7 @@ class FeatureGatedConv(nn.Module):
 class FeatureGatedBlock(nn.Module):
     """Such a convolution, batch normalization and ReLU; or the convolution alone.
 
-    Parameters
-    ----------
-    conv : FeatureGatedConv
-    norm : TaskNorm or None
-        None for the block that makes the prediction, which has no ReLU either.
+    ``norm``: None for the block that makes the prediction, which has no ReLU either.
     """
 
     def __init__(self, conv: FeatureGatedConv, norm: TaskNorm | None) -> None:

@@ -42,19 +42,11 @@ def mode_units(
 ) -> UnitFactory:
     """Return what builds the units of one RepMode network.
 
-    Parameters
-    ----------
-    tasks : sequence of str
-        Names of the base tasks.
-    experts : sequence of str
-        Kinds of the experts in every MoDE block.
-    scope, task_embedding, gate_hidden, gate_activation, gate_input, private_bn
-        See :class:`~continual_repmode.models.repmode.RepModeUNet`.
-
-    Raises
-    ------
-    UserError
-        If an option is unknown, or two exclude each other.
+    ``tasks``: names of the base tasks.
+    ``experts``: kinds of the experts in every MoDE block.
+    ``scope``, ``task_embedding``, ``gate_hidden``, ``gate_activation``, ``gate_input``,
+        ``private_bn``: see :class:`~continual_repmode.models.repmode.RepModeUNet`.
+    Raises UserError if an option is unknown, or two exclude each other.
     """
     if scope not in _SCOPES:
         raise UserError(f"scope {scope!r}: use {', '.join(_SCOPES)}")

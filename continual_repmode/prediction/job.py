@@ -50,22 +50,13 @@ _ZSCORE = Intensity(0.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An image to predict, and the file to write.
-
-    Attributes
-    ----------
-    image : Image
-    output : Path
-    root : Path
-        The folder of all outputs.
-    provenance : mapping
-        Of the output.
-    setup : Setup
-    """
+    """An image to predict, and the file to write."""
 
     image: Image
     output: Path
+    #: The folder of all outputs.
     root: Path
+    #: Of the output.
     provenance: Mapping[str, Any]
     setup: Setup
 
@@ -134,17 +125,10 @@ class Job:
     def run(self, title: str = "") -> None:
         """Predict all tasks that are missing and write the file.
 
-        Parameters
-        ----------
-        title : str
-            What stands before the bars.
-
-        Raises
-        ------
-        UserError
-            If the image is damaged or constant, or something cannot be written. What
-            was done stays, and the next call resumes; so it does after any
-            other end.
+        ``title``: what stands before the bars.
+        Raises UserError if the image is damaged or constant, or something cannot be
+            written. What was done stays, and the next call resumes; so it does after
+            any other end.
         """
         setup, image = self.setup, self.image
         try:

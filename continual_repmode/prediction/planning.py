@@ -50,22 +50,14 @@ SUFFIXES: Mapping[Format, str] = {"zarr": ".ome.zarr", "tiff": ".ome.tif"}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The work of a call.
-
-    Attributes
-    ----------
-    setup : Setup
-    jobs : list of Job
-        What is to be done.
-    done : list of Job
-        Of the same provenance, and complete.
-    failures : list of UserError
-        One for each image that cannot be predicted.
-    """
+    """The work of a call."""
 
     setup: Setup
+    #: What is to be done.
     jobs: list[Job]
+    #: Of the same provenance, and complete.
     done: list[Job]
+    #: One for each image that cannot be predicted.
     failures: list[UserError]
 
 
@@ -79,27 +71,15 @@ def plan_predictions(
 ) -> Plan:
     """Find images, open their headers, and see what is there already.
 
-    Parameters
-    ----------
-    model : TrainedModel
-    inputs : sequence of str or Path
-        Image files, folders, patterns and manifests.
-    out : str or Path
-        Folder of the outputs.
-    options : PredictOptions
-    format_ : {"zarr", "tiff"}
-        Of the outputs, OME-Zarr or OME-TIFF.
-    part : Part
-        Of the images that can be opened, in the order of the inputs. The first part
-        has the faults of those that cannot, too.
-
-    Raises
-    ------
-    UserError
-        If the options do not fit the model or each other, ``out`` or what is above it
-        is a file, an input matches no files, two images would have one output, or an
-        output exists with different settings and is not to be overwritten. Faults
-        of single images are collected instead.
+    ``inputs``: image files, folders, patterns and manifests.
+    ``out``: folder of the outputs.
+    ``format_``: of the outputs, OME-Zarr or OME-TIFF.
+    ``part``: of the images that can be opened, in the order of the inputs. The first
+        part has the faults of those that cannot, too.
+    Raises UserError if the options do not fit the model or each other, ``out`` or what
+        is above it is a file, an input matches no files, two images would have one
+        output, or an output exists with different settings and is not to be
+        overwritten. Faults of single images are collected instead.
     """
     setup, out, faults = Setup.of(model, options), user_path(out), Faults()
     _check_call(out, options.choices)
@@ -138,10 +118,7 @@ def plan_outputs(
 ) -> Plan:
     """Separate what is to be done from what is done; refuse what is in the way.
 
-    Raises
-    ------
-    UserError
-        As for :func:`plan_predictions`.
+    Raises UserError: as for :func:`plan_predictions`.
     """
     _check_distinct(outputs)
     known, jobs, done = read_metrics(root), [], []
@@ -182,10 +159,7 @@ def find_images(
 ) -> list[Image]:
     """Open the images that some inputs mean; those that are damaged go to ``faults``.
 
-    Raises
-    ------
-    UserError
-        If an input matches no files, or a manifest cannot be read.
+    Raises UserError if an input matches no files, or a manifest cannot be read.
     """
     found, manifests = find_files(inputs, out)
     _check_manifests(options, manifests)

@@ -58,12 +58,8 @@ _POINTER = b"version https://git-lfs"
 class ChoiceNeededError(UserError):
     """A file holds several volumes, and none of them was chosen.
 
-    Parameters
-    ----------
-    problem : str
-        File, and between what to choose.
-    what : str
-        Which of ``CHOICES``.
+    ``problem``: file, and between what to choose.
+    ``what``: which of ``CHOICES``.
     """
 
     def __init__(self, problem: str, what: str) -> None:
@@ -187,11 +183,8 @@ def channel_index(volume: VolumeReader, channel: int | str) -> int:
     of the same (``Hoechst`` finds ``H3342``). A text that is a whole number may be
     either; ``index:1`` and ``name:1`` are but one.
 
-    Raises
-    ------
-    UserError
-        If there is no such channel, or several of that name, or one of that name and
-        another of that index; lists the choices.
+    Raises UserError if there is no such channel, or several of that name, or one of
+        that name and another of that index; lists the choices.
     """
     names = volume.channel_names
     if isinstance(channel, int):
@@ -251,10 +244,7 @@ def _named(names: Sequence[str], wanted: str) -> list[int]:
 class SeveralTimesError(UserError):
     """All time points were asked for where one volume is opened.
 
-    Attributes
-    ----------
-    number : int
-        How many there are.
+    ``number``: how many there are.
     """
 
     def __init__(self, path: Path, number: int) -> None:
@@ -275,24 +265,14 @@ def chosen_index(
 ) -> int:
     """Return which of several scenes, time points, ... to take.
 
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    what : str
-        One of ``CHOICES``.
-    names : sequence of str
-        Of each one in the file, ``""`` where it has none; its length is their number.
-    choices : mapping
-        What was asked for.
-    single_planes : bool
-        Each has one plane only, so they may be meant to be z planes.
-
-    Raises
-    ------
-    UserError
-        If there are several and none was chosen, or there is none like the chosen one,
-        or two may be meant.
+    ``path``: for messages.
+    ``what``: one of ``CHOICES``.
+    ``names``: of each one in the file, ``""`` where it has none; its length is their
+        number.
+    ``choices``: what was asked for.
+    ``single_planes``: each has one plane only, so they may be meant to be z planes.
+    Raises UserError if there are several and none was chosen, or there is none like the
+        chosen one, or two may be meant.
     """
     wanted = choices.get(what)
     all_times = what == "time" and wanted == "all"
@@ -329,14 +309,9 @@ def refuse_planes_as_channels(volume: VolumeReader) -> None:
 def refuse_other_choices(path: Path, choices: Choices, known: Container[str]) -> None:
     """Raise if a choice is made that a format does not know; 0 always is the only one.
 
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    choices : mapping
-        What was asked for.
-    known : container of str
-        What the format knows of ``CHOICES``.
+    ``path``: for messages.
+    ``choices``: what was asked for.
+    ``known``: what the format knows of ``CHOICES``.
     """
     for what in CHOICES:
         if what not in known:
@@ -355,16 +330,10 @@ def check_size(
 
     To be called before memory is taken for them.
 
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    shape : sequence of int
-        Of the array that would be read.
-    dtype : dtype
-        Of the array that would be read.
-    stored_bytes : int
-        How many bytes of the file hold these pixels, compressed or not.
+    ``path``: for messages.
+    ``shape``: of the array that would be read.
+    ``dtype``: of the array that would be read.
+    ``stored_bytes``: how many bytes of the file hold these pixels, compressed or not.
     """
     needed = math.prod(shape) * dtype.itemsize
     if needed > stored_bytes * _MAX_COMPRESSION:

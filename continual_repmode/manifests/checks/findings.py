@@ -41,25 +41,13 @@ def judge(
 ) -> list[Finding]:
     """Judge a manifest.
 
-    Parameters
-    ----------
-    pairs : sequence of CheckedPair
-        Its rows with sound headers, in order.
-    patch_size : sequence of int
-        Training patch (z, y, x) in voxels of the model grid.
-    pad_small : bool
-        Volumes smaller than the patch will be padded.
-    yes : bool
-        What may be a mistake, but may be right, is right.
-    tasks : sequence of str, optional
-        The tasks that are needed; those of the pairs by default.
-    listed : sequence of str
-        The tasks that the manifest has rows of, needed or not, sound or not.
-
-    Returns
-    -------
-    list of Finding
-        Errors first, then warnings, then notes.
+    ``pairs``: its rows with sound headers, in order.
+    ``patch_size``: training patch (z, y, x) in voxels of the model grid.
+    ``pad_small``: volumes smaller than the patch will be padded.
+    ``yes``: what may be a mistake, but may be right, is right.
+    ``tasks``: the tasks that are needed; those of the pairs by default.
+    ``listed``: the tasks that the manifest has rows of, needed or not, sound or not.
+    Returns: errors first, then warnings, then notes.
     """
     found = [*_too_few(pairs, tasks, listed), *_repeated(pairs), *compare(pairs)]
     for pair in pairs:
@@ -76,12 +64,8 @@ def judge(
 def finding_from_error(where: str, error: UserError) -> Finding:
     """Return an error of the manifest or of a file as a finding.
 
-    Parameters
-    ----------
-    where : str
-        Manifest, named in front of the message unless it begins with it.
-    error : UserError
-        Its message names file, fault and remedy.
+    ``where``: manifest, named in front of the message unless it begins with it.
+    ``error``: its message names file, fault and remedy.
     """
     return Finding("error", "unusable", where, "", str(error), "")
 

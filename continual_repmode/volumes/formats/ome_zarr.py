@@ -69,22 +69,14 @@ class ZarrVolume:
     ) -> Self:
         """Read the metadata of ``path``, an image or a collection of images.
 
-        Parameters
-        ----------
-        path : Path
-            The Zarr folder, or the folder of an image in it.
-        choices : mapping of str to str, optional
-            ``scene``: which image of a collection in the layout of bioformats2raw, by
-            index or name; ``time``: which of several time points; ``level``: which
-            resolution, by index from the finest.
-        voxel_size_um : sequence of float, optional
-            Voxel size (z, y, x) wanted: without a ``level``, the coarsest one is taken
-            that is at least as fine on every axis.
-
-        Raises
-        ------
-        UserError
-            If the metadata are damaged or of another version, or the choice is open.
+        ``path``: the Zarr folder, or the folder of an image in it.
+        ``choices``: ``scene``: which image of a collection in the layout of
+            bioformats2raw, by index or name; ``time``: which of several time points;
+            ``level``: which resolution, by index from the finest.
+        ``voxel_size_um``: voxel size (z, y, x) wanted: without a ``level``, the
+            coarsest one is taken that is at least as fine on every axis.
+        Raises UserError if the metadata are damaged or of another version, or the
+            choice is open.
         """
         choices = choices or {}
         refuse_other_choices(path, choices, ("scene", "time", "level"))
