@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
 
     0: done. 1: a fault of the program. 2: a mistake that the message says how to mend.
     3: done but for some items. 75: stopped by SIGINT, SIGTERM or SIGUSR1; the command
-    that goes on is printed. 141: nobody reads what is printed any more.
+    that resumes it is printed. 141: nobody reads what is printed any more.
     """
     arguments = sys.argv[1:] if argv is None else argv
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])

@@ -29,7 +29,7 @@ from continual_repmode.paths import user_path
 from continual_repmode.processes import end_with_parent, fresh_processes
 
 TRY_AGAIN = 75
-"""Exit status of what a signal stopped and the same command goes on with
+"""Exit status of what a signal stopped and the same command resumes
 (``EX_TEMPFAIL``): schedulers can begin it again."""
 
 _STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")
@@ -190,7 +190,7 @@ WHOLE = Part()
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal stopped the work; the message is the command that goes on with it.
+    """A signal stopped the work; the message is the command that resumes it.
 
     Empty: the same command. A class of its own also because CPython ends as if nobody
     had caught a plain KeyboardInterrupt that passed through ``exec``.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -167,24 +168,9 @@ def to_json(facts: PairFacts) -> dict[str, Any]:
 def from_json(values: Mapping[str, Any]) -> PairFacts:
     """Return the facts that :func:`to_json` was given.
 
-    Raises KeyError, TypeError, ValueError if these are the facts of another version, or
-        none.
+    Raises ValueError if these are the facts of another version, or none.
     """
-    shift = values["shift_yx_px"]
-    if shift is not None:
-        y, x = shift
-        shift = (y, x)
-    return PairFacts(
-        signal=_channel_from_json(values["signal"]),
-        target=_channel_from_json(values["target"]),
-        shift_yx_px=shift,
-        shift_confidence=values["shift_confidence"],
-    )
-
-
-def _channel_from_json(values: Mapping[str, Any]) -> ChannelFacts:
-    z, y, x = values["shape"]
-    return ChannelFacts(**{**values, "shape": (z, y, x)})
+    return msgspec.convert(values, PairFacts)
 
 
 def _filled(raw: NDArray[Any], hidden: NDArray[np.bool_] | None) -> NDArray[Any]:

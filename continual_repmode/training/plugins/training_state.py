@@ -70,7 +70,7 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
     def _sound_state(self, strategy: Any) -> dict[str, Any] | None:
         """Return the state of this experience with its best weights, if both are whole.
 
-        If they are not, the experience begins anew, which costs its time only.
+        If they are not, the experience starts again, which costs its time only.
         """
         if not self._state.is_file():
             return None
@@ -80,7 +80,7 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
                 return None
             return state | {"best_weights": _load(self._best)}
         except UserError as error:
-            print(f"{error}; this experience begins anew", file=sys.stderr)
+            print(f"{error}; this experience starts again", file=sys.stderr)
             return None
 
     def after_training_epoch(self, strategy: Any, **_: Any) -> None:

@@ -40,52 +40,22 @@ ShapeCzyx = tuple[int, int, int, int]
 def open_writer(
     path: str | Path,
     *,
-    shape_czyx: ShapeCzyx,
-    dtype: DTypeLike,
-    voxel_size_um: Sequence[float | None],
-    channel_names: Sequence[str] = (),
-    origin_um: Sequence[float | None] | None = None,
     attributes: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
     work_path: Path | None = None,
-    num_times: int = 1,
+    **image: Any,
 ) -> Iterator["VolumeWriter"]:
     """Open a file for writing; it takes its name when the block ends.
 
-    ``path``: ``.ome.zarr`` or ``.zarr`` for OME-Zarr 0.5, ``.ome.tif`` or ``.ome.tiff``
-        for OME-TIFF without compression, as BigTIFF where it needs to be.
-    ``shape_czyx``: voxels along (C, Z, Y, X).
-    ``dtype``: of the pixels.
-    ``voxel_size_um``: along (z, y, x), in micrometres.
-    ``channel_names``: one per channel.
-    ``origin_um``: where the first voxel lies along (z, y, x), in micrometres; None
-        where unknown.
     ``attributes``: kept in the file under the name ``continual_repmode``: as attributes
         of the Zarr group, as a map annotation of the OME-XML.
-    ``overwrite``: replace what is at ``path``, once all is written.
     ``work_path``: folder, on the same disk, for the unfinished volume. It stays if the
         block raises, and the same call resumes it: see :meth:`VolumeWriter.missing`. By
         default a hidden folder next to ``path``, which is removed in the end.
-    ``num_times``: time points. If there are several, the channels of the writer are
-        those of the first time point, then those of the second, and so on.
+    ``**image``: as for :func:`check_writable`.
     Raises UserError: as :func:`check_writable` does; or if writing fails.
-
-    Yields
-    ------
-    VolumeWriter
     """
-    image = check_writable(
-        path,
-        shape_czyx=shape_czyx,
-        dtype=dtype,
-        voxel_size_um=voxel_size_um,
-        channel_names=channel_names,
-        origin_um=origin_um,
-        overwrite=overwrite,
-        work_path=work_path,
-        num_times=num_times,
-    )
-    with writing(image, attributes, work_path) as writer:
+    checked = check_writable(path, work_path=work_path, **image)
+    with writing(checked, attributes, work_path) as writer:
         yield writer
 
 
@@ -127,7 +97,16 @@ def check_writable(
 ) -> WritableImage:
     """Return what a volume to be written is, if it can be; nothing is made.
 
-    ``overwrite``, ``work_path``, ``num_times``: as for :func:`open_writer`.
+    ``path``: ``.ome.zarr`` or ``.zarr`` for OME-Zarr 0.5, ``.ome.tif`` or ``.ome.tiff``
+        for OME-TIFF without compression, as BigTIFF where it needs to be.
+    ``voxel_size_um``: along (z, y, x), in micrometres.
+    ``channel_names``: one per channel.
+    ``origin_um``: where the first voxel lies along (z, y, x), in micrometres; None
+        where unknown.
+    ``overwrite``: replace what is at ``path``, once all is written.
+    ``work_path``: of :func:`open_writer`.
+    ``num_times``: time points. If there are several, the channels of the writer are
+        those of the first time point, then those of the second, and so on.
     Raises UserError if the format is unknown or cannot hold the image, the voxel size
         is unknown, there is something at ``path`` already, its folder cannot be written
         to, or the disk has too little room.
