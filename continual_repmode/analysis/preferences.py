@@ -146,11 +146,6 @@ def mean_distances(
     return dict(sorted(means.items(), key=lambda item: item[1]))
 
 
-def nearest_task(distances: Sequence[GateDistance]) -> str:
-    """Return the other task whose gates are nearest, over all blocks."""
-    return next(iter(mean_distances(distances)))
-
-
 def _mean_extent(rows: Sequence[GatingRow]) -> float:
     total = sum(row.weight for row in rows)
     return sum(row.weight * row.extent_px for row in rows) / total

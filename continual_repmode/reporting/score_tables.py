@@ -226,11 +226,6 @@ def mean_forgetting(run: RunContent, metric: str) -> float | None:
     return value
 
 
-def _last(results: Mapping[str, Any], metric: str) -> list[float | None]:
-    row: list[float | None] = results["metrics"][metric]["result_matrix"][-1]
-    return row
-
-
 def _direction(higher_is_better: bool) -> str:
     return f"{'higher' if higher_is_better else 'lower'} is better"
 

@@ -11,7 +11,6 @@ _SPELLINGS = {
     "dna": ("h3342", "h33342", "hoechst", "hoechst33342", "dapi"),
     "membrane": ("cmdrp", "cellmask", "cellmaskdeepred", "draq5"),
 }  # fmt: skip
-_ENDING = re.compile(r"\d{1,2}|\d+x|camera|t\d|tracks?")
 
 
 def plain_name(name: str) -> str:
