@@ -40,7 +40,6 @@ def replacing(
     Missing folders are made. If the block raises, ``path`` stays as it was. The content
     is on the disk before the name is given, and the name when the block has ended.
 
-    ``path``: the file to write.
     ``num_bytes``: what it takes, where that is known: looked for before the block
         begins.
     ``remedy``: what helps if it cannot be written.
@@ -148,7 +147,6 @@ def sha256_of(path: str | Path) -> str:
 def check_free(folder: Path, num_bytes: float, what: str, option: str) -> None:
     """Raise if the disk has no room for this many bytes more.
 
-    ``folder``: where they would go; it need not exist yet.
     ``what``: what needs the room, for the message.
     ``option``: by which another folder is chosen, for the message.
     Raises UserError: saying how much is needed and how much is free.

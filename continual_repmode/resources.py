@@ -23,8 +23,6 @@ def cache_folder(name: str) -> Path:
 
     That is in ``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux, ``~/Library/Caches`` on
     macOS, and the local application data on Windows.
-
-    ``name``: what is kept there.
     """
     return user_path(user_cache_path("continual_repmode", appauthor=False)) / name
 

@@ -269,7 +269,6 @@ class TaskPredictor:
 
     ``network``: in evaluation mode.
     ``precision``: of convolutions; what comes out is float32.
-    ``task``: for messages.
     """
 
     def __init__(

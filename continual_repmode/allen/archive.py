@@ -38,9 +38,7 @@ def unpack(
     Files get the permissions of new files. A folder of an earlier unpacking that no
     longer agrees with its record is mended; files of other names in it stay.
 
-    ``folder``: to be made.
     ``sha256``: what the archive's must be.
-    ``progress``: show a progress bar, if stderr is a terminal.
     Raises DamagedArchiveError if the archive is cut off, corrupt or another one.
     Raises UserError if it holds anything but files and folders with names below
         ``folder``, far more than its size lets expect, or more than fits on the disk.

@@ -39,10 +39,7 @@ def find_channel(
 ) -> FoundChannel:
     """Return the channel of an image that shows something.
 
-    ``path``: of the image, for messages.
-    ``names``: of its channels.
     ``role``: "light" or "structure" or "dna" or "membrane"; what is wanted.
-    ``dataset``: where the image comes from.
     Raises UserError if name and place disagree, or neither says which channel it is.
     """
     place = _layout(names, dataset).get(role)

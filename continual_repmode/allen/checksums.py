@@ -17,10 +17,7 @@ _CHUNK_BYTES = 1 << 22
 
 
 class Checksums:
-    """The file ``checksums.json`` of a data folder.
-
-    ``folder``: where the archives are.
-    """
+    """The file ``checksums.json`` of a data folder."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "checksums.json"
@@ -39,8 +36,6 @@ class Checksums:
         """Record an archive's SHA-256, or compare it with the recorded one.
 
         ``path``: the archive, or the part that is about to become it.
-        ``digest``: its SHA-256.
-        ``source``: address it came from.
         Raises UserError if another one is recorded.
         """
         name = path.name.removesuffix(".part")

@@ -62,10 +62,7 @@ class Source:
 
 
 class Part:
-    """The part of a file that has arrived, and the note on where it comes from.
-
-    ``path``: of the whole file.
-    """
+    """The part of a file that has arrived, and the note on where it comes from."""
 
     def __init__(self, path: Path) -> None:
         self.data = path.with_name(f"{path.name}.part")
@@ -113,10 +110,8 @@ def receive(
 ) -> None:
     """Download until the part is as large as the server says the file is.
 
-    ``url``: of the file.
     ``part``: what an earlier call left is continued.
     ``opener``: see :func:`continual_repmode.allen.web.web_opener`.
-    ``progress``: show a progress bar, if stderr is a terminal.
     Raises UserError if the server has no such file or keeps failing, or the disk is
         full. What has arrived stays.
     """

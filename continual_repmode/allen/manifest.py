@@ -60,7 +60,6 @@ def build_manifest(
         columns with the size that the published code assumes.
     ``published_lists``: folder with the image lists of the published code; see
         :mod:`continual_repmode.allen.splits`.
-    ``progress``: show a progress bar, if stderr is a terminal.
     Raises UserError if there is no data set, an image cannot be read, or its channels
         cannot be told for sure.
     """

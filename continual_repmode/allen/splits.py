@@ -74,7 +74,6 @@ def read_published_order(folder: str | Path, dataset: str) -> list[str]:
     """Return the names of a data set's images in the order of the published list.
 
     ``folder``: with the lists of the published code, ``<data set>.csv``.
-    ``dataset``: name of a data set.
     Raises UserError if there is no such list, or it is none.
     """
     path = user_path(folder) / f"{dataset}.csv"

@@ -39,9 +39,6 @@ def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
 
     The cells of the tasks that an experience taught are framed; a task not yet learned
     is left blank. The last column is the mean over all test images.
-
-    ``results``: the content of a ``results.json``.
-    ``metric``: one that the results have.
     """
     tasks, experiences = results["tasks"], results["experiences"]
     values = _result_array(results, metric)
@@ -96,7 +93,6 @@ def plot_forgetting(runs: Mapping[str, Mapping[str, Any]], metric: str) -> Figur
     nothing was forgotten.
 
     ``runs``: name of the run -> content of its ``results.json``; at least one.
-    ``metric``: one that the results have.
     """
     num_tasks = max(len(results["tasks"]) for results in runs.values())
     num_experiences = max(len(results["experiences"]) for results in runs.values())

@@ -37,7 +37,6 @@ _NOWHERE = Overall(math.nan, math.nan)
 def result_matrix(records: Sequence[ExperienceRecord], metric: str) -> ResultRows:
     """Return R[i][task] of one metric.
 
-    ``records``: in the order of the stream.
     ``metric``: a key of :data:`continual_repmode.metrics.regression.METRICS`.
     """
     return [_mean_by_task(record, metric) for record in records]

@@ -11,7 +11,6 @@ _LABELS = {"mse": "MSE", "mae": "MAE", "r2": "R2", "pearson_r": "Pearson r"}
 def format_table(results: dict[str, Any]) -> str:
     """Return the scores of every task as text.
 
-    ``results``: the content of a ``results.json``.
     Returns: a line per task in order of arrival, the overall value in both weightings,
         whether the old tasks are unchanged, and a line per task that was not learned.
     """

@@ -194,12 +194,7 @@ def _refuse_repeated(parser: Parser, given: Sequence[str]) -> None:
 
 
 def say_unused(chosen: argparse.Namespace, why: str, *options: str) -> None:
-    """Tell in a line which of the options that were given have no effect.
-
-    ``chosen``: as :func:`parse` returns it.
-    ``why``: what they do not go with.
-    ``*options``: such as ``--cache-dir``.
-    """
+    """Tell in a line which of the options that were given have no effect."""
     unused = [name for name in options if name in chosen.given]
     if unused:
         print(f"note: {', '.join(unused)}: without effect {why}", file=sys.stderr)

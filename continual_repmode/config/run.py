@@ -212,7 +212,6 @@ def strategy_name(strategy: StrategyConfig) -> str:
 def load_run_config(text: str) -> RunConfig:
     """Read the ``config.yaml`` of a run folder.
 
-    ``text``: as written by :func:`dump_run_config`.
     Raises UserError if it is damaged or was written by another version.
     """
     try:

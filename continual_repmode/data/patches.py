@@ -34,7 +34,6 @@ def foreground_start(
     than ``num_candidates`` times.
 
     ``target``: (Z, Y, X); Z-scored; NaN where nothing was recorded.
-    ``patch_size``: sides (z, y, x) in voxels; the patch must fit.
     Returns: as of :func:`random_start`.
     """
     z, y, x = target.shape

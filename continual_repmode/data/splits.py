@@ -39,7 +39,6 @@ def split_sources(
 
     ``sources``: names of the source images of each task; order and repeats do not
         matter.
-    ``seed``: another seed, another division.
     Returns: the side of every source image.
     Raises UserError if a task has fewer than three images, or shares so many that a
         side stays empty.

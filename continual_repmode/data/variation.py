@@ -125,7 +125,6 @@ class Turn:
 
         ``box``: (1, z, Y, X); where it is smaller than :meth:`region`, it is mirrored
             at its borders.
-        ``patch_size``: size (z, y, x) of the result.
         Returns: (1, z, y, x).
         """
         if self.angle or self.scale != 1:

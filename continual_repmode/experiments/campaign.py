@@ -37,9 +37,6 @@ def run_missing(
     """Carry out the runs that have no record, those that others start from first.
 
     A run that fails does not stop the others.
-
-    ``workers``: who carries them out, a run each.
-    ``work``: see :data:`Work`.
     """
     missing = {run.key: run for run in wanted if places.find(run) is None}
     say(f"{len(wanted) - len(missing)} of {len(wanted)} runs are done")
@@ -63,10 +60,7 @@ def measure_again(
     places: Places,
     measure: Callable[[RunRecord, RunFolder], RunRecord],
 ) -> None:
-    """Measure what finished runs cost once more, where their folders are still there.
-
-    ``measure``: returns the record with new costs.
-    """
+    """Measure what finished runs cost once more, where their folders are still there."""
     for run in {run.key: run for run in wanted}.values():
         record, folder = places.find(run), places.folder(run)
         if record is None:

@@ -195,8 +195,6 @@ def extending_row(
 ) -> Row:
     """Return one of :data:`EXTENDING` at its best, after joint training at its best.
 
-    ``name``: also of the row.
-    ``*settings``: of the row, in addition to its own.
     ``stream``, ``base``: what chooses the scenario, and its first experience alone.
     ``kernel``: of the network before, such as ``k5``; by default its best.
     """

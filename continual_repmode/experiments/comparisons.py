@@ -68,7 +68,6 @@ def paired_difference(
 ) -> Difference | None:
     """Compare a row with another, image by image and seed by seed.
 
-    ``tasks``: all tasks unless given.
     Returns: None if no seed is done in both, or fewer than two images are.
     """
     by_seed = []

@@ -46,7 +46,6 @@ class Costs:
 def measure_costs(config: RunConfig, folder: RunFolder) -> Costs:
     """Measure what a finished run costs, by doing a little of it again.
 
-    ``config``: of the run.
     ``folder``: complete; it is not changed.
     Raises RuntimeError if the training cannot be taken up again.
     """
@@ -72,7 +71,6 @@ def prepare_steps(settings: str, folder: str, seconds_file: str) -> Callable[[],
     the first was taken from the base model, or trained for an epoch.
 
     ``settings``: as written by :func:`continual_repmode.config.run.dump_run_config`.
-    ``folder``: an empty folder.
     ``seconds_file``: receives a JSON object with the list ``seconds``.
     """
     config = load_run_config(settings)

@@ -151,12 +151,7 @@ def make_record(
     config: RunConfig,
     costs: Costs,
 ) -> RunRecord:
-    """Gather what a finished run left in its folder.
-
-    ``folder``: complete.
-    ``key``, ``base``, ``settings``: as in :class:`RunRecord`.
-    ``config``: of the run.
-    """
+    """Gather what a finished run left in its folder."""
     results, records = folder.read_results(), folder.records()
     spent = results["costs"]
     return RunRecord(

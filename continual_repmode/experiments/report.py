@@ -22,8 +22,6 @@ def gather(
 ) -> Measured:
     """Read what is there of a table.
 
-    ``planned``: name of each row -> its runs.
-    ``common``: settings of all runs.
     Raises UserError if a record is damaged.
     """
     return Measured(

@@ -12,7 +12,6 @@ def readme_text(
     """Return the README of a package, as Markdown.
 
     ``facts``: as :func:`continual_repmode.exporting.facts.facts_of` gives them.
-    ``known``: what the model file says of the task.
     ``divisor``: what sides along (Z, Y, X) should be multiples of.
     """
     name = display_name(facts["task"])

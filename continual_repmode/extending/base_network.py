@@ -14,9 +14,6 @@ from continual_repmode.trained_model import TrainedModel
 def open_base(path: Path, task: str, settings: ExtensionSettings) -> TrainedModel:
     """Read a network that can learn one more task.
 
-    ``path``: a model file.
-    ``task``: the structure to be added.
-    ``settings``: says how.
     Raises UserError if the file is missing or damaged, its network cannot take new
         tasks or knows this one, the task's name or the expert is none, or another voxel
         size is asked for than the network was trained on.

@@ -92,11 +92,9 @@ def choose_patch(
 ) -> Size3:
     """Return the training patch (Z, Y, X) in voxels.
 
-    ``asked``: what the user wants.
     ``window``: what is good if the images are large enough.
     ``shapes``: of the training images on the model grid.
     ``divisor``: what its sides must be multiples of.
-    ``pad_small``: whether smaller images are padded.
     Returns: ``asked``, or ``window`` with its sides cut to the largest multiples that
         fit all images, though not below one.
     Raises UserError if ``asked`` is no multiple, or it or the least multiple is larger

@@ -41,9 +41,6 @@ def measure_window(
     """Predict windows of zeros, and say what that took.
 
     ``predict``: maps windows (B, 1, z, y, x) to predictions (B, C, z, y, x).
-    ``sides``: of a window.
-    ``batch_size``: Windows at a time.
-    ``device``: where it runs.
     Raises UserError if ``predict`` changes the shape, or the device lacks the memory.
     """
     seconds = 0.0

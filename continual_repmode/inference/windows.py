@@ -49,7 +49,6 @@ class WindowGrid:
         """Lay windows over a volume.
 
         ``shape``: sides (Z, Y, X) of the volume.
-        ``window``: sides (z, y, x) of the windows.
         ``overlap``: share of a window that the next one covers again, at least 0 and
             below 1; for all axes, or for each of (Z, Y, X).
         Raises UserError if an argument is out of range.

@@ -103,9 +103,7 @@ def row_voxel_size_um(
 ) -> VoxelSizeUm:
     """Return the voxel size: of the row, else as given for all, else of the files.
 
-    ``signal``, ``target``: its files.
     ``given_um``: voxel size (z, y, x) in micrometres that the user gave for all files.
-    ``remedy``: how to give it, for messages.
     Raises UserError if the files contradict each other, or nothing tells the size, or
         what they tell is no size of a voxel; unless row or user say it.
     """

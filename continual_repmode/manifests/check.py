@@ -141,7 +141,6 @@ def check_manifest(
 def sound_collection(path: str | Path, **settings: Any) -> Check:
     """Check a manifest and prepare its volumes.
 
-    ``path``: the manifest.
     ``**settings``: as for :func:`check_manifest`.
     Raises UserError if there is anything with which a run could not go on, with the
         first such finding and how to see the others.

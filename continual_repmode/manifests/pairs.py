@@ -41,7 +41,6 @@ class ManifestPair:
     ``signal``, ``target``: of the same shape.
     ``source_voxel_size_um``: voxel size (z, y, x) of the files.
     ``preparation``: how the channels come onto the model grid.
-    ``store``: where they are kept.
     """
 
     def __init__(

@@ -44,9 +44,6 @@ def measure_pairs(
 ) -> list[PairFacts | None]:
     """Measure the raw voxels of pairs, and prepare them if asked to.
 
-    ``prepare``: also prepare every pair that can be.
-    ``progress``: show a progress bar, if stderr is a terminal.
-    ``workers``: who shares the work.
     ``faults``: where to collect the errors of damaged files; None stands for their
         facts.
     Returns: in the order of ``pairs``.

@@ -85,7 +85,6 @@ def read_rows(
     Of a folder, files that name a split are preferred to those of the same task that
     do not.
 
-    ``path``: a CSV file or a folder.
     ``root``: what relative paths in the rows are relative to; the folder of the CSV
         file by default.
     ``tasks``: tasks whose files must be there; by default, those of all.

@@ -65,8 +65,6 @@ def segment(
     watershed from the maxima of the smoothed distance to the background.
 
     ``image``: (Z, Y, X).
-    ``task``: one that :func:`is_countable`.
-    ``voxel_size_um``: edges (z, y, x) of a voxel, in micrometers.
     Returns: (Z, Y, X); 0 outside of objects, and 1, 2, ... in them.
     Raises UserError if the segmenter of another package cannot be used, or does not
         return labels of the shape of the image.

@@ -90,7 +90,6 @@ def shell_correlation(
     of the longest side, and shells end where the coarsest axis does (Nyquist).
 
     ``prediction``, ``target``: (Z, Y, X).
-    ``voxel_size_um``: edges (z, y, x) of a voxel.
 
     Returns
     -------

@@ -84,7 +84,6 @@ class GroupedAdapter(Adapter):
     channels.
 
     ``channels``: channels of y. Where 4 or 8 does not divide them, groups are smaller.
-    ``axes``: axes that the kernels extend over.
     """
 
     def __init__(self, channels: int, axes: Axes) -> None:

@@ -21,7 +21,6 @@ def average_conv1(features: Tensor, weight: Tensor, window: Size3) -> Tensor:
 
     ``features``: (B, I, Z, Y, X).
     ``weight``: (O, I, 1, 1, 1).
-    ``window``: see :func:`box_mean`.
     Returns: (B, O, Z, Y, X).
     """
     out_channels, in_channels = weight.shape[:2]

@@ -16,10 +16,7 @@ _SMALL = 20480
 
 
 class SameConv3d(nn.Conv3d):
-    """A convolution with stride 1, an odd kernel and 'same' zero padding.
-
-    ``kernel_size``: extent (kZ, kY, kX).
-    """
+    """A convolution with stride 1, an odd kernel and 'same' zero padding."""
 
     def __init__(
         self,

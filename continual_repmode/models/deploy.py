@@ -12,7 +12,6 @@ class OneTask(nn.Module):
     """A network with the task fixed, in evaluation mode.
 
     ``net``: shared, not copied.
-    ``task``: name or label of the task.
     """
 
     def __init__(self, net: TaskNetwork, task: str | int) -> None:

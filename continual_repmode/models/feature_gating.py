@@ -53,7 +53,6 @@ class FeatureGatedConv(nn.Module):
     """A convolution whose kernel is mixed from experts, per sample.
 
     ``experts``: kinds of the experts, such as ``conv5`` or ``avg3_conv1``.
-    ``axes``: axes that the kernels extend over.
     ``level``: of the resolution, 1 for the full one.
     """
 

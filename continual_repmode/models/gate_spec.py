@@ -42,7 +42,6 @@ def make_gate_spec(
 ) -> GateSpec:
     """Check the options of task gates and draw what is drawn once for all blocks.
 
-    ``num_tasks``: number of base tasks S.
     ``task_embedding``: ``"gaussian"``: vectors with entries from N(0, 1). That they
         have S entries and are drawn once is our adaptation; the paper does not say.
     Raises UserError if an option is not as above.
@@ -77,7 +76,6 @@ def mean_logits(weights: Tensor, activation: Activation) -> Tensor:
     """Return logits between several gates, finite even where a gate is shut.
 
     ``weights``: (N, E, O); gating weights of N gates.
-    ``activation``: what made them.
     Returns: (E, O); the mean over N of what activates to the weights. A softmax leaves
         one number per channel free: the log-sum-exp over E is made 0.
     """

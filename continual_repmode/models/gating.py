@@ -67,7 +67,6 @@ class TaskGate(nn.Module):
     """Gating weights of every task in one MoDE block.
 
     ``tasks``: the S base tasks, in the order of their labels.
-    ``experts``: names of the E base experts.
     ``spec``: task vectors, layers and activation; those of the paper by default.
     ``experts``: for each task, the experts it uses: the rows of its gating weights.
     ``linear``: the layer to E * O logits, from task vectors or hidden units; None once
@@ -145,7 +144,6 @@ class TaskGate(nn.Module):
 
         ``experts``: names of the experts it uses: the base experts, those of earlier
             extensions, then its own if it has one.
-        ``init``: see :meth:`initial_logits`.
         ``mix``: "softmax" or "additive"; ``"softmax"``: all compete, and the table
             holds logits. ``"additive"``: the table holds logits of the base experts
             only. Those of earlier extensions are added with a weight per output channel

@@ -42,8 +42,6 @@ def mode_units(
 ) -> UnitFactory:
     """Return what builds the units of one RepMode network.
 
-    ``tasks``: names of the base tasks.
-    ``experts``: kinds of the experts in every MoDE block.
     ``scope``, ``task_embedding``, ``gate_hidden``, ``gate_activation``, ``gate_input``,
         ``private_bn``: see :class:`~continual_repmode.models.repmode.RepModeUNet`.
     Raises UserError if an option is unknown, or two exclude each other.

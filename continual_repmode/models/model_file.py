@@ -120,7 +120,6 @@ def _take(net: TaskNetwork, tensors: dict[str, torch.Tensor]) -> None:
 def altered_tasks(net: TaskNetwork, path: str | Path) -> tuple[str, ...] | None:
     """Return the tasks of a network that are not what its file says of them.
 
-    ``net``: as :func:`load_model` gave it.
     Returns: None if the file is of an older version, which says nothing of tasks.
     """
     known = read_model_header(path).get("task_sha256")

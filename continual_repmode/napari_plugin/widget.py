@@ -36,7 +36,6 @@ class PredictStructures(Container[Any]):
     The voxel size is that of the layer where it tells one, and can be corrected; where
     it tells none, the field is empty and has to be filled in.
 
-    ``napari_viewer``: where the light is and the predictions go.
     ``worker``: of the prediction that is going on, if one is.
     """
 

@@ -74,13 +74,11 @@ def open_image(
 ) -> Image:
     """Open an image file and find its transmitted light.
 
-    ``name``: of the output.
     ``channel``: index or name of the transmitted light; None to find it.
     ``choices``: scene, time point and so on; see
         :func:`continual_repmode.volumes.opening.open_volume`.
     ``source_um``: voxel size (z, y, x) that the user gives; None: what the file says.
         Of an OME-Zarr it is that of the full resolution, which is read then.
-    ``model_um``: voxel size (z, y, x) of the model grid.
     Raises UserError if the file is damaged, has no voxel size, or its channel is
         ambiguous.
     """

@@ -40,7 +40,6 @@ def listed_images(
     ``root``: what relative paths in the rows are relative to; None: the manifest.
     ``source_um``: voxel size (z, y, x) that the user gives for all; only columns of a
         row come before it.
-    ``model_um``: voxel size (z, y, x) of the model grid.
     ``faults``: where to collect what is wrong with single rows; these are left out.
     Raises UserError if the manifest itself cannot be read.
     """

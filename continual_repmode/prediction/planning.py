@@ -72,8 +72,6 @@ def plan_predictions(
     """Find images, open their headers, and see what is there already.
 
     ``inputs``: image files, folders, patterns and manifests.
-    ``out``: folder of the outputs.
-    ``format_``: of the outputs, OME-Zarr or OME-TIFF.
     ``part``: of the images that can be opened, in the order of the inputs. The first
         part has the faults of those that cannot, too.
     Raises UserError if the options do not fit the model or each other, ``out`` or what

@@ -53,7 +53,6 @@ def describe_plates(made: Iterable[tuple[Path, Path]], root: Path) -> None:
     """Write the metadata of plates of predictions, for the fields that are there.
 
     ``made``: folders of a plate that was read, and of the plate of its predictions.
-    ``root``: the folder of all outputs.
     """
     for source, target in sorted(set(made)):
         with FileLock(root / f".{target.name}.lock"):  # others add theirs meanwhile

@@ -46,7 +46,6 @@ def prepare_channel(
         :func:`continual_repmode.volumes.stream_resizing.resize_stream`.
     ``strict``, ``beside``: see
         :func:`continual_repmode.volumes.streamed.channel_statistics`.
-    ``progress``: show progress bars, if stderr is a terminal.
     ``intensity``: becomes 0 and 1; that of the channel itself unless given.
     Returns: its intensity undoes the z-score.
     Raises UserError if the channel is damaged, constant or not finite.
@@ -101,7 +100,6 @@ def series_intensity(
 
     ``frames``: of the same shape.
     ``scratch``: of that shape on the model grid; what is in it is lost.
-    ``memory_bytes``: as for :func:`prepare_channel`.
     Raises UserError if a frame is damaged, constant or not finite.
     """
     known = [

@@ -20,7 +20,6 @@ FOLDER = ".predicting"
 class WorkFolder:
     """Intermediate volumes of one output, and notes on which of them are whole.
 
-    ``output``: what will be made.
     ``root``: the folder of all outputs, at or above that of ``output``.
     """
 

@@ -149,10 +149,7 @@ def result_tables(results: Mapping[str, Any]) -> list[ScoreTable]:
 def compared_tables(
     runs: Sequence[RunContent], labels: Sequence[str]
 ) -> list[ScoreTable]:
-    """Return the R2 of every structure at the end, and its forgetting; a run a column.
-
-    ``labels``: of the runs.
-    """
+    """Return the R2 of every structure at the end, and its forgetting, run by run."""
     tested = [run for run in runs if run.results is not None]
     columns = [name for name, run in zip(labels, runs, strict=True) if run.results]
     lines = [task_lines(run) for run in tested]

@@ -38,7 +38,6 @@ def weak_object_transfer(
     vanishes in focus and changes sign through it.
 
     ``shape``: shape (Z, Y, X) of the box.
-    ``voxel_um``: edge of a voxel.
     Returns: (Z, Y, X // 2 + 1); :math:`H_P` and :math:`H_A` in the layout of ``rfftn``.
         Frequencies that the grid cannot hold are left out.
     """
@@ -100,7 +99,6 @@ def transmitted_light(
     """Brightfield image stack of a weak object, 1 where there is none.
 
     ``index``: (Z, Y, X); refractive index minus that of the medium.
-    ``voxel_um``: edge of a voxel.
     ``absorbing_share``: imaginary part of the refractive index as a share of ``index``.
     Returns: (Z, Y, X).
     """

@@ -13,7 +13,6 @@ def load_base(
 ) -> TaskNetwork:
     """Read a network that has learned the tasks of the first experience.
 
-    ``path``: a model file.
     ``like``: the network that would otherwise have been trained.
     ``may_be_frozen``: whether the run can begin with weights that nothing trains any
         more.

@@ -63,7 +63,6 @@ class BatchShare(Dataset[Any]):
     Every process draws the places of all patches, so that its random numbers are those
     of one process alone, but cuts only its own out of the volumes.
 
-    ``dataset``: of patches.
     ``patch_size``: their sides (Z, Y, X) in voxels.
     """
 

@@ -17,7 +17,6 @@ class WeightAverage:
     (Tarvainen and Valpola, NeurIPS 2017, who average parameters only).
 
     ``net``: the average starts from it as it is.
-    ``decay``: above 0 and below 1.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:

@@ -118,7 +118,6 @@ def hidden_voxels(
     """Find the padding of a channel in memory.
 
     ``raw``: (Z, Y, X).
-    ``strict``: see :func:`padding_values`.
     Returns: (Z, Y, X); what it is and where; None if there is none, or nothing else.
     """
     values = padding_values(raw, strict=strict)

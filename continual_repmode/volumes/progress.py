@@ -10,8 +10,6 @@ def byte_bar(
 ) -> "tqdm[NoReturn]":
     """Return a bar with size, rate and time left, on terminals only.
 
-    ``doing``: what is under way.
-    ``num_bytes``: how much there is in all.
     ``shown``: False for no bar at all.
     ``begun``: how much of it was there before.
     """

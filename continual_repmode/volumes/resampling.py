@@ -23,7 +23,6 @@ def resampled_shape(
 ) -> tuple[int, ...]:
     """Return the shape that covers the same extent with other voxels.
 
-    ``shape``: voxels along each axis.
     ``from_um``, ``to_um``: voxel size before and after, in micrometres, in the order of
         ``shape``.
     Returns: rounded to whole voxels, at least one per axis.
@@ -47,7 +46,6 @@ def resize(
 
     ``volume``: (Z, Y, X); one or two axes only will do as well; each is resized by
         itself.
-    ``shape``: shape (z, y, x) wanted.
     ``method``: ``paper``: cubic splines as ``scipy.ndimage.zoom(order=3,
         mode="nearest")``, as the published code does. ``fast``: the mean over the
         voxels that fall together along axes that shrink, then linear interpolation
@@ -81,7 +79,6 @@ def resample(
 
     ``volume``: (Z, Y, X).
     ``from_um``, ``to_um``: voxel size (z, y, x) before and after, in micrometres.
-    ``method``: see :func:`resize`.
     Returns: (Z, Y, X); of :func:`resampled_shape`; ``volume`` itself if that is its
         shape already.
     """

@@ -159,11 +159,8 @@ class PreparedStore:
     ) -> PreparedArray:
         """Write a prepared channel: first the voxels, then the sidecar.
 
-        ``recipe``: as for :meth:`find`.
         ``array``: (Z, Y, X).
-        ``intensity``: undoes the z-score.
         ``source``: file and channel, for people who read the sidecar.
-        ``hidden``: see :class:`PreparedArray`.
         Raises UserError if the folder cannot be written to or the disk is full.
         """
         array = np.ascontiguousarray(array)

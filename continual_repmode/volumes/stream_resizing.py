@@ -67,7 +67,6 @@ def resize_stream(
         killed process left there is replaced.
     ``memory_bytes``: for all arrays here, with what ``source`` needs to read raw planes
         of 16 bits.
-    ``progress``: show a progress bar, if stderr is a terminal.
     Raises UserError if the memory does not suffice; see :func:`least_resize_bytes`.
     """
     z, y, x = target.shape
@@ -136,10 +135,7 @@ def _empty_folder(path: Path) -> Iterator[Path]:
 
 
 class _Pass:
-    """One way through a volume: for Y and X plane by plane, or for Z by blocks of rows.
-
-    ``old``, ``new``: shapes before and after.
-    """
+    """One way through a volume: for Y, X plane by plane, or for Z by blocks of rows."""
 
     def __init__(
         self, along: Literal["planes", "rows"], old: Shape3, new: Shape3

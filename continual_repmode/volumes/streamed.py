@@ -118,7 +118,6 @@ def channel_statistics(
         :func:`continual_repmode.volumes.padding.padding_values`.
     ``beside``: voxels that count for nothing already, as its light was not recorded
         there.
-    ``progress``: show a progress bar, if stderr is a terminal.
     Returns: in raw intensities; population deviation, in float64, as exact as that of
         :func:`continual_repmode.volumes.normalization.zscore`.
     Raises UserError if the channel is constant or holds NaN or infinite values.

@@ -56,11 +56,7 @@ _POINTER = b"version https://git-lfs"
 
 
 class ChoiceNeededError(UserError):
-    """A file holds several volumes, and none of them was chosen.
-
-    ``problem``: file, and between what to choose.
-    ``what``: which of ``CHOICES``.
-    """
+    """A file holds several volumes, and none of them was chosen."""
 
     def __init__(self, problem: str, what: str) -> None:
         super().__init__(f"{problem}, in Python by choices={{{what!r}: '0'}}")
@@ -265,11 +261,8 @@ def chosen_index(
 ) -> int:
     """Return which of several scenes, time points, ... to take.
 
-    ``path``: for messages.
-    ``what``: one of ``CHOICES``.
     ``names``: of each one in the file, ``""`` where it has none; its length is their
         number.
-    ``choices``: what was asked for.
     ``single_planes``: each has one plane only, so they may be meant to be z planes.
     Raises UserError if there are several and none was chosen, or there is none like the
         chosen one, or two may be meant.
@@ -309,8 +302,6 @@ def refuse_planes_as_channels(volume: VolumeReader) -> None:
 def refuse_other_choices(path: Path, choices: Choices, known: Container[str]) -> None:
     """Raise if a choice is made that a format does not know; 0 always is the only one.
 
-    ``path``: for messages.
-    ``choices``: what was asked for.
     ``known``: what the format knows of ``CHOICES``.
     """
     for what in CHOICES:
@@ -330,9 +321,6 @@ def check_size(
 
     To be called before memory is taken for them.
 
-    ``path``: for messages.
-    ``shape``: of the array that would be read.
-    ``dtype``: of the array that would be read.
     ``stored_bytes``: how many bytes of the file hold these pixels, compressed or not.
     """
     needed = math.prod(shape) * dtype.itemsize

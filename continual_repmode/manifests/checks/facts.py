@@ -130,7 +130,6 @@ def measure_channel(
     ``raw``: (Z, Y, X); integers, floats or truth values, in any byte and memory order.
         Constant channels, NaN and infinity are measured like all others.
     ``hidden``: (Z, Y, X); voxels to leave out, where nothing was recorded.
-    ``padding``: what there is instead.
     Raises ValueError if it is no volume of numbers.
     """
     if raw.ndim != 3 or raw.size == 0 or raw.dtype.kind not in "buif":

@@ -43,7 +43,6 @@ def judge(
 
     ``pairs``: its rows with sound headers, in order.
     ``patch_size``: training patch (z, y, x) in voxels of the model grid.
-    ``pad_small``: volumes smaller than the patch will be padded.
     ``yes``: what may be a mistake, but may be right, is right.
     ``tasks``: the tasks that are needed; those of the pairs by default.
     ``listed``: the tasks that the manifest has rows of, needed or not, sound or not.
@@ -65,7 +64,6 @@ def finding_from_error(where: str, error: UserError) -> Finding:
     """Return an error of the manifest or of a file as a finding.
 
     ``where``: manifest, named in front of the message unless it begins with it.
-    ``error``: its message names file, fault and remedy.
     """
     return Finding("error", "unusable", where, "", str(error), "")
 

@@ -88,10 +88,7 @@ _QUANTITIES = (
 
 
 def compare(pairs: Sequence[CheckedPair]) -> Iterator[Finding]:
-    """Yield what sets pairs apart from the others of their task.
-
-    ``pairs``: of all tasks.
-    """
+    """Yield what sets pairs apart from the others of their task."""
     tasks: dict[str, list[CheckedPair]] = defaultdict(list)
     for pair in pairs:
         tasks[pair.task].append(pair)

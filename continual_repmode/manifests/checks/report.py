@@ -35,8 +35,6 @@ def format_report(
 ) -> str:
     """Return what is there, what is wrong, and a verdict.
 
-    ``pairs``: the rows with sound headers.
-    ``findings``: about them and the other rows.
     ``verbose``: tell every finding; otherwise the first ones of each kind and the
         number of the others.
     """

@@ -16,10 +16,7 @@ class TaskHeads(TaskParts):
     gradients, as from a single convolution, Adam's momentum would keep moving them (our
     adaptation; which of the two RepMode's Multi-Head baselines do is unknown).
 
-    ``tasks``: names of the first tasks.
     ``kernel_size``: odd extent of the kernels, with 'same' zero padding.
-    ``axes``: axes that the kernels extend over.
-    ``out_channels``: channels of each prediction.
     """
 
     def __init__(

@@ -40,7 +40,6 @@ class MultiHeadUNet(AdaptableNetwork):
     ``**shape``: ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``;
         see :class:`~continual_repmode.models.task_network.Shape`.
     ``unet``: what is shared; with ``part="decoder"`` its decoder is empty.
-    ``parts``: what is not.
     """
 
     owned = ("decoder", *AdaptableNetwork.owned)

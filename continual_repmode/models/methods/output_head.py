@@ -38,7 +38,6 @@ def grow_output(output: nn.Module, name: str, init: str) -> None:
     """Give a new task its head, where tasks have heads of their own.
 
     ``output``: from :func:`build_output`.
-    ``name``: name of the new task.
     ``init``: ``"fresh"``, or the name of the known task whose head is copied.
     Raises UserError if there is no such start.
     """

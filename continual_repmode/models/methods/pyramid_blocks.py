@@ -73,8 +73,6 @@ class AdaptiveFusion(nn.Module):
     The score of a prediction is the mean plus the maximum of its score map
     (BN-ReLU-conv1-BN-ReLU-conv3 to one channel) over the whole patch; the weights are
     the softmax of the scores over the scales.
-
-    ``channels``: of each prediction.
     """
 
     def __init__(self, channels: int, axes: Axes) -> None:

@@ -21,7 +21,6 @@ class TaskParts(nn.Module):
     so an optimizer skips them instead of moving them by its momentum.
 
     ``what``: first half of the names.
-    ``tasks``: names of the first tasks.
     ``make``: builds one part with fresh parameters; kept for tasks that come later.
     """
 
@@ -56,7 +55,6 @@ class TaskParts(nn.Module):
     def add_task(self, name: str, init: str = FRESH) -> None:
         """Add the part of a new task; it is trainable.
 
-        ``name``: name of the new task.
         ``init``: ``"fresh"``, or the name of a known task whose part is copied with all
             that it has learned.
         Raises UserError if ``init`` is neither; nothing has changed then.
@@ -106,7 +104,6 @@ class PartedNetwork(TaskNetwork):
         ``init``: ``"fresh"``, or the name of a known task whose part is copied with all
             that it has learned, and can then be fine-tuned. Which of the two the paper
             did is unknown; fresh is our adaptation.
-        ``**options``: further ones of the method.
         Raises UserError if the name is taken or not a name, ``init`` is not as above,
             or the method has no room for another task. The network is then unchanged.
         Raises TypeError if the method has no such option.

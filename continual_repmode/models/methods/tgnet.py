@@ -41,8 +41,6 @@ class ChannelGate(nn.Module):
 
     That is ``sigmoid(W2 ReLU(W1 [GAP(features) ; one-hot(task)]))`` with biases and
     max(1, C // 4) hidden units (our adaptation).
-
-    ``channels``: channels C of the features.
     """
 
     def __init__(self, channels: int, tasks: Sequence[str]) -> None:
@@ -63,8 +61,6 @@ class GuidedBlock(nn.Module):
 
     ``ReLU(g * v + shortcut(x))`` with ``v = conv2(conv1(x))`` and ``g`` the gate of
     ``v``; ``conv2`` and the shortcut end in batch normalization without activation.
-
-    ``conv1``, ``conv2``, ``shortcut``: units.
     """
 
     def __init__(
@@ -84,10 +80,7 @@ class GuidedBlock(nn.Module):
 
 
 class GuidedEncoderLevel(nn.Module):
-    """A guided block at one resolution, then halve it.
-
-    ``down``: unit.
-    """
+    """A guided block at one resolution, then halve it."""
 
     def __init__(self, block: GuidedBlock, down: nn.Module) -> None:
         super().__init__()

@@ -18,7 +18,6 @@ class StepClock:
 
     ``num_steps``: steps to time; the training is then ended by
         :class:`EnoughStepsError`.
-    ``seconds``: of each step.
     """
 
     def __init__(self, num_steps: int) -> None:

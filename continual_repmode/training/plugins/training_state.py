@@ -32,7 +32,6 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
     saved, and loaded before anything is derived from it. The order must be the same
     when the run resumes.
 
-    ``folder``: where the files live.
     ``every``: epochs between two savings, at least 1.
     ``train_time_s``: seconds of training in the current experience, over all
         interruptions.

@@ -50,8 +50,6 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
     ``cost_epochs``: work of a validation, in that of an epoch of training.
     ``curve``: learning curve of the current or last experience.
     ``best_epoch``: counted from 1; 0 before the first validation.
-    ``best_mse``: validation MSE of that epoch.
-    ``best_scores``: task -> its part in that epoch.
     ``best_weights``: trainable parameters and all buffers of that epoch; empty after
         the experience.
     """

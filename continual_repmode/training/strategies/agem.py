@@ -33,9 +33,6 @@ class AGEMPlugin(RehearsalPlugin):
     the gradient of a step points against that of the loss over patches drawn from
     memory, the latter's direction is removed from it. Avalanche's plugin cannot be
     saved, and fails with weights that lie with their channels last.
-
-    ``patches``: patches in memory, of all tasks together.
-    ``patches_per_step``: patches that are drawn for each step.
     """
 
     def after_backward(self, strategy: Any, **_: Any) -> None:

@@ -52,11 +52,6 @@ class DERPlugin(RehearsalPlugin):
     experience has been learned, with the prediction of the weights that were kept, not
     with predictions from along the way; both terms use one draw of patches. Avalanche's
     plugin needs class labels.
-
-    ``patches``: patches in memory, of all tasks together.
-    ``patches_per_step``: patches that are drawn for each step.
-    ``alpha``: weight of the distance from the stored output.
-    ``beta``: weight of the loss against the target.
     """
 
     def __init__(

@@ -43,8 +43,6 @@ class EWCPlugin:
     Each experience keeps a penalty of its own, which costs two copies of the network.
     Avalanche's single penalty (``mode="online"``) fails with networks that add
     parameters in their middle.
-
-    ``strength``: weight of the penalty.
     """
 
     def __init__(self, *, strength: float) -> None:

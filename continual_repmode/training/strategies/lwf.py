@@ -49,8 +49,6 @@ class LwFPlugin:
 
     The old network is the network at the start of the experience, so nothing has to be
     stored for a resumed run.
-
-    ``strength``: weight of the distillation.
     """
 
     def __init__(self, *, strength: float = 1.0) -> None:

@@ -40,8 +40,6 @@ class MASPlugin:
     patch does not matter. Avalanche's plugin measures in training mode, which moves the
     running statistics of batch normalization after the weights were chosen; this one
     measures in evaluation mode, sample by sample.
-
-    ``strength``: weight of the penalty.
     """
 
     def __init__(self, *, strength: float) -> None:

@@ -33,9 +33,6 @@ class ReplayPlugin(RehearsalPlugin):
     patches and ``patches_per_step`` old ones. Avalanche's plugin stores indices of
     images, whose data must then stay at hand, and balances by experience, so that tasks
     learned jointly share one place; this one stores patches and balances by task.
-
-    ``patches``: patches in memory, of all tasks together.
-    ``patches_per_step``: patches that are drawn for each step.
     """
 
     def before_training_iteration(self, strategy: Any, **_: Any) -> None:

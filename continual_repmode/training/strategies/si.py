@@ -46,7 +46,6 @@ class SIPlugin:
     because its stored weights are the live ones; hence this one. It measures while the
     network learns, so it knows nothing of tasks that were learned elsewhere.
 
-    ``strength``: weight of the penalty.
     ``damping``: keeps the importance of weights that hardly moved finite (xi in the
         paper).
     """

@@ -20,7 +20,6 @@ def damage_named(path: Path, problem: str) -> Iterator[None]:
 
     Decoders that meet damaged bytes raise whatever they like.
 
-    ``path``: the file that the block reads.
     ``problem``: what an error in the block means, such as ``"not a readable TIFF
         file"``.
     """

@@ -43,7 +43,6 @@ def find_ome_volume(path: Path, xml: str | bytes, choices: Choices) -> OmeVolume
 
     ``path``: the TIFF or companion file asked for. Of a set of files with several
         images, only the images with a plane in the file asked for are its scenes.
-    ``xml``: the metadata in that file.
     ``choices``: ``scene`` and ``time`` where there are several.
     Raises UserError if the metadata are damaged, or list files or pages that are not
         there.

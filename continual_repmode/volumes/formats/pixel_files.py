@@ -35,10 +35,7 @@ class PixelFile(Protocol):
 
 
 class TiffPixels:
-    """An uncompressed OME-TIFF (C, Z, Y, X), whose planes lie one after the other.
-
-    ``attributes``: of our own.
-    """
+    """An uncompressed OME-TIFF (C, Z, Y, X), whose planes lie one after the other."""
 
     planes_at_a_time = 1
 
@@ -91,7 +88,6 @@ class ZarrPixels:
     """An OME-Zarr of one level, in chunks of one channel.
 
     ``image``: its axes are some of CZYX, in this order.
-    ``attributes``: of our own.
     """
 
     def __init__(

@@ -51,7 +51,6 @@ def open_writer(
     ``work_path``: folder, on the same disk, for the unfinished volume. It stays if the
         block raises, and the same call resumes it: see :meth:`VolumeWriter.missing`. By
         default a hidden folder next to ``path``, which is removed in the end.
-    ``**image``: as for :func:`check_writable`.
     Raises UserError: as :func:`check_writable` does; or if writing fails.
     """
     checked = check_writable(path, work_path=work_path, **image)
@@ -104,7 +103,6 @@ def check_writable(
     ``origin_um``: where the first voxel lies along (z, y, x), in micrometres; None
         where unknown.
     ``overwrite``: replace what is at ``path``, once all is written.
-    ``work_path``: of :func:`open_writer`.
     ``num_times``: time points. If there are several, the channels of the writer are
         those of the first time point, then those of the second, and so on.
     Raises UserError if the format is unknown or cannot hold the image, the voxel size

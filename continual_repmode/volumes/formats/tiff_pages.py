@@ -161,8 +161,6 @@ def read_page(
 ) -> NDArray[Any]:
     """Decode one page.
 
-    ``path``: of ``tif``, for messages.
-    ``index``: of the page, from 0.
     ``shape``, ``dtype``: what every plane of the volume must have.
     Returns: (Y, X).
     Raises UserError if the page is unlike the others, or its bytes are missing or
