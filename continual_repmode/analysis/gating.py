@@ -43,7 +43,7 @@ class GatingRow:
 def gating_rows(
     net: RepModeUNet, learned_in: Mapping[str, int] | None = None
 ) -> list[GatingRow]:
-    """Return the channel-averaged gating weights: by block in network order, by task."""
+    """Return channel-averaged gating weights: by block in network order, then task."""
     learned_in = learned_in or {}
     blocks = net.blocks()
     rows = []

@@ -60,7 +60,7 @@ def measure_again(
     places: Places,
     measure: Callable[[RunRecord, RunFolder], RunRecord],
 ) -> None:
-    """Measure what finished runs cost once more, where their folders are still there."""
+    """Measure what finished runs cost once more, if their folders are still there."""
     for run in {run.key: run for run in wanted}.values():
         record, folder = places.find(run), places.folder(run)
         if record is None:
