@@ -1,9 +1,8 @@
 """Tables beyond the paper: ways to extend, few images, orders, and transfer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
-from types import MappingProxyType
 
 from continual_repmode.experiments.choices import (
     ALONE,
@@ -20,59 +19,34 @@ LABEL_COUNTS = (1, 2, 4, 8)
 LABEL_STEPS = "train.extension_epochs=120"
 """Long enough that images, not steps, are what is short."""
 
-EXTENSIONS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "gate_only": ("gate only", ("strategy.expert=null",)),
-        "gate_only_private_bn": (
-            "gate only, own normalization",
-            ("strategy.expert=null", "strategy.private_bn=true"),
-        ),
-        "conv3_rank1": ("3x3x3 expert of rank 1", ("strategy.expert=conv3_rank1",)),
-        "conv3_rank1_private_bn": (
-            "3x3x3 expert of rank 1, own normalization",
-            ("strategy.expert=conv3_rank1", "strategy.private_bn=true"),
-        ),
-        "conv3_rank2": ("3x3x3 expert of rank 2", ("strategy.expert=conv3_rank2",)),
-        "conv3_rank3": ("3x3x3 expert of rank 3", ("strategy.expert=conv3_rank3",)),
-        "conv3_rank3_private_bn": (
-            "3x3x3 expert of rank 3, own normalization",
-            ("strategy.expert=conv3_rank3", "strategy.private_bn=true"),
-        ),
-        "conv3_rank4": ("3x3x3 expert of rank 4", ("strategy.expert=conv3_rank4",)),
-        "conv3_rank4_private_bn": (
-            "3x3x3 expert of rank 4, own normalization",
-            ("strategy.expert=conv3_rank4", "strategy.private_bn=true"),
-        ),
-        "conv1": ("1x1x1 expert", ("strategy.expert=conv1",)),
-        "conv1_private_bn": (
-            "1x1x1 expert, own normalization",
-            ("strategy.expert=conv1", "strategy.private_bn=true"),
-        ),
-        "conv3": ("3x3x3 expert (paper)", ("strategy.expert=conv3",)),
-        "conv3_private_bn": (
-            "3x3x3 expert, own normalization",
-            ("strategy.expert=conv3", "strategy.private_bn=true"),
-        ),
-        "conv5": ("5x5x5 expert", ("strategy.expert=conv5",)),
-        "conv3_gate_uniform": (
-            "3x3x3 expert, gate starts uniform",
-            ("strategy.expert=conv3", "strategy.gate_init=uniform"),
-        ),
-        "conv3_gate_closest": (
-            "3x3x3 expert, gate starts as that of the closest task",
-            ("strategy.expert=conv3", "strategy.gate_init=closest"),
-        ),
-        "conv3_zero": (
-            "3x3x3 expert, starts at zero",
-            ("strategy.expert=conv3", "strategy.expert_init=zero"),
-        ),
-        "conv3_use_extensions": (
-            "3x3x3 expert, earlier extensions used",
-            ("strategy.expert=conv3", "strategy.use_extensions=true"),
-        ),
-    }
-)
-"""Name -> label and settings of ways to extend a RepMode network."""
+_EXPERTS = {
+    "gate_only": "gate only",
+    **{f"conv3_rank{rank}": f"3x3x3 expert of rank {rank}" for rank in (1, 2, 3, 4)},
+    "conv1": "1x1x1 expert",
+    "conv3": "3x3x3 expert (paper)",
+    "conv5": "5x5x5 expert",
+}
+_SHARED_ONLY = {"conv3_rank2", "conv5"}
+"""Tried with the normalization that all share only."""
+_STARTS = {
+    "gate_uniform": ("gate starts uniform", "gate_init=uniform"),
+    "gate_closest": ("gate starts as that of the closest task", "gate_init=closest"),
+    "zero": ("starts at zero", "expert_init=zero"),
+    "use_extensions": ("earlier extensions used", "use_extensions=true"),
+}
+
+
+def _extensions() -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Give name, label and settings of ways to extend a RepMode network."""
+    for name, label in _EXPERTS.items():
+        expert = f"strategy.expert={'null' if name == 'gate_only' else name}"
+        yield name, label, (expert,)
+        if name not in _SHARED_ONLY:
+            own = f"{label.removesuffix(' (paper)')}, own normalization"
+            yield f"{name}_private_bn", own, (expert, "strategy.private_bn=true")
+    for name, (label, setting) in _STARTS.items():
+        settings = ("strategy.expert=conv3", f"strategy.{setting}")
+        yield f"conv3_{name}", f"3x3x3 expert, {label}", settings
 
 
 def extensions_table() -> Table:
@@ -90,7 +64,7 @@ def extensions_table() -> Table:
                 strategy="repmode_paper",
                 settings=settings,
             )
-            for name, (label, settings) in EXTENSIONS.items()
+            for name, label, settings in _extensions()
         ),
         reference="conv3",
         layout="stream",

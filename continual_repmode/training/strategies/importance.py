@@ -42,17 +42,32 @@ class WeightImportance:
             for name, importance in self._fitting(parameters).items()
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return importances and weights."""
-        return {"importance": self.importance, "anchor": self.anchor}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what :meth:`state_dict` returned."""
-        self.importance, self.anchor = state["importance"], state["anchor"]
-
     def _fitting(self, tensors: dict[str, Any]) -> dict[str, Tensor]:
         return {
             name: value
             for name, value in self.importance.items()
             if name in tensors and tensors[name].shape == value.shape
         }
+
+
+class HoldingPlugin:
+    """Adds a penalty for moving weights that matter; the base of MAS and SI."""
+
+    def __init__(self, *, strength: float) -> None:
+        self._strength = strength
+        self.weights = WeightImportance()
+
+    def before_backward(self, strategy: Any, **_: Any) -> None:
+        """Add the penalty."""
+        strategy.loss = strategy.loss + self._strength * self.weights.penalty(
+            strategy.net
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return importances and weights."""
+        return {"importance": self.weights.importance, "anchor": self.weights.anchor}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what :meth:`state_dict` returned."""
+        self.weights.importance = state["importance"]
+        self.weights.anchor = state["anchor"]

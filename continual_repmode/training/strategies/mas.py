@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from continual_repmode.checks import at_least, setting
-from continual_repmode.training.strategies.importance import WeightImportance
+from continual_repmode.training.strategies.importance import HoldingPlugin
 from continual_repmode.training.strategies.naive import ProtectingConfig
 from continual_repmode.training.strategies.strategy_config import Tuning
 
@@ -29,7 +29,7 @@ class MASConfig(ProtectingConfig):
         return [MASPlugin(strength=self.strength)]
 
 
-class MASPlugin:
+class MASPlugin(HoldingPlugin):
     """Memory-aware synapses.
 
     Aljundi et al., ECCV 2018. The loss gains ``strength * sum_k M_k (w_k - w*_k)^2``,
@@ -42,29 +42,11 @@ class MASPlugin:
     measures in evaluation mode, sample by sample.
     """
 
-    def __init__(self, *, strength: float) -> None:
-        self._strength = strength
-        self.weights = WeightImportance()
-
-    def before_backward(self, strategy: Any, **_: Any) -> None:
-        """Add the penalty."""
-        strategy.loss = strategy.loss + self._strength * self.weights.penalty(
-            strategy.net
-        )
-
     def after_training_exp(self, strategy: Any, **_: Any) -> None:
         """Measure the importances on the training data of the experience."""
         strategy.model.eval()
         self.weights.add(strategy.net, _sensitivity(strategy))
         strategy.model.train()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return importances and weights."""
-        return self.weights.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what :meth:`state_dict` returned."""
-        self.weights.load_state_dict(state)
 
 
 def _sensitivity(strategy: Any) -> dict[str, Tensor]:

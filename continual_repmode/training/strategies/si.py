@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from continual_repmode.checks import ABOVE_0, at_least, setting
-from continual_repmode.training.strategies.importance import WeightImportance
+from continual_repmode.training.strategies.importance import HoldingPlugin
 from continual_repmode.training.strategies.naive import ProtectingConfig
 from continual_repmode.training.strategies.strategy_config import Tuning
 
@@ -32,7 +32,7 @@ class SIConfig(ProtectingConfig):
         return [SIPlugin(strength=self.strength, damping=self.damping)]
 
 
-class SIPlugin:
+class SIPlugin(HoldingPlugin):
     """Synaptic intelligence.
 
     Zenke et al., ICML 2017, Eq. 4 and 5. The loss gains ``strength * sum_k O_k
@@ -51,8 +51,8 @@ class SIPlugin:
     """
 
     def __init__(self, *, strength: float, damping: float = 1e-3) -> None:
-        self._strength, self._damping = strength, damping
-        self.weights = WeightImportance()
+        super().__init__(strength=strength)
+        self._damping = damping
         self._start: dict[str, Tensor] = {}
         self._share: dict[str, Tensor] = {}
         self._gradients: dict[str, Tensor] = {}
@@ -64,12 +64,6 @@ class SIPlugin:
         if not self._start:  # otherwise an interrupted experience resumes
             self._start = dict(self._last)
             self._share = {n: torch.zeros_like(p) for n, p in self._last.items()}
-
-    def before_backward(self, strategy: Any, **_: Any) -> None:
-        """Add the penalty."""
-        strategy.loss = strategy.loss + self._strength * self.weights.penalty(
-            strategy.net
-        )
 
     def after_backward(self, strategy: Any, **_: Any) -> None:
         """Take the gradient of the task, and the weights before the step."""
@@ -99,14 +93,6 @@ class SIPlugin:
         self.weights.add(strategy.net, importance)
         self._start, self._share = {}, {}
         self._last, self._gradients = {}, {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return importances and weights."""
-        return self.weights.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what :meth:`state_dict` returned."""
-        self.weights.load_state_dict(state)
 
     def progress_dict(self) -> dict[str, Any]:
         """Return the sums so far, and where the experience started."""
