@@ -37,12 +37,10 @@ class RepModeModelConfig(ModelConfig):
         """Check ranges."""
         ModelConfig.__post_init__(self)
         if self.gate_input == "features":
-            for name, value in (
-                ("task_embedding", "one_hot"),
-                ("gate_hidden", None),
-                ("private_bn", False),
+            for name, value, told in (
+                ("task_embedding", "one_hot", "one_hot"),
+                ("gate_hidden", None, "null"),
+                ("private_bn", False, "false"),
             ):
-                given = getattr(self, name)
-                told = {None: "null", False: "false"}.get(value, value)
-                rule = f"{told} with model.gate_input=features"
-                require(given == value, f"model.{name}", given, rule)
+                given, rule = getattr(self, name), "with model.gate_input=features"
+                require(given == value, f"model.{name}", given, f"{told} {rule}")
