@@ -1,7 +1,7 @@
 """Checks of single values; each raises one line that names the setting."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from continual_repmode.errors import UserError
@@ -42,9 +42,13 @@ def setting(default: Any, rule: Rule) -> Any:
 
 
 def check_settings(settings: Any, group: str) -> None:
-    """Refuse values that the rules of their fields do not allow."""
+    """Refuse values that the rules of their fields, or of those of bases, forbid."""
+    rules: dict[str, Rule] = {}
+    for kind in filter(is_dataclass, reversed(type(settings).__mro__)):
+        known = {item.name: item.metadata.get("rule") for item in fields(kind)}
+        rules |= {name: rule for name, rule in known.items() if rule is not None}
     for item in fields(settings):
-        rule: Rule | None = item.metadata.get("rule")
+        rule = rules.get(item.name)
         value, optional = getattr(settings, item.name), "None" in str(item.type)
         if rule is not None and not (optional and value is None):
             words = f"{rule.words}, or null" if optional else rule.words

@@ -158,4 +158,4 @@ class MultiHeadConfig(KernelConfig):
 class MultiHeadOutputConfig(MultiHeadConfig):
     """One network with an output convolution for each task."""
 
-    part: str = setting("output", one_of("decoder", "output"))
+    part: str = "output"
