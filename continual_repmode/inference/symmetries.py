@@ -18,33 +18,21 @@ NUM_SYMMETRIES = 8
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Predicts windows by all members, as :data:`..tiled.Predict` does.
+    """Predicts windows by all members, as :data:`..tiled.Predict` does."""
 
-    Attributes
-    ----------
-    networks : sequence of callable
-        Each maps windows (B, 1, z, y, x) to predictions (B, 1, z, y, x).
-    symmetric : bool
-        Ask each for all eight orientations of the plane (Y, X), instead of one.
-    deviation : bool
-        Return the standard deviation over all answers as a second channel.
-    """
-
+    #: Each maps windows (B, 1, z, y, x) to predictions (B, 1, z, y, x).
     networks: Sequence[Callable[[Tensor], Tensor]]
+    #: Ask each for all eight orientations of the plane (Y, X), instead of one.
     symmetric: bool = False
+    #: Return the standard deviation over all answers as a second channel.
     deviation: bool = False
 
     def __call__(self, windows: Tensor) -> Tensor:
         """Return the mean over all answers, and their deviation if it is asked for.
 
-        Parameters
-        ----------
-        windows : Tensor, shape (B, 1, z, y, x)
-
-        Returns
-        -------
-        Tensor, shape (B, 1, z, y, x) or (B, 2, z, y, x)
-            Mean; and population standard deviation, in the units of the mean.
+        ``windows``: (B, 1, z, y, x).
+        Returns: (B, 1, z, y, x); mean; and population standard deviation, in the units
+            of the mean.
         """
         found = [
             _turned_back(network(_turned(windows, index)), index)

@@ -45,10 +45,7 @@ def calibrate(
 
     Voxels that are NaN in ``target`` or ``signal``, not recorded, do not count.
 
-    Returns
-    -------
-    list of (num_voxels, deviation, error)
-        At most ``NUM_CLASSES``, from the smallest deviation on.
+    Returns: at most ``NUM_CLASSES``, from the smallest deviation on.
     """
     num_bins = _FINE * (_HIGHEST - _LOWEST)
     counts, variances, squares = np.zeros((3, num_bins))
@@ -83,10 +80,7 @@ def calibrate(
 def factor_of(points: Sequence[Point]) -> float:
     """Return how many times larger errors were than deviations, over all voxels.
 
-    Returns
-    -------
-    float
-        Infinite where all deviations are 0.
+    Returns: infinite where all deviations are 0.
     """
     variance = sum(n * deviation**2 for n, deviation, _ in points)
     square = sum(n * error**2 for n, _, error in points)
@@ -98,10 +92,7 @@ def add_calibration(
 ) -> None:
     """Put the classes of an image into the table of a folder, and draw the figure.
 
-    Raises
-    ------
-    UserError
-        If there is a file of that name with other columns.
+    Raises UserError if there is a file of that name with other columns.
     """
     with FileLock(folder / f".{CALIBRATION_FILE}.lock"):
         table = read_calibration(folder) | {(image, task): list(points)}
@@ -119,10 +110,7 @@ def add_calibration(
 def read_calibration(folder: Path) -> dict[tuple[str, str], list[Point]]:
     """Return the classes by image and task; none without a table.
 
-    Raises
-    ------
-    UserError
-        If there is a file of that name with other columns.
+    Raises UserError if there is a file of that name with other columns.
     """
     path = folder / CALIBRATION_FILE
     if not path.exists():

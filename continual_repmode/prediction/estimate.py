@@ -33,25 +33,16 @@ _SAMPLE, _SAMPLE_RESIZED = (16, 64, 64), (16, 160, 160)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What predicting some tasks of one image will take.
+    """What predicting some tasks of one image will take."""
 
-    Attributes
-    ----------
-    window : (int, int, int)
-        Sides of the windows, cut down to the image.
-    num_windows : int
-        Per task.
-    memory_bytes : int
-        Of the whole process; on a CUDA device, of that device.
-    seconds : float
-    answers : int
-        How often each window is predicted: by orientations and models.
-    """
-
+    #: Sides of the windows, cut down to the image.
     window: Size3
+    #: Per task.
     num_windows: int
+    #: Of the whole process; on a CUDA device, of that device.
     memory_bytes: int
     seconds: float
+    #: How often each window is predicted: by orientations and models.
     answers: int = 1
 
     def __str__(self) -> str:
@@ -67,10 +58,7 @@ class Estimate:
 class Estimator:
     """Estimates images of one model, timing each size of window once.
 
-    Parameters
-    ----------
-    setup : Setup
-        Its first task stands for all.
+    ``setup``: its first task stands for all.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -92,20 +80,11 @@ class Estimator:
     ) -> Estimate:
         """Estimate one image.
 
-        Parameters
-        ----------
-        source, grid, written : (int, int, int)
-            Shapes (z, y, x) of what is read, on the model grid, and of what is written.
-        num_tasks : int
-        deviations : bool
-            Each task has two channels.
-        compared : bool
-            There is a target to compare with.
-
-        Raises
-        ------
-        UserError
-            If the memory does not suffice.
+        ``source``, ``grid``, ``written``: shapes (z, y, x) of what is read, on the
+            model grid, and of what is written.
+        ``deviations``: each task has two channels.
+        ``compared``: there is a target to compare with.
+        Raises UserError if the memory does not suffice.
         """
         windows = WindowGrid.over(grid, self._setup.window, self._setup.overlap)
         steps = [(source, grid), *[(grid, written)] * num_tasks * (1 + deviations)]
