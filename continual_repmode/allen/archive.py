@@ -29,9 +29,7 @@ _MAX_RATIO = 200
 """Images pack tighter than this by no compression."""
 
 
-def unpack(
-    archive: Path, folder: Path, sha256: str | None = None, *, progress: bool = True
-) -> None:
+def unpack(archive: Path, folder: Path, sha256: str | None = None) -> None:
     """Unpack a ``.tar.gz`` of regular files into a folder that must not exist yet.
 
     If everything in the archive is in one folder of the same name, that one is meant.
@@ -47,7 +45,7 @@ def unpack(
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
     try:
         temporary.mkdir(parents=True)
-        sizes = _unpack_all(archive, temporary, sha256, progress)
+        sizes = _unpack_all(archive, temporary, sha256)
         source = temporary
         top = f"{folder.name}/"
         if all(name.startswith(top) for name in sizes):
@@ -80,12 +78,10 @@ def missing_files(folder: Path) -> list[str]:
     ]
 
 
-def _unpack_all(
-    archive: Path, into: Path, sha256: str | None, progress: bool
-) -> dict[str, int]:
+def _unpack_all(archive: Path, into: Path, sha256: str | None) -> dict[str, int]:
     """Unpack every member and check the archive to its last byte; return sizes."""
     limit = _Limit(archive, into)
-    bar = byte_bar(f"unpacking {archive.name}", archive.stat().st_size, shown=progress)
+    bar = byte_bar(f"unpacking {archive.name}", archive.stat().st_size)
     with bar, archive.open("rb") as file:
         packed = HashedFile(file, bar)
         with told_as_damage(archive):

@@ -77,10 +77,10 @@ class Checksums:
         write_whole(self.path, json.dumps(entries, indent=1, sort_keys=True))
 
 
-def sha256_of(path: Path, *, progress: bool = True) -> str:
+def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     digest = hashlib.sha256()
-    bar = byte_bar(f"checksum of {path.name}", path.stat().st_size, shown=progress)
+    bar = byte_bar(f"checksum of {path.name}", path.stat().st_size)
     with bar, path.open("rb") as file:
         while data := file.read(_CHUNK_BYTES):
             digest.update(data)

@@ -105,8 +105,6 @@ def receive(
     part: Part,
     opener: OpenerDirector,
     patience: Patience | None = None,
-    *,
-    progress: bool = True,
 ) -> None:
     """Download until the part is as large as the server says the file is.
 
@@ -119,7 +117,7 @@ def receive(
     best, failures, since = part.num_bytes, 0, time.monotonic()
     while True:
         try:
-            _receive_once(url, part, opener, patience, progress)
+            _receive_once(url, part, opener, patience)
             return
         except BrokenTransferError as error:
             now = time.monotonic()
@@ -139,7 +137,7 @@ def receive(
 
 
 def _receive_once(
-    url: str, part: Part, opener: OpenerDirector, patience: Patience, progress: bool
+    url: str, part: Part, opener: OpenerDirector, patience: Patience
 ) -> None:
     """Download over one connection: go on where the part ends, or start over."""
     source = part.source(url)
@@ -160,7 +158,7 @@ def _receive_once(
         elif not _continues(response, source, start):
             part.discard()
             raise BrokenTransferError("the server went on with something else")
-        _copy(response, part, start, source.size, patience, progress)
+        _copy(response, part, start, source.size, patience)
     if part.num_bytes < source.size:
         raise BrokenTransferError(
             f"the server announced {source.size} bytes, but broke off after "
@@ -206,11 +204,10 @@ def _copy(
     start: int,
     size: int,
     patience: Patience,
-    progress: bool,
 ) -> None:
     """Append the body of a response to the part, up to ``size`` bytes in all."""
     name = part.data.name.removesuffix(".part")
-    bar = byte_bar(name, size, shown=progress, begun=start)
+    bar = byte_bar(name, size, begun=start)
     window_start, window_bytes = time.monotonic(), 0
     with bar, part.data.open("ab", buffering=0) as file:
         while (missing := size - start) > 0:

@@ -52,7 +52,6 @@ def build_manifest(
     *,
     voxel_size: VoxelSizeFrom = "metadata",
     published_lists: str | Path | None = None,
-    progress: bool = True,
 ) -> BuiltManifest:
     """Write ``manifest.csv`` for the data sets that are completely there.
 
@@ -76,7 +75,7 @@ def build_manifest(
         dataset.name: split_images(_ordered(folder, dataset, published_lists, notes))
         for dataset in datasets
     }
-    headers = read_headers(folder.path, lists, progress)
+    headers = read_headers(folder.path, lists)
     pairs = [
         *own_pairs(datasets, lists, headers),
         *dna_pairs(datasets, lists, headers, notes),

@@ -45,9 +45,7 @@ class AllenPair:
     target: FoundChannel
 
 
-def read_headers(
-    root: Path, lists: Lists, progress: bool
-) -> dict[tuple[str, str], Header]:
+def read_headers(root: Path, lists: Lists) -> dict[tuple[str, str], Header]:
     """Read the header of every image once, by data set and name."""
     names = [
         (dataset, image)
@@ -56,8 +54,7 @@ def read_headers(
         for image in images
     ]
     headers = {}
-    shown = None if progress else True
-    for dataset, image in tqdm(names, desc="headers", unit="image", disable=shown):
+    for dataset, image in tqdm(names, desc="headers", unit="image", disable=None):
         path = root / dataset / image
         volume = open_volume(path)
         headers[dataset, image] = Header(

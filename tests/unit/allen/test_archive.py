@@ -36,7 +36,7 @@ def attempt(archive: Path, **kwargs: Any) -> UserError:
     """Unpack in vain: nothing may be left, inside or outside of the folder."""
     before = sorted(archive.parent.rglob("*"))
     with pytest.raises(UserError) as told:
-        unpack(archive, archive.parent / "zo1", progress=False, **kwargs)
+        unpack(archive, archive.parent / "zo1", **kwargs)
     assert sorted(archive.parent.rglob("*")) == before
     assert "\n" not in str(told.value)
     assert str(archive) in str(told.value)
@@ -58,7 +58,7 @@ def retar(data: bytes) -> bytes:
 def test_the_files_and_a_record_of_their_sizes_appear(archive):
     folder = archive.parent / "zo1"
 
-    unpack(archive, folder, progress=False)
+    unpack(archive, folder)
 
     assert contents(folder) == FILES
     record = json.loads((folder / "contents.json").read_text())
@@ -75,7 +75,7 @@ def test_a_folder_of_the_same_name_in_the_archive_is_no_second_one(tmp_path, pac
         (tmp_path / "zo1.tar.gz").write_bytes(pack({f"{prefix}a.czi": NOISE}))
         folder = tmp_path / str(number) / "zo1"
         folder.parent.mkdir()
-        unpack(tmp_path / "zo1.tar.gz", folder, progress=False)
+        unpack(tmp_path / "zo1.tar.gz", folder)
         assert contents(folder) == {"zo1/a.czi": NOISE}, prefix
 
 
@@ -88,7 +88,7 @@ def test_permissions_are_those_of_new_files(tmp_path, pack):
     (tmp_path / "zo1.tar.gz").write_bytes(buffer.getvalue())
     (tmp_path / "new").touch()
 
-    unpack(tmp_path / "zo1.tar.gz", tmp_path / "zo1", progress=False)
+    unpack(tmp_path / "zo1.tar.gz", tmp_path / "zo1")
 
     mode = (tmp_path / "zo1/a.czi").stat().st_mode
     assert mode == (tmp_path / "new").stat().st_mode
@@ -137,7 +137,7 @@ def test_a_link_planted_in_place_of_the_folder_is_not_followed(archive):
     outside.mkdir()
     (archive.parent / ".zo1.unpacking").symlink_to(outside)
     with pytest.raises(UserError):
-        unpack(archive, archive.parent / "zo1", progress=False)
+        unpack(archive, archive.parent / "zo1")
     assert list(outside.iterdir()) == []
 
 
@@ -210,7 +210,7 @@ def test_whatever_the_headers_say_it_stays_in_the_folder(archive):
         broken[start + 148 : start + 156] = b"%06o\0 " % sum(block)
         archive.write_bytes(retar(bytes(broken)))
         try:
-            unpack(archive, archive.parent / "zo1", progress=False)
+            unpack(archive, archive.parent / "zo1")
         except UserError:
             pass
         else:
@@ -271,7 +271,7 @@ def test_what_a_killed_process_left_is_cleared_away(archive):
     leftover.mkdir(parents=True)
     (leftover / "half.czi").write_bytes(NOISE)
 
-    unpack(archive, archive.parent / "zo1", progress=False)
+    unpack(archive, archive.parent / "zo1")
 
     assert contents(archive.parent / "zo1") == FILES
     assert not leftover.exists()
@@ -279,13 +279,13 @@ def test_what_a_killed_process_left_is_cleared_away(archive):
 
 def test_a_folder_that_lost_files_is_mended_and_other_files_stay(archive):
     folder = archive.parent / "zo1"
-    unpack(archive, folder, progress=False)
+    unpack(archive, folder)
     (folder / "a.czi").write_bytes(b"short")
     shutil.rmtree(folder / "more")
     (folder / "mine.txt").write_text("notes")
     assert missing_files(folder) == ["a.czi", "more/c.tif"]
 
-    unpack(archive, folder, progress=False)
+    unpack(archive, folder)
 
     assert missing_files(folder) == []
     assert contents(folder) == {**FILES, "zo1/mine.txt": b"notes"}
@@ -293,7 +293,7 @@ def test_a_folder_that_lost_files_is_mended_and_other_files_stay(archive):
 
 def test_a_folder_with_a_broken_record_is_none_of_ours(archive):
     folder = archive.parent / "zo1"
-    unpack(archive, folder, progress=False)
+    unpack(archive, folder)
     for record in (b"", b"[]", b"{}", b'{"files": 1}'):
         (folder / "contents.json").write_bytes(record)
         assert not has_record(folder), record

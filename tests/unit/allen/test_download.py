@@ -25,9 +25,7 @@ def get(
     web: Any, part: Part, patience: Patience = HASTY, url: str | None = None
 ) -> None:
     web.files.setdefault("/zo1.tar.gz", BODY)
-    receive(
-        url or f"{web.url}/zo1.tar.gz", part, web_opener(), patience, progress=False
-    )
+    receive(url or f"{web.url}/zo1.tar.gz", part, web_opener(), patience)
 
 
 def usual(web: Any, **changes: Any) -> Any:

@@ -58,7 +58,7 @@ def put(tmp_path, write_field):
 @pytest.fixture
 def build(tmp_path):
     def build(**options: object) -> BuiltManifest:
-        return build_manifest(AllenFolder(tmp_path), progress=False, **options)
+        return build_manifest(AllenFolder(tmp_path), **options)
 
     return build
 
