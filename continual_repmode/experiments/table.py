@@ -23,36 +23,24 @@ Picture = Literal[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One line of a table: a run for every seed.
+    """One line of a table: a run for every seed."""
 
-    Attributes
-    ----------
-    name : str
-        Chooses the row on the command line; unique within its table.
-    label : str
-        What people read.
-    settings : tuple of str
-        Of the run, in Hydra's syntax.
-    base : tuple of str or None
-        Settings of another run, whose network after its first experience this one
-        starts from. Rows with the same base share it.
-    group : str
-        Heading that the row stands under.
-    reference : str or None
-        Name of the row to compare with; None: the table's.
-    num_images : int or None
-        Labelled training images of a new task, where that is what a table varies.
-    paper : PaperRow or None
-        What the paper reports for it.
-    """
-
+    #: Chooses the row on the command line; unique within its table.
     name: str
+    #: What people read.
     label: str
+    #: Of the run, in Hydra's syntax.
     settings: tuple[str, ...]
+    #: Settings of another run, whose network after its first experience this one starts
+    #: from. Rows with the same base share it.
     base: tuple[str, ...] | None = None
+    #: Heading that the row stands under.
     group: str = ""
+    #: Name of the row to compare with; None: the table's.
     reference: str | None = None
+    #: Labelled training images of a new task, where that is what a table varies.
     num_images: int | None = None
+    #: What the paper reports for it.
     paper: PaperRow | None = None
 
 

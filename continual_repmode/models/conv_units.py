@@ -25,27 +25,18 @@ Role = Literal["conv", "down", "up", "output"]
 
 @dataclass(frozen=True)
 class UnitSpec:
-    """What the topology needs at one place.
+    """What the topology needs at one place."""
 
-    Attributes
-    ----------
-    name : str
-        Place in the network, such as ``encoder1.conv1`` or ``output``.
-    role : {"conv", "down", "up", "output"}
-        ``conv`` keeps the resolution, ``down`` halves it, ``up`` doubles it, ``output``
-        makes the prediction (no normalization, no activation).
-    in_channels, out_channels : int
-    axes : {"ZYX", "YX"}
-        Axes that kernels and strides extend over.
-    level : int
-        Of the resolution that it makes, 1 for the full one.
-    """
-
+    #: Place in the network, such as ``encoder1.conv1`` or ``output``.
     name: str
+    #: ``conv`` keeps the resolution, ``down`` halves it, ``up`` doubles it, ``output``
+    #: makes the prediction (no normalization, no activation).
     role: Role
     in_channels: int
     out_channels: int
+    #: Axes that kernels and strides extend over.
     axes: Axes
+    #: Of the resolution that it makes, 1 for the full one.
     level: int = 1
 
 
@@ -59,12 +50,7 @@ class ConvUnit(nn.Module):
     A task that is adapted to the unit (:meth:`adapt`) has children of its own in it:
     ``adapter_<task>``, or instead of the convolution ``head_<task>``.
 
-    Parameters
-    ----------
-    conv : nn.Conv3d or nn.ConvTranspose3d
-    norm : TaskNorm or None
-    activate : bool
-        Whether a ReLU follows.
+    ``activate``: whether a ReLU follows.
     """
 
     def __init__(
@@ -103,17 +89,12 @@ class ConvUnit(nn.Module):
         resolution. Without normalization, which is where the prediction is made, it is
         a copy of the convolution instead.
 
-        Parameters
-        ----------
-        task : str
-        kind : str
-            Kind of the adapter; see :mod:`~continual_repmode.models.adapters`.
-        axes : {"ZYX", "YX"}
-            Axes that its kernels extend over.
-        start : str or None
-            Task whose normalization, and whose adapter or convolution, are copied. If
-            it has no adapter, or with None, the new one starts as identity. None: the
-            normalization is the shared one, or the mean of those of all tasks.
+        ``kind``: kind of the adapter; see :mod:`~continual_repmode.models.adapters`.
+        ``axes``: axes that its kernels extend over.
+        ``start``: task whose normalization, and whose adapter or convolution, are
+            copied. If it has no adapter, or with None, the new one starts as identity.
+            None: the normalization is the shared one, or the mean of those of all
+            tasks.
         """
         if self.norm is None:
             head = copy.deepcopy(self.conv if start is None else self.conv_of(start))
@@ -155,13 +136,8 @@ def build_conv(
 ) -> nn.Conv3d | nn.ConvTranspose3d:
     """Build the ordinary convolution for a place.
 
-    Parameters
-    ----------
-    spec : UnitSpec
-    kernel_size : int
-        Odd extent of ``conv`` and ``output`` kernels ('same' zero padding); sampling
-        kernels always have extent and stride 2.
-    bias : bool
+    ``kernel_size``: odd extent of ``conv`` and ``output`` kernels ('same' zero
+        padding); sampling kernels always have extent and stride 2.
     """
     channels = (spec.in_channels, spec.out_channels)
     two = per_axis(2, spec.axes)
@@ -185,13 +161,8 @@ def plain_unit(
 ) -> ConvUnit:
     """Build convolution, batch normalization and ReLU; the output is a convolution.
 
-    Parameters
-    ----------
-    spec : UnitSpec
-    kernel_size, bias
-        See :func:`build_conv`.
-    own_norms : sequence of str
-        Tasks with batch normalization of their own; see
+    ``kernel_size``, ``bias``: see :func:`build_conv`.
+    ``own_norms``: tasks with batch normalization of their own; see
         :class:`~continual_repmode.models.task_norm.TaskNorm`.
     """
     last = spec.role == "output"

@@ -31,10 +31,7 @@ def deploy(net: TaskNetwork, task: str | int) -> nn.Module:
 
     That is with experts, and with adapters that equal a kernel.
 
-    Raises
-    ------
-    UserError
-        If the network does not know the task.
+    Raises UserError if the network does not know the task.
     """
     if isinstance(net, RepModeUNet) and net.gate_input == "task":
         return reparameterize(net, task)

@@ -17,18 +17,12 @@ _SCHEME = "parts:"
 
 @dataclass(frozen=True)
 class TaskFingerprint:
-    """What one task is made of and what it predicts, as digests.
+    """What one task is made of and what it predicts, as digests."""
 
-    Attributes
-    ----------
-    state_sha256 : str
-        Over the digests of all tensors that the task uses; comparable between machines.
-    output_sha256 : str
-        Over the prediction for a fixed probe volume; comparable on one machine with the
-        same device, library versions and number of threads.
-    """
-
+    #: Over the digests of all tensors that the task uses; comparable between machines.
     state_sha256: str
+    #: Over the prediction for a fixed probe volume; comparable on one machine with the
+    #: same device, library versions and number of threads.
     output_sha256: str
 
 

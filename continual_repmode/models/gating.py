@@ -42,24 +42,16 @@ NEW_EXPERT_LOGIT = -2.0
 
 @dataclass(frozen=True)
 class GatingTable:
-    """The gating weights of one task in one MoDE block.
+    """The gating weights of one task in one MoDE block."""
 
-    Attributes
-    ----------
-    block : str
-        Name of the block, such as ``encoder1.conv1``.
-    task : str
-    experts : tuple of str
-        Names of the E experts the task uses, in the order of the rows of ``weights``.
-    weights : Tensor, shape (E, O)
-        Activated weights; each column (output channel) sums to 1, unless the gates are
-        activated by a sigmoid. Experts that are added outside the activation
-        (``expert_mix="additive"``) come last; theirs are not part of that sum.
-    """
-
+    #: Name of the block, such as ``encoder1.conv1``.
     block: str
     task: str
+    #: Names of the E experts the task uses, in the order of the rows of ``weights``.
     experts: tuple[str, ...]
+    #: (E, O). Activated weights; each column (output channel) sums to 1, unless the
+    #: gates are activated by a sigmoid. Experts that are added outside the activation
+    #: (``expert_mix="additive"``) come last; theirs are not part of that sum.
     weights: Tensor
 
 

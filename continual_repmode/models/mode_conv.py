@@ -33,19 +33,11 @@ from continual_repmode.models.task_norm import TaskNorm
 class MoDEConv(nn.Module):
     """A convolution whose kernel is mixed from experts, per task.
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    tasks : sequence of str
-        Names of the base tasks, in the order of their labels.
-    experts : sequence of str
-        Kinds of the base experts, such as ``conv5`` or ``avg3_conv1``.
-    axes : {"ZYX", "YX"}
-        Axes that the kernels extend over.
-    gate : GateSpec
-        How the gate is made; as in the paper by default.
-    level : int
-        Of the resolution, 1 for the full one; kept as ``level``.
+    ``tasks``: names of the base tasks, in the order of their labels.
+    ``experts``: kinds of the base experts, such as ``conv5`` or ``avg3_conv1``.
+    ``axes``: axes that the kernels extend over.
+    ``gate``: how the gate is made; as in the paper by default.
+    ``level``: of the resolution, 1 for the full one; kept as ``level``.
     """
 
     def __init__(
@@ -71,15 +63,8 @@ class MoDEConv(nn.Module):
     def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
         """Convolve each sample with the kernel of its task, with 'same' zero padding.
 
-        Parameters
-        ----------
-        features : Tensor, shape (B, I, Z, Y, X)
-            Sorted by task.
-        groups : TaskGroups
-
-        Returns
-        -------
-        Tensor, shape (B, O, Z, Y, X)
+        ``features``: (B, I, Z, Y, X); sorted by task.
+        Returns: (B, O, Z, Y, X).
         """
         if self.training:
             return convolve_mixed(features, self._mixture(groups))
@@ -157,11 +142,7 @@ class MoDEConv(nn.Module):
 class MoDEBlock(nn.Module):
     """A MoDE convolution, batch normalization and ReLU; or the convolution alone.
 
-    Parameters
-    ----------
-    conv : MoDEConv
-    norm : TaskNorm or None
-        None for the block that makes the prediction, which has no ReLU either.
+    ``norm``: None for the block that makes the prediction, which has no ReLU either.
     """
 
     def __init__(self, conv: MoDEConv, norm: TaskNorm | None) -> None:

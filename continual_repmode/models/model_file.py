@@ -194,10 +194,7 @@ def read_model_header(path: str | Path) -> dict[str, Any]:
 
     Everything is as it was written; see :func:`read_card` for the metadata.
 
-    Raises
-    ------
-    UserError
-        If the file is missing, broken, or does not hold a network.
+    Raises UserError if the file is missing, broken, or does not hold a network.
     """
     header = read_header(path)
     _check_kind(header, path)

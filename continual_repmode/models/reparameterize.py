@@ -113,17 +113,9 @@ def _adapted_layers(net: AdaptableNetwork, task: str) -> dict[str, _Layer]:
 class MergedTasks(nn.Module):
     """Several tasks of a network, each as a plain U-Net: many structures at once.
 
-    Parameters
-    ----------
-    net : RepModeUNet or AdaptableNetwork
-        Is left as it is.
-    tasks : sequence of str or int, optional
-        Names or labels of the K tasks; all of them by default.
-
-    Attributes
-    ----------
-    networks : nn.ModuleList of UNet3d
-        One per task; each takes the memory of a plain network.
+    ``net``: is left as it is.
+    ``tasks``: names or labels of the K tasks; all of them by default.
+    ``networks``: one per task; each takes the memory of a plain network.
     """
 
     def __init__(

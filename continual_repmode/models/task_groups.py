@@ -28,20 +28,12 @@ class TaskGroup:
 class TaskGroups:
     """Which rows of a batch belong to which task.
 
-    Parameters
-    ----------
-    labels : sequence of int
-        Task label of each sample, in the order of the batch.
-    task_names : sequence of str, or mapping of int to str
-        Task names; a label is a position in it, or a key.
-    present : collection of int
-        Labels that have a group even if no sample has them: several processes that
-        share a batch pass the same parts of a network, some with no rows.
-
-    Attributes
-    ----------
-    groups : tuple of TaskGroup
-        One per task present, in order of their labels; together they cover the batch.
+    ``labels``: task label of each sample, in the order of the batch.
+    ``task_names``: task names; a label is a position in it, or a key.
+    ``present``: labels that have a group even if no sample has them: several processes
+        that share a batch pass the same parts of a network, some with no rows.
+    ``groups``: one per task present, in order of their labels; together they cover the
+        batch.
     """
 
     def __init__(
@@ -93,23 +85,14 @@ def group_by_task(
 ) -> TaskGroups:
     """Check the task labels of a batch and group its samples by task.
 
-    Parameters
-    ----------
-    task_labels : Tensor of integers, shape (B,), or int
-        Task label of each sample, or one label for the whole batch.
-    batch_size : int
-        Number of samples B.
-    task_names : sequence of str
-        Task names; a label is a position in it.
-    shared : bool
-        The batch is the share of this process of one that several have
+    ``task_labels``: (B,); task label of each sample, or one label for the whole batch.
+    ``batch_size``: number of samples B.
+    ``task_names``: task names; a label is a position in it.
+    ``shared``: the batch is the share of this process of one that several have
         (:mod:`continual_repmode.distributed`): there is a group for every task that any
         of them has.
-
-    Raises
-    ------
-    UserError
-        If the labels are not integers, not one per sample, or out of range.
+    Raises UserError if the labels are not integers, not one per sample, or out of
+        range.
     """
     if isinstance(task_labels, Tensor):
         integer = not (task_labels.is_floating_point() or task_labels.is_complex())

@@ -23,12 +23,8 @@ class TaskNorm(nn.BatchNorm3d):
     modules cannot make it drift. A task with a private copy (a child called
     ``private_<task>``) is normalized by that one.
 
-    Parameters
-    ----------
-    num_features : int
-    tasks : sequence of str
-        Tasks that have a private normalization from the start. With any, nothing is
-        shared: there are no parameters or statistics but theirs.
+    ``tasks``: tasks that have a private normalization from the start. With any, nothing
+        is shared: there are no parameters or statistics but theirs.
     """
 
     frozen: bool = False
@@ -56,12 +52,8 @@ class TaskNorm(nn.BatchNorm3d):
     def forward(self, features: Tensor, groups: TaskGroups | None = None) -> Tensor:
         """Normalize features, shape (B, C, Z, Y, X).
 
-        Parameters
-        ----------
-        features : Tensor
-            Sorted by task if ``groups`` is given.
-        groups : TaskGroups or None
-            None means that every sample takes the shared normalization.
+        ``features``: sorted by task if ``groups`` is given.
+        ``groups``: None means that every sample takes the shared normalization.
         """
         rows: dict[TaskNorm, list[int]] = {}
         for group in groups.groups if groups is not None else ():
@@ -113,19 +105,12 @@ class TaskNorm(nn.BatchNorm3d):
     ) -> None:
         """Give a task a normalization of its own, a copy of what others use.
 
-        Parameters
-        ----------
-        task : str
-        training : bool
-            Mode of the copy, which is trainable even if the others are frozen.
-        like : sequence of str, optional
-            Known tasks to start from; of several, the mean of their parameters and
-            statistics. None: the shared normalization, or all tasks if none is shared.
-
-        Raises
-        ------
-        UserError
-            If nothing is shared and no task is known.
+        ``training``: mode of the copy, which is trainable even if the others are
+            frozen.
+        ``like``: known tasks to start from; of several, the mean of their parameters
+            and statistics. None: the shared normalization, or all tasks if none is
+            shared.
+        Raises UserError if nothing is shared and no task is known.
         """
         if like is None:
             sources = [self] if self.is_shared else self._private()

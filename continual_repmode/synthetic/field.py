@@ -108,21 +108,13 @@ def simulate_structures(
 ) -> dict[str, FloatVolume]:
     """Every structure of one field, before any optics.
 
-    Parameters
-    ----------
-    seed : int or sequence of int
-        Not negative; the same seed gives the same cells as in :func:`simulate_field`.
-    shape : tuple of int
-        (Z, Y, X).
-    voxel_size_um : float
-        Edge of an isotropic voxel.
-    kind : CellKind
-        Size, shape and texture of the cells.
-
-    Returns
-    -------
-    dict of str to ndarray of float32, shape (Z, Y, X)
-        Amount of each structure of ``continual_repmode.tasks.TASKS``, about 0 to 1.
+    ``seed``: not negative; the same seed gives the same cells as in
+        :func:`simulate_field`.
+    ``shape``: (Z, Y, X).
+    ``voxel_size_um``: edge of an isotropic voxel.
+    ``kind``: size, shape and texture of the cells.
+    Returns: (Z, Y, X); amount of each structure of ``continual_repmode.tasks.TASKS``,
+        about 0 to 1.
     """
     layer = _layer(seed, shape, voxel_size_um, kind)
     return {

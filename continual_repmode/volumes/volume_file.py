@@ -17,11 +17,7 @@ class VolumeFile:
     The file is mapped for each access alone: pages of a mapped file count as memory of
     the process, and some systems neither replace nor remove a file that is mapped.
 
-    Parameters
-    ----------
-    path : Path
-    shape : (int, int, int)
-        Voxels along (Z, Y, X).
+    ``shape``: voxels along (Z, Y, X).
 
     Examples
     --------
@@ -36,11 +32,8 @@ class VolumeFile:
     def create(self) -> None:
         """Make the file, or empty it; every voxel is 0.
 
-        Raises
-        ------
-        OSError
-            If the disk lacks the space, which is reserved here: on a disk that fills up
-            later, writing to a mapped file would end the process.
+        Raises OSError if the disk lacks the space, which is reserved here: on a disk
+            that fills up later, writing to a mapped file would end the process.
         """
         header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
         left = 4 * math.prod(self.shape)
