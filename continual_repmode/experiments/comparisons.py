@@ -114,7 +114,7 @@ def transfers(rows: Iterable[RowResults]) -> list[Transfer]:
     ``rows``: networks of one task, learned from scratch, and of two, one after the
         other. Both are compared seed by seed.
     """
-    alone: dict[tuple[int, str], float] = {}
+    alone: dict[tuple[int, str], float | None] = {}
     pairs: dict[tuple[str, str], dict[int, RunRecord]] = {}
     for found in rows:
         for seed, record in found.records.items():
@@ -126,9 +126,10 @@ def transfers(rows: Iterable[RowResults]) -> list[Transfer]:
     compared = []
     for (first, new), records in pairs.items():
         gain = Value.of(
-            record.metrics["r2"]["per_task"][new] - alone[seed, new]
+            value - other
             for seed, record in records.items()
-            if (seed, new) in alone
+            if (value := record.metrics["r2"]["per_task"][new]) is not None
+            and (other := alone.get((seed, new))) is not None
         )
         distances = (r.gate_distances.get(f"{first} {new}") for r in records.values())
         if gain is not None:

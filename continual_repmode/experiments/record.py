@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 from continual_repmode.analysis.preferences import gate_distances, mean_distances
 from continual_repmode.config.run import RunConfig
@@ -44,30 +44,6 @@ class _Parameters(TypedDict):
     per_task: dict[str, int]
 
 
-class _Content(TypedDict):
-    """What the file of a :class:`RunRecord` must hold."""
-
-    schema: str
-    schema_version: int
-    key: str
-    base: str | None
-    settings: dict[str, Any]
-    tasks: list[str]
-    experiences: list[list[str]]
-    metrics: dict[str, _Metric]
-    images: dict[str, dict[str, list[str | Number]]]
-    parameters: _Parameters
-    trained_parameters: list[int]
-    steps: int
-    train_s: list[float]
-    costs: dict[str, Number]
-    gate_distances: dict[str, Number]
-    machine: dict[str, str]
-    versions: dict[str, str]
-    finished: str
-    valid_mse: NotRequired[list[Number] | None]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
     """The results of one run, as any table may use them."""
@@ -85,11 +61,11 @@ class RunRecord:
     experiences: list[list[str]]
     #: Metric -> ``per_task`` (final, mean over test images), ``overall`` (final, in
     #: both weightings), ``result_matrix``, ``forgetting`` and ``mean_forgetting``.
-    metrics: dict[str, dict[str, Any]]
+    metrics: dict[str, _Metric]
     #: Task -> ``names`` of its test images and, per metric, their final values.
-    images: dict[str, dict[str, list[Any]]]
+    images: dict[str, dict[str, list[str | Number]]]
     #: ``total``, and ``per_task``: what one task has to itself.
-    parameters: dict[str, Any]
+    parameters: _Parameters
     #: Per experience.
     trained_parameters: list[int]
     #: Training steps of the whole run.
@@ -97,17 +73,17 @@ class RunRecord:
     #: Seconds of training per experience, with validation.
     train_s: list[float]
     #: See :class:`continual_repmode.experiments.costs.Costs`.
-    costs: dict[str, float | None]
+    costs: dict[str, Number]
     #: ``task other`` -> Jensen-Shannon divergence of their gates in bits, averaged over
     #: the blocks; empty for a network without gates.
-    gate_distances: dict[str, float]
+    gate_distances: dict[str, Number]
     machine: dict[str, str]
     versions: dict[str, str]
     #: Date and time in UTC, ISO 8601.
     finished: str
     #: Validation MSE of the weights that were kept, per experience; None for one that
     #: was learned elsewhere. None as a whole in records made before it was kept.
-    valid_mse: list[float | None] | None = None
+    valid_mse: list[Number] | None = None
 
     def save(self, path: Path) -> None:
         """Write the record, all at once or not at all; one line per field."""
@@ -130,7 +106,7 @@ class RunRecord:
         Raises UserError if the file is damaged or of another version.
         """
         try:
-            content = read_json(path, _Content)
+            content = read_json(path, cls)
             if not SCHEMA.items() <= content.items():
                 raise UserError("its schema is another")
         except UserError as error:
@@ -178,10 +154,10 @@ def make_record(
     )
 
 
-def _metric(results: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _metric(results: Mapping[str, Any], name: str) -> _Metric:
     metric = results["metrics"][name]
     matrix, lost = metric["result_matrix"], metric["forgetting"]
-    content: dict[str, Any] = _rounded(
+    content: _Metric = _rounded(
         {
             "per_task": dict(zip(results["tasks"], matrix[-1], strict=True)),
             "overall": {key: all_[-1] for key, all_ in metric["overall"].items()},
@@ -234,7 +210,7 @@ def final_values(
     Images whose metric is not defined are left out.
     """
     return {
-        (task, image): value
+        (task, str(image)): float(value)
         for task in tasks
         for image, value in zip(
             record.images[task]["names"], record.images[task][metric], strict=True
