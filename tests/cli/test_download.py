@@ -103,6 +103,24 @@ def test_from_archives_to_a_manifest_over_a_broken_connection(
     assert "1 of these nine are here" in listed
 
 
+def test_a_bad_archive_is_one_error_and_nothing_else(mirror, tmp_path, capsys):
+    into = tmp_path / "allen"
+    words = ["download", "zo1", "--mirror", mirror.url, "--to", str(into)]
+    for name, says in (
+        ("zo1/../../evil", "leads outside"),
+        ("zo1/\x1b[31m", "no file"),
+    ):
+        mirror.put("zo1", {name: b"evil"})
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert line.isprintable()
+        assert says in line
+        assert not [path for path in into.rglob("*") if path.is_dir()]
+        for path in into.iterdir():
+            path.unlink()
+
+
 def test_dna_alone_needs_nine_data_sets(mirror, tmp_path, capsys):
     mirror.put_images("alpha_tubulin", 4)
     status = main(["download", "dna", "--mirror", mirror.url, "--to", str(tmp_path)])
