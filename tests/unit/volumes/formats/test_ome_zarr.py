@@ -380,22 +380,19 @@ IMAGE_FAULTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "datasets gone": lambda c: multiscale_of(c).pop("datasets"),
     "datasets empty": lambda c: multiscale_of(c).update(datasets=[]),
     "a number as dataset": lambda c: multiscale_of(c).update(datasets=[7]),
-    "a path of another folder": lambda c: multiscale_of(c)["datasets"][0].update(
-        path="../other.zarr/0"
-    ),
+    "a path of another folder": lambda c:
+        multiscale_of(c)["datasets"][0].update(path="../other.zarr/0"),
     "an absolute path": lambda c: multiscale_of(c)["datasets"][0].update(path="/etc"),
     "no path": lambda c: multiscale_of(c)["datasets"][0].update(path=3),
     "a level that is gone": lambda c: multiscale_of(c)["datasets"][0].update(path="1"),
-    "a level that is the image": lambda c: multiscale_of(c)["datasets"][0].update(
-        path="."
-    ),
+    "a level that is the image": lambda c:
+        multiscale_of(c)["datasets"][0].update(path="."),
     "a scale of words": lambda c: multiscale_of(c).update(
         coordinateTransformations=[{"type": "scale", "scale": ["1"] * 4}]
     ),
-    "transformations a number": lambda c: multiscale_of(c).update(
-        coordinateTransformations=5
-    ),
-}
+    "transformations a number": lambda c:
+        multiscale_of(c).update(coordinateTransformations=5),
+}  # fmt: skip
 
 
 def test_faults_of_the_image_metadata_are_one_line(tmp_path: Path) -> None:
