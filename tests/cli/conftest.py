@@ -1,14 +1,25 @@
-"""Runs the command as a user does: in a process of its own, from any folder."""
+"""Runs the command as a user does: in a process of its own, in any folder."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.forked import ForkServer
+
+Done = subprocess.CompletedProcess
+LOADED = [
+    f"continual_repmode.{module}"
+    for module in (
+        "assembly", "build", "compose", "exporting.export", "extending", "prediction",
+        "reporting", "experiments.tables", "manifests.check", "volumes.formats.tiff",
+        "volumes.formats.ome_zarr", "analysis.plots",
+    )
+]  # fmt: skip
 SCENARIO = "experiences: [[dna, nuclear_envelope], [nucleolus]]\n"
 SETTINGS = [
     "scenario=tiny.yaml",
@@ -58,11 +69,11 @@ def spawn_tiny(tiny_settings) -> Callable[..., "subprocess.Popen[str]"]:
 
 
 @pytest.fixture(scope="session")
-def run_tiny(spawn_tiny) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+def run_tiny(tiny_settings, command) -> Callable[..., Done]:
     """Carry out a run of seconds in a folder."""
 
-    def run(folder: Path, *settings: str) -> "subprocess.CompletedProcess[str]":
-        return finish(spawn_tiny(folder, *settings))
+    def run(folder: Path, *settings: str) -> Done:
+        return command("run", *tiny_settings(folder, *settings), cwd=folder)
 
     return run
 
@@ -74,11 +85,26 @@ def spawn() -> Callable[..., "subprocess.Popen[str]"]:
 
 
 @pytest.fixture(scope="session")
-def command() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Call ``continual-repmode`` with these words."""
+def command() -> Iterator[Callable[..., Done]]:
+    """Call ``continual-repmode`` with these words, in a fork of a loaded process."""
+    server = ForkServer(LOADED)
 
-    def call(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-        return finish(start(*words, cwd=cwd))
+    def call(*words: str, cwd: Path) -> Done:
+        done = server(*words, folder=cwd, limit_s=300)
+        return Done(words, done.status, done.out, done.err)
+
+    yield call
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def fresh_command() -> Callable[..., Done]:
+    """Call ``continual-repmode`` with these words, in a process that loads it anew."""
+
+    def call(*words: str, cwd: Path) -> Done:
+        process = start(*words, cwd=cwd)
+        out, err = process.communicate(timeout=300)
+        return Done(process.args, process.returncode, out, err)
 
     return call
 
@@ -98,8 +124,3 @@ def start(*words: str, cwd: Path) -> "subprocess.Popen[str]":
 def _hear_ctrl_c() -> None:
     """Shells let what they start in the background, such as these tests, ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

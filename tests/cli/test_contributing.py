@@ -192,7 +192,7 @@ def copy(tmp_path_factory):
 
 
 @pytest.fixture
-def called(copy, command, monkeypatch):
+def called(copy, fresh_command, monkeypatch):
     """Call the command, or Python, of the copy; return all that is printed."""
     monkeypatch.setenv("PYTHONPATH", str(copy))
     monkeypatch.setenv("XDG_CACHE_HOME", str(copy / "cache"))
@@ -203,7 +203,7 @@ def called(copy, command, monkeypatch):
                 [sys.executable, *words[1:]], cwd=copy, capture_output=True, text=True
             )
         else:
-            done = command(*words, cwd=copy)
+            done = fresh_command(*words, cwd=copy)
         assert done.returncode in (0, 3), done.stderr  # 3: check has warnings
         return done.stdout + done.stderr
 
