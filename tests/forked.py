@@ -1,8 +1,8 @@
 """Calls of ``continual-repmode`` in forks of a process that has loaded it.
 
 A call is one fork then, and no import of seconds; what it changes ends with it. Run as
-a script with the modules to load first, each line read is a call in JSON, and each line
-written tells its outcome.
+a script with the modules to load first, each line read is a request in JSON, and each
+line written its answer.
 """
 
 import json
@@ -15,21 +15,43 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a call of the command ended; its status is negative if a signal ended it."""
+class Call:
+    """A call of the command, with what tests use of ``subprocess.Popen``."""
 
-    status: int
-    out: str
-    err: str
-    seconds: float
-    peak_mb: float
+    def __init__(self, server: "ForkServer", pid: int, said: Path) -> None:
+        self.pid, self.returncode = pid, None
+        self.seconds = self.peak_mb = 0.0
+        self._server, self._said, self._started = server, said, time.monotonic()
+
+    def poll(self) -> int | None:
+        return self._ended(block=False)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        """Wait for its end; return what it printed."""
+        del timeout  # it has its limit from the start
+        self._ended(block=True)
+        out, err = (self._said.with_suffix(suffix) for suffix in (".out", ".err"))
+        return out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
+
+    def _ended(self, *, block: bool) -> int | None:
+        if self.returncode is None:
+            ended = self._server.ask(wait=self.pid, block=block)
+            if ended is not None:
+                self.returncode, self.peak_mb = ended
+                self.seconds = time.monotonic() - self._started
+        return self.returncode
 
 
 class ForkServer:
@@ -49,28 +71,36 @@ class ForkServer:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._line() == "ready\n"
+        self._folder = tempfile.TemporaryDirectory()
+        self._number = 0
 
-    def __call__(
-        self, *words: str, folder: Path, limit_s: float, limit_bytes: int | None = None
-    ) -> Outcome:
+    def start(
+        self,
+        *words: str,
+        folder: Path,
+        limit_s: float = 300,
+        limit_bytes: int | None = None,
+    ) -> Call:
         """Call the command in a folder, with limits of time and of memory to add."""
+        self._number += 1
+        said = Path(self._folder.name, f"{self._number}.said")
+        pid = self.ask(
+            words=words, folder=str(folder), said=str(said), limit_s=limit_s,
+            limit_bytes=limit_bytes, environment={**os.environ},
+        )  # fmt: skip
+        return Call(self, pid, said)
+
+    def ask(self, **request: Any) -> Any:
         assert self._process.stdin
-        request = {
-            "words": words, "folder": str(folder), "limit_s": limit_s,
-            "limit_bytes": limit_bytes, "environment": {**os.environ},
-        }  # fmt: skip
+        assert self._process.stdout
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return Outcome(**json.loads(self._line()))
+        return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
-
-    def _line(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline()
+        self._folder.cleanup()
 
 
 def serve(modules: Sequence[str]) -> None:
@@ -80,42 +110,36 @@ def serve(modules: Sequence[str]) -> None:
             sys.modules[module[1:]] = None  # type: ignore[assignment]
         else:
             import_module(module)
-    print("ready", flush=True)
     for line in sys.stdin:
-        print(json.dumps(asdict(call(**json.loads(line)))), flush=True)
+        request = json.loads(line)
+        answer = _wait(**request) if "wait" in request else _fork(**request)
+        print(json.dumps(answer), flush=True)
 
 
-def call(folder: str, **request) -> Outcome:
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        started = time.monotonic()
-        process = os.fork()
-        if not process:
-            _child(out, err, Path(folder), **request)
-        _, status, used = os.wait4(process, 0)
-        return Outcome(
-            status=os.waitstatus_to_exitcode(status),
-            out=_text(out),
-            err=_text(err),
-            seconds=time.monotonic() - started,
-            peak_mb=used.ru_maxrss / 1024,
-        )
+def _wait(wait: int, block: bool) -> tuple[int, float] | None:
+    pid, status, used = os.wait4(wait, 0 if block else os.WNOHANG)
+    return (os.waitstatus_to_exitcode(status), used.ru_maxrss / 1024) if pid else None
 
 
-def _child(
-    out: IO[bytes],
-    err: IO[bytes],
-    folder: Path,
+def _fork(
     words: list[str],
+    folder: str,
+    said: str,
     limit_s: float,
     limit_bytes: int | None,
     environment: dict[str, str],
-) -> None:
+) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
     status = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.setitimer(signal.ITIMER_REAL, limit_s)  # SIGALRM ends the process
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out.fileno(), 1)
-        os.dup2(err.fileno(), 2)
+        for number, suffix in ((1, ".out"), (2, ".err")):
+            path = Path(said).with_suffix(suffix)
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update({**environment, "OMP_NUM_THREADS": "1"})
@@ -135,11 +159,6 @@ def _child(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode("utf-8")
 
 
 if __name__ == "__main__":

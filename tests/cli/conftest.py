@@ -1,7 +1,6 @@
 """Runs the command as a user does: in a process of its own, in any folder."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forked import ForkServer
+from tests.forked import Call, ForkServer
 
 Done = subprocess.CompletedProcess
 LOADED = [
@@ -59,13 +58,45 @@ def tiny_settings(cells_cache) -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
-def spawn_tiny(tiny_settings) -> Callable[..., "subprocess.Popen[str]"]:
+def spawn() -> Iterator[Callable[..., Call]]:
+    """Start ``continual-repmode`` with these words, in a fork of a loaded process."""
+    server = ForkServer(LOADED)
+    yield lambda *words, cwd: server.start(*words, folder=cwd)
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def command(spawn) -> Callable[..., Done]:
+    """Call ``continual-repmode`` with these words, in such a fork."""
+
+    def call(*words: str, cwd: Path) -> Done:
+        process = spawn(*words, cwd=cwd)
+        out, err = process.communicate()
+        return Done(words, process.returncode, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def fresh_command() -> Callable[..., Done]:
+    """Call ``continual-repmode`` with these words, in a process that loads it anew."""
+
+    def call(*words: str, cwd: Path) -> Done:
+        words = (sys.executable, "-m", "continual_repmode", *words)
+        return subprocess.run(
+            words, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def spawn_tiny(tiny_settings, spawn) -> Callable[..., Call]:
     """Start a run of seconds in a folder."""
-
-    def spawn(folder: Path, *settings: str) -> "subprocess.Popen[str]":
-        return start("run", *tiny_settings(folder, *settings), cwd=folder)
-
-    return spawn
+    return lambda folder, *settings: spawn(
+        "run", *tiny_settings(folder, *settings), cwd=folder
+    )
 
 
 @pytest.fixture(scope="session")
@@ -76,51 +107,3 @@ def run_tiny(tiny_settings, command) -> Callable[..., Done]:
         return command("run", *tiny_settings(folder, *settings), cwd=folder)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def spawn() -> Callable[..., "subprocess.Popen[str]"]:
-    """Start ``continual-repmode`` with these words."""
-    return start
-
-
-@pytest.fixture(scope="session")
-def command() -> Iterator[Callable[..., Done]]:
-    """Call ``continual-repmode`` with these words, in a fork of a loaded process."""
-    server = ForkServer(LOADED)
-
-    def call(*words: str, cwd: Path) -> Done:
-        done = server(*words, folder=cwd, limit_s=300)
-        return Done(words, done.status, done.out, done.err)
-
-    yield call
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def fresh_command() -> Callable[..., Done]:
-    """Call ``continual-repmode`` with these words, in a process that loads it anew."""
-
-    def call(*words: str, cwd: Path) -> Done:
-        process = start(*words, cwd=cwd)
-        out, err = process.communicate(timeout=300)
-        return Done(process.args, process.returncode, out, err)
-
-    return call
-
-
-def start(*words: str, cwd: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "continual_repmode", *words],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_hear_ctrl_c,
-    )
-
-
-def _hear_ctrl_c() -> None:
-    """Shells let what they start in the background, such as these tests, ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -3,7 +3,6 @@
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections import namedtuple
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 
 from continual_repmode.__main__ import main
 from continual_repmode.manifests.manifest import ManifestCollection
+from tests.forked import Call
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def noise(num_images: int, size: int) -> dict[str, bytes]:
     return {f"zo1/{i}.czi": chance.randbytes(size) for i in range(num_images)}
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait_for(condition: Callable[[], bool], process: Call) -> None:
     deadline = time.monotonic() + 60
     while not condition():
         assert process.poll() is None, process.communicate()

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 import zarr
 
-from tests.forked import ForkServer, Outcome
+from tests.forked import ForkServer
 
 COMMON = ("--patch-size", "4", "16", "16", "--workers", "1")
 LIMIT_S = 10.0
@@ -34,6 +34,16 @@ class Checked:
     others: list[str]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of the command ended."""
+
+    status: int
+    out: str
+    err: str
+    peak_mb: float
+
+
 class Worker(ForkServer):
     """Calls the command, which may neither hang, nor grow, nor break down."""
 
@@ -42,14 +52,14 @@ class Worker(ForkServer):
         self.sound_peak_mb = 0.0
 
     def __call__(self, *words: str, folder: Path) -> Outcome:
-        done = super().__call__(
-            *words, folder=folder, limit_s=LIMIT_S, limit_bytes=LIMIT_BYTES
-        )
-        assert done.status >= 0, f"killed after {done.seconds:.1f} s"
-        assert "Traceback" not in done.out + done.err, done.err
+        limits = {"limit_s": LIMIT_S, "limit_bytes": LIMIT_BYTES}
+        call = self.start(*words, folder=folder, **limits)
+        out, err = call.communicate()
+        assert call.returncode >= 0, f"killed after {call.seconds:.1f} s"
+        assert "Traceback" not in out + err, err
         if self.sound_peak_mb:
-            assert done.peak_mb < self.sound_peak_mb + LIMIT_MB
-        return done
+            assert call.peak_mb < self.sound_peak_mb + LIMIT_MB
+        return Outcome(call.returncode, out, err, call.peak_mb)
 
 
 @pytest.fixture(scope="session")
