@@ -335,7 +335,7 @@ def test_chunks_of_background_may_be_left_out(tmp_path: Path, version: str) -> N
 def test_a_channel_without_any_chunk_is_an_incomplete_copy(
     tmp_path: Path, version: str
 ) -> None:
-    path = write_image(tmp_path / "a.zarr", stack(2, 4, 12, 10), version)
+    path = write_image(tmp_path / "a.zarr", stack(2, 4, 12, 10) + 1, version)
     shutil.rmtree(path / "0" / ("1" if version == "0.4" else "c/1"))
 
     volume = open_volume(path)
