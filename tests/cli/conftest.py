@@ -1,14 +1,24 @@
-"""Runs the command as a user does: in a process of its own, from any folder."""
+"""Runs the command as a user does: in a process of its own, in any folder."""
 
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.forked import Call, ForkServer
+
+Done = subprocess.CompletedProcess
+LOADED = [
+    f"continual_repmode.{module}"
+    for module in (
+        "assembly", "build", "compose", "exporting.export", "extending", "prediction",
+        "reporting", "experiments.tables", "manifests.check", "volumes.formats.tiff",
+        "volumes.formats.ome_zarr", "analysis.plots",
+    )
+]  # fmt: skip
 SCENARIO = "experiences: [[dna, nuclear_envelope], [nucleolus]]\n"
 SETTINGS = [
     "scenario=tiny.yaml",
@@ -48,58 +58,52 @@ def tiny_settings(cells_cache) -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
-def spawn_tiny(tiny_settings) -> Callable[..., "subprocess.Popen[str]"]:
-    """Start a run of seconds in a folder."""
-
-    def spawn(folder: Path, *settings: str) -> "subprocess.Popen[str]":
-        return start("run", *tiny_settings(folder, *settings), cwd=folder)
-
-    return spawn
+def spawn() -> Iterator[Callable[..., Call]]:
+    """Start ``continual-repmode`` with these words, in a fork of a loaded process."""
+    server = ForkServer(LOADED)
+    yield lambda *words, cwd: server.start(*words, folder=cwd)
+    server.close()
 
 
 @pytest.fixture(scope="session")
-def run_tiny(spawn_tiny) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Carry out a run of seconds in a folder."""
+def command(spawn) -> Callable[..., Done]:
+    """Call ``continual-repmode`` with these words, in such a fork."""
 
-    def run(folder: Path, *settings: str) -> "subprocess.CompletedProcess[str]":
-        return finish(spawn_tiny(folder, *settings))
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def spawn() -> Callable[..., "subprocess.Popen[str]"]:
-    """Start ``continual-repmode`` with these words."""
-    return start
-
-
-@pytest.fixture(scope="session")
-def command() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Call ``continual-repmode`` with these words."""
-
-    def call(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-        return finish(start(*words, cwd=cwd))
+    def call(*words: str, cwd: Path) -> Done:
+        process = spawn(*words, cwd=cwd)
+        out, err = process.communicate()
+        return Done(words, process.returncode, out, err)
 
     return call
 
 
-def start(*words: str, cwd: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "continual_repmode", *words],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_hear_ctrl_c,
+@pytest.fixture(scope="session")
+def fresh_command() -> Callable[..., Done]:
+    """Call ``continual-repmode`` with these words, in a process that loads it anew."""
+
+    def call(*words: str, cwd: Path) -> Done:
+        words = (sys.executable, "-m", "continual_repmode", *words)
+        return subprocess.run(
+            words, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def spawn_tiny(tiny_settings, spawn) -> Callable[..., Call]:
+    """Start a run of seconds in a folder."""
+    return lambda folder, *settings: spawn(
+        "run", *tiny_settings(folder, *settings), cwd=folder
     )
 
 
-def _hear_ctrl_c() -> None:
-    """Shells let what they start in the background, such as these tests, ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@pytest.fixture(scope="session")
+def run_tiny(tiny_settings, command) -> Callable[..., Done]:
+    """Carry out a run of seconds in a folder."""
 
+    def run(folder: Path, *settings: str) -> Done:
+        return command("run", *tiny_settings(folder, *settings), cwd=folder)
 
-def finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return run

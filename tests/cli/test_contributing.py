@@ -108,9 +108,7 @@ print("scored", strategy.eval(benchmark.test_stream)["mse/test_stream/dna"])
 """
 
 ADDITIONS = {
-    "a stream": {
-        "scenarios/mine.yaml": ("", "experiences: [[dna], [nucleolus]]\n"),
-    },
+    "a stream": {"scenarios/mine.yaml": ("", "experiences: [[dna], [nucleolus]]\n")},
     "an option of `predict`": {
         f"{PACKAGE}/prediction/options.py": ("    progress: bool = False\n", LOUD),
         f"{PACKAGE}/commands/predict.py": (
@@ -119,56 +117,26 @@ ADDITIONS = {
             "        print('loud', options.tasks)\n",
         ),
     },
-    "a verb of the command": {
-        f"{PACKAGE}/commands/greet.py": ("", VERB),
-        f"{PACKAGE}/commands/__init__.py": (
-            '    "check": ',
-            '    "greet": "say a word",\n',
-        ),
-    },
-    "a network": {
-        f"{PACKAGE}/models/methods/mine.py": (
-            "",
-            example("TheirNet", "TheirNetConfig"),
-        ),
-        f"{PACKAGE}/offers.py": (
-            '    "multinet = ',
-            f'    "mine = {PACKAGE}.models.methods.mine:TheirNetConfig",\n',
-        ),
-    },
-    "a strategy": {
-        f"{PACKAGE}/training/strategies/mine.py": ("", STRATEGY),
-        f"{PACKAGE}/offers.py": (
-            '    "naive = ',
-            f'    "mine = {PACKAGE}.training.strategies.mine:TheirsConfig",\n',
-        ),
-    },
-    "a preset of either": {
-        "configs/strategy/mine_strong.yaml": (
-            "",
-            "defaults: [mine_schema, _self_]\nstrength: 0.5\n",
-        ),
-    },
-    "a row of a table": {
-        f"{PACKAGE}/experiments/further_tables.py": (
-            '        "conv5": ("5x5x5 expert"',
-            '        "mine": ("7x7x7 expert", ("strategy.expert=conv7",)),\n',
-        ),
-    },
-    "a metric": {
-        f"{PACKAGE}/metrics/mine.py": ("", METRIC),
-        f"{PACKAGE}/offers.py": (
-            '    "ssim = continual_repmode.metrics.',
-            '    "bias = continual_repmode.metrics.mine:BIAS",\n',
-        ),
-    },
-    "a file format": {
-        f"{PACKAGE}/volumes/formats/mine.py": ("", READER),
-        f"{PACKAGE}/volumes/formats/__init__.py": (
-            '    ".npy": "npy.',
-            '    ".mine": "mine.TheirVolume",\n',
-        ),
-    },
+    "a verb of the command": {f"{PACKAGE}/commands/greet.py": ("", VERB),
+        f"{PACKAGE}/commands/__init__.py": ('    "check": ',
+        '    "greet": "say a word",\n')},
+    "a network": {f"{PACKAGE}/models/methods/mine.py": ("", example("TheirNet",
+        "TheirNetConfig")), f"{PACKAGE}/offers.py": ('    "multinet = ',
+        f'    "mine = {PACKAGE}.models.methods.mine:TheirNetConfig",\n')},
+    "a strategy": {f"{PACKAGE}/training/strategies/mine.py": ("", STRATEGY),
+        f"{PACKAGE}/offers.py": ('    "naive = ',
+        f'    "mine = {PACKAGE}.training.strategies.mine:TheirsConfig",\n')},
+    "a preset of either": {"configs/strategy/mine_strong.yaml": ("",
+        "defaults: [mine_schema, _self_]\nstrength: 0.5\n")},
+    "a row of a table": {f"{PACKAGE}/experiments/further_tables.py":
+        ('        "conv5": ("5x5x5 expert"',
+        '        "mine": ("7x7x7 expert", ("strategy.expert=conv7",)),\n')},
+    "a metric": {f"{PACKAGE}/metrics/mine.py": ("", METRIC), f"{PACKAGE}/offers.py":
+        ('    "ssim = continual_repmode.metrics.',
+        '    "bias = continual_repmode.metrics.mine:BIAS",\n')},
+    "a file format": {f"{PACKAGE}/volumes/formats/mine.py": ("", READER),
+        f"{PACKAGE}/volumes/formats/__init__.py": ('    ".npy": "npy.',
+        '    ".mine": "mine.TheirVolume",\n')},
     "a data check": {
         f"{PACKAGE}/manifests/checks/facts.py": (
             "    @property\n    def usable(self) -> bool:\n"
@@ -181,7 +149,7 @@ ADDITIONS = {
         ),
     },
     "a data source": {"noise.py": ("", SOURCE)},
-}
+}  # fmt: skip
 """Row of the table -> each file touched: the text before which it is added, and it."""
 
 
@@ -224,7 +192,7 @@ def copy(tmp_path_factory):
 
 
 @pytest.fixture
-def called(copy, command, monkeypatch):
+def called(copy, fresh_command, monkeypatch):
     """Call the command, or Python, of the copy; return all that is printed."""
     monkeypatch.setenv("PYTHONPATH", str(copy))
     monkeypatch.setenv("XDG_CACHE_HOME", str(copy / "cache"))
@@ -235,7 +203,7 @@ def called(copy, command, monkeypatch):
                 [sys.executable, *words[1:]], cwd=copy, capture_output=True, text=True
             )
         else:
-            done = command(*words, cwd=copy)
+            done = fresh_command(*words, cwd=copy)
         assert done.returncode in (0, 3), done.stderr  # 3: check has warnings
         return done.stdout + done.stderr
 

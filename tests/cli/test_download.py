@@ -3,7 +3,6 @@
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections import namedtuple
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 
 from continual_repmode.__main__ import main
 from continual_repmode.manifests.manifest import ManifestCollection
+from tests.forked import Call
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def noise(num_images: int, size: int) -> dict[str, bytes]:
     return {f"zo1/{i}.czi": chance.randbytes(size) for i in range(num_images)}
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait_for(condition: Callable[[], bool], process: Call) -> None:
     deadline = time.monotonic() + 60
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -101,6 +101,24 @@ def test_from_archives_to_a_manifest_over_a_broken_connection(
     assert "mitochondria           tom20                  80  complete" in listed
     assert "tight_junction         zo1                    80  -" in listed
     assert "1 of these nine are here" in listed
+
+
+def test_a_bad_archive_is_one_error_and_nothing_else(mirror, tmp_path, capsys):
+    into = tmp_path / "allen"
+    words = ["download", "zo1", "--mirror", mirror.url, "--to", str(into)]
+    for name, says in (
+        ("zo1/../../evil", "leads outside"),
+        ("zo1/\x1b[31m", "no file"),
+    ):
+        mirror.put("zo1", {name: b"evil"})
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert line.isprintable()
+        assert says in line
+        assert not [path for path in into.rglob("*") if path.is_dir()]
+        for path in into.iterdir():
+            path.unlink()
 
 
 def test_dna_alone_needs_nine_data_sets(mirror, tmp_path, capsys):

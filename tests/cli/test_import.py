@@ -163,20 +163,12 @@ def test_what_is_no_published_network_is_refused_in_one_line(save, tmp_path):
         (state | {gate: torch.full((20,), torch.nan)}, "repmode", (), "not finite"),
         (state | {pool: torch.ones(3, 3, 3)}, "repmode", (), "is no average"),
         (state | {first: torch.ones(2, 1, 5, 5, 5)}, "repmode", (), "do not fit"),
-        (
-            fnet,
-            "repmode",
-            (),
-            "is no network of repmode; it is one of fnet: use --from",
-        ),
+        (fnet, "repmode", (),
+            "is no network of repmode; it is one of fnet: use --from"),
         (state, "fnet", ("dna",), "no network of fnet; it is one of repmode: use --f"),
         ({"a": torch.ones(1)}, "fnet", ("dna",), "give a checkpoint that this program"),
-        (
-            state,
-            "repmode",
-            ("a", "b"),
-            "are 2, but .* has 3: microtubule,dna,nucleolus",
-        ),
+        (state, "repmode", ("a", "b"),
+            "are 2, but .* has 3: microtubule,dna,nucleolus"),
         (state, "repmode", sorted(TASKS), "are in another order than in"),
         (state, "repmode", ("a", "a", "b"), "'a'"),
         (fnet, "fnet", (), "give one name for each file, 1 in all"),
@@ -184,7 +176,7 @@ def test_what_is_no_published_network_is_refused_in_one_line(save, tmp_path):
         ("text.p", "fnet", ("dna",), "text.p: (cannot be read|holds)"),
         ("cut.p", "repmode", (), "cut.p: cannot be read as a file of torch.save"),
         ("none.p", "repmode", (), "none.p: no such file"),
-    ):
+    ):  # fmt: skip
         file = content if isinstance(content, str) else "x.p"
         if file == "x.p":
             save(checkpoint(content))

@@ -122,25 +122,17 @@ def test_a_file_that_is_there_is_replaced_only_when_told(labs):
         ("base.safetensors --out x.safetensors", "two or more"),
         ("base.safetensors a.safetensors", "--out"),
         ("base.safetensors a.safetensors --out x.pt", r"ends with \.safetensors"),
-        (
-            "base.safetensors a.safetensors --out a.safetensors --overwrite",
-            "one of the models",
-        ),
+        ("base.safetensors a.safetensors --out a.safetensors --overwrite",
+            "one of the models"),
         ("base.safetensors none.safetensors --out x.safetensors", "none.*no such file"),
-        (
-            "base.safetensors a.safetensors --out x.safetensors --rename lysosome",
-            "OLD=NEW",
-        ),
-        (
-            "base.safetensors a.safetensors --out x.safetensors --rename zebra=b",
-            "no model but the first has a task zebra",
-        ),
-        (
-            "base.safetensors a.safetensors --out x.safetensors --rename dna=b",
-            "'dna' cannot be renamed",
-        ),
+        ("base.safetensors a.safetensors --out x.safetensors --rename lysosome",
+            "OLD=NEW"),
+        ("base.safetensors a.safetensors --out x.safetensors --rename zebra=b",
+            "no model but the first has a task zebra"),
+        ("base.safetensors a.safetensors --out x.safetensors --rename dna=b",
+            "'dna' cannot be renamed"),
     ],
-)
+)  # fmt: skip
 def test_mistakes_are_told_in_one_line(labs, tmp_path, words, message):
     labs("a", "lysosome")
     with pytest.raises(UserError, match=message) as caught:

@@ -64,15 +64,11 @@ def test_without_arguments_the_help_is_shown(capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            ["train.epocs=3"],
-            "'train.epocs' with these options: did you mean train.epochs?",
-        ),
+        (["train.epocs=3"],
+            "'train.epocs' with these options: did you mean train.epochs?"),
         (["sed=3"], "did you mean seed?"),
-        (
-            ["data=manifest", "data.manifest=none.csv", "data.num_train=3"],
-            "data.num_train belongs to data=synthetic: leave it out, or choose that",
-        ),
+        (["data=manifest", "data.manifest=none.csv", "data.num_train=3"],
+            "data.num_train belongs to data=synthetic: leave it out, or choose that"),
         (
             ["strategy.strength=3"],
             "strategy.strength belongs to strategy=lwf, ewc, si, mas: leave it out, or "
@@ -82,10 +78,8 @@ def test_without_arguments_the_help_is_shown(capsys):
         (["data.shape=[8,x,16]"], "data.shape[1]=x: give a whole number"),
         (["train.learning_rate=x"], "train.learning_rate=x: give a number"),
         (["data.pad_small=1.5"], "data.pad_small=1.5: give true or false"),
-        (
-            ["--epochs", "3"],
-            "write a setting as name=value, such as train.epochs=VALUE",
-        ),
+        (["--epochs", "3"],
+            "write a setting as name=value, such as train.epochs=VALUE"),
         (["--fast"], "write a setting as name=value, such as train.epochs=3"),
         (["scenario=incremntal"], "incremental, joint, leave_one_out"),
         (["strategy=emc"], "strategy=emc: choose one of adapter, agem, "),
@@ -97,14 +91,12 @@ def test_without_arguments_the_help_is_shown(capsys):
         (["data=manifest"], "data.manifest: a value is needed"),
         (["data=manifest", "data.manifest=none.csv"], "none.csv"),
         (["data.patch_size=[16,30,32]"], "the Y side 30 is not a multiple of 4"),
-        (
-            ["data.patch_size=[16,128,128]"],
-            "data.patch_size=[16, 128, 128]: larger than data.shape=[8, 16, 16]",
-        ),
+        (["data.patch_size=[16,128,128]"],
+            "data.patch_size=[16, 128, 128]: larger than data.shape=[8, 16, 16]"),
         (["device=tpu0"], "device='tpu0'"),
         (["reference=nowhere"], "nowhere: no results.json here"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     capsys, tmp_path, monkeypatch, cells_cache, settings, message
 ):

@@ -164,13 +164,9 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
         (f"{P} odd.npy {ONE} --voxel-size .3 .3 .3", 0, "voxels of 0.3 0.3 0.3 um"),
         (f"{P} none.npy {ONE} --voxel-size .3 .3 .3", 0, "voxels of 0.3 0.3 0.3 um"),
     ],
-    "`predict --voxel-size` | columns of the manifest have another": [
-        (
-            f"{P} sized.csv {ONE} --voxel-size 0.3 0.3 0.3",
-            0,
-            r"voxels of 0.6 0.6 0.6 um \(by the columns of .*row 2, not --voxel-size\)",
-        ),
-    ],
+    "`predict --voxel-size` | columns of the manifest have another":
+        [(f"{P} sized.csv {ONE} --voxel-size 0.3 0.3 0.3", 0,
+        r"voxels of 0.6 0.6 0.6 um \(by the columns of .*row 2, not --voxel-size\)")],
     "`check`, `prepare`, `extend --source-voxel-size`, `data.source_voxel_size_um` | "
     "the files have another": [
         (
@@ -192,24 +188,18 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
             r"columns voxel_size_z_um, .* come before\s+data.source_voxel_size_um",
         ),
     ],
-    "columns `voxel_size_z_um`, ... | the files have another": [
-        (
-            "check sized.csv --headers-only --patch-size 4 16 16",
-            0,
-            r"7 rows: the voxel size is 0.6 x 0.6 x 0.6\s+µm as given",
-        ),
-    ],
-    "columns `z0`, `z1`, ... | light and target differ in shape": [
-        ("check six.csv --headers-only", 2, "crop both to the same part by the col"),
-        ("check sixcrop.csv --headers-only --patch-size 2 16 16", 0, "3 x 32 x 32"),
-    ],
+    "columns `voxel_size_z_um`, ... | the files have another":
+        [("check sized.csv --headers-only --patch-size 4 16 16", 0,
+        r"7 rows: the voxel size is 0.6 x 0.6 x 0.6\s+µm as given")],
+    "columns `z0`, `z1`, ... | light and target differ in shape":
+        [("check six.csv --headers-only", 2, "crop both to the same part by the col"),
+        ("check sixcrop.csv --headers-only --patch-size 2 16 16", 0, "3 x 32 x 32")],
     "a column that is not in the list of [data.md](data.md#the-manifest) | looks like "
     "one that is": [
         ("check dna_test.csv --headers-only", 2, "'channel_targets' is left alone"),
     ],
-    "columns `task`, `split` | the name of the manifest tells another": [
-        ("check dna_test.csv --headers-only", 2, r"lab 7 0 0 TIFF"),
-    ],
+    "columns `task`, `split` | the name of the manifest tells another":
+        [("check dna_test.csv --headers-only", 2, r"lab 7 0 0 TIFF")],
     "`--channel 1`, a channel column, `--choose`, a column such as `scene` | 1 is the "
     "index of one and the name of another": [
         (f"{P} cameras.ome.tif {ONE} --channel 1", 3, "name:1 or index:1"),
@@ -217,25 +207,18 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
         (f"{P} cameras.ome.tif {ONE} --channel index:1", 0, "predicted as"),
         ("check cameras.csv --headers-only", 2, "'channel_signal'.* name:1 or index:1"),
     ],
-    "`--choose time=1` | the file holds no such one, or is of a format without": [
-        (f"{P} lapse.ome.tif {ONE} --choose time=2", 3, "no time '2'; choose from 0"),
-        (f"{P} a.ome.tif {ONE} --choose tile=1", 3, "no tile '1'; choose from 0"),
-    ],
-    "`--choose time=0 --choose time=1` |": [
-        (
-            f"{P} lapse.ome.tif {ONE} --choose time=0 --choose time=1",
-            2,
-            "--choose time=1: time=0 is chosen, too; give one",
-        ),
-    ],
-    "`--channel`, `--choose`, `--target` | a manifest says it for each image": [
-        (f"{P} pairs.csv {ONE} --channel 0", 2, "--channel: pairs.csv says it"),
+    "`--choose time=1` | the file holds no such one, or is of a format without":
+        [(f"{P} lapse.ome.tif {ONE} --choose time=2", 3, "no time '2'; choose from 0"),
+        (f"{P} a.ome.tif {ONE} --choose tile=1", 3, "no tile '1'; choose from 0")],
+    "`--choose time=0 --choose time=1` |":
+        [(f"{P} lapse.ome.tif {ONE} --choose time=0 --choose time=1", 2,
+        "--choose time=1: time=0 is chosen, too; give one")],
+    "`--channel`, `--choose`, `--target` | a manifest says it for each image":
+        [(f"{P} pairs.csv {ONE} --channel 0", 2, "--channel: pairs.csv says it"),
         (f"{P} pairs.csv {ONE} --choose time=0", 2, "--choose: pairs.csv says it"),
-        (f"{P} pairs.csv {ONE} --target 0", 2, "--target: pairs.csv says it"),
-    ],
-    "`--root` of `predict` | no manifest is given": [
-        (f"{P} a.ome.tif {ONE} --root .", 2, "is for manifests; none is given"),
-    ],
+        (f"{P} pairs.csv {ONE} --target 0", 2, "--target: pairs.csv says it")],
+    "`--root` of `predict` | no manifest is given": [(f"{P} a.ome.tif {ONE} --root .",
+        2, "is for manifests; none is given")],
     "`--metrics` of `predict` | neither `--target` nor a manifest is given": [
         (f"{P} a.ome.tif {ONE} --metrics ssim", 2, "--metrics: there is nothing to co"),
     ],
@@ -249,28 +232,21 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
         (f"{P} lapse.ome.tif {ONE} --choose time=0 --series per-frame", 2, "time=all"),
         (f"{P} lapse.ome.tif {ONE} --choose time=all --series per-frame", 0, "2 times"),
     ],
-    "`--target DAPI` | is a file and a channel": [
-        (f"{P} a.ome.tif {ONE} --target DAPI", 3, "write ./DAPI or name:DAPI"),
-        (f"{P} a.ome.tif {ONE} --target ./DAPI", 0, "predicted as"),
-        (f"{P} a.ome.tif {ONE} --target name:DAPI", 0, "predicted as"),
-    ],
-    "`--target FILE` | has other voxels than the image": [
-        (f"{P} light.ome.tif {ONE} --target coarse.ome.tif", 3, "has voxels of 0.3"),
-        (
-            f"{P} light.ome.tif {ONE} --target coarse.ome.tif --voxel-size .3 .3 .3",
-            0,
-            "predicted as",
-        ),
-    ],
-    "`--seed` of `check` and `prepare`, `data.seed` | the column `split` says it": [
-        (f"{C} --seed 3", 0, "note: --seed: without effect as the manifest says"),
-    ],
-    "any option, or `setting=value` | once more": [
-        (f"{P} a.ome.tif {ONE} --tasks nucleolus", 2, "--tasks is given twice"),
+    "`--target DAPI` | is a file and a channel": [(f"{P} a.ome.tif {ONE} --target DAPI",
+        3, "write ./DAPI or name:DAPI"), (f"{P} a.ome.tif {ONE} --target ./DAPI", 0,
+        "predicted as"), (f"{P} a.ome.tif {ONE} --target name:DAPI", 0,
+        "predicted as")],
+    "`--target FILE` | has other voxels than the image":
+        [(f"{P} light.ome.tif {ONE} --target coarse.ome.tif", 3, "has voxels of 0.3"),
+        (f"{P} light.ome.tif {ONE} --target coarse.ome.tif --voxel-size .3 .3 .3", 0,
+        "predicted as")],
+    "`--seed` of `check` and `prepare`, `data.seed` | the column `split` says it":
+        [(f"{C} --seed 3", 0, "note: --seed: without effect as the manifest says")],
+    "any option, or `setting=value` | once more":
+        [(f"{P} a.ome.tif {ONE} --tasks nucleolus", 2, "--tasks is given twice"),
         (f"{X} pairs.csv --task x --private-bn --no-private-bn", 2, "both given"),
         ("run seed=1 seed=2", 2, "seed=1 and seed=2 are both given: leave one out"),
-        ("tables table1 run=false run=true", 2, "are both given: leave"),
-    ],
+        ("tables table1 run=false run=true", 2, "are both given: leave")],
     "`predict --model-voxel-size`, `export --voxel-size`, `extend --voxel-size` | the "
     "model has another": [
         (f"{P} a.ome.tif {ONE} --model-voxel-size 1 1 1", 2, "leave the option out"),
@@ -281,38 +257,27 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
         ),
         (f"{X} pairs.csv --task x --voxel-size 1 1 1", 2, "leave the option out"),
     ],
-    "`predict --tasks`, `export --task` | the model has no such task": [
-        (f"{P} a.ome.tif --out out --tasks golgi", 2, "knows dna, nucleolus"),
-        (
-            "export model.safetensors --task golgi --format torch",
-            2,
-            "it knows dna, nucleolus",
-        ),
-    ],
+    "`predict --tasks`, `export --task` | the model has no such task":
+        [(f"{P} a.ome.tif --out out --tasks golgi", 2, "knows dna, nucleolus"),
+        ("export model.safetensors --task golgi --format torch", 2,
+        "it knows dna, nucleolus")],
     "`predict --intensity target` | the model does not know intensities": [
         (f"{P} a.ome.tif --out o --intensity target", 2, "'nucleolus' .*; use zscore"),
     ],
-    "`extend --task` | the model knows it": [
-        (f"{X} pairs.csv --task dna", 2, "give the new structure another name"),
-    ],
-    "`extend --no-private-bn` | the model's tasks have normalizations of their own": [
-        (
-            "extend private.safetensors pairs.csv --task x --no-private-bn",
-            2,
-            "leave out --no-private-bn",
-        ),
-    ],
+    "`extend --task` | the model knows it": [(f"{X} pairs.csv --task dna", 2,
+        "give the new structure another name")],
+    "`extend --no-private-bn` | the model's tasks have normalizations of their own":
+        [("extend private.safetensors pairs.csv --task x --no-private-bn", 2,
+        "leave out --no-private-bn")],
     "`extend --patch-size` | images are smaller": [
         (f"{X} thin.csv --task lab --yes --patch-size 2 16 16", 2, "pad it with --pad"),
         (f"{X} pairs.csv --task lab --patch-size 8 16 16", 2, "choose 6 or less"),
     ],
-    "`extend` with other settings | its folder was begun otherwise": [
-        (f"{X} pairs.csv --task lab --out begun --epochs 2", 2, "another base model"),
-    ],
-    "a task called `all`, `closest`, `mean`, ... | options mean something else by it": [
-        (f"{X} pairs.csv --task mean", 2, "choose another name, such as mean_cells"),
-        ("check all.csv --headers-only", 2, "column 'task': task name 'all'"),
-    ],
+    "`extend` with other settings | its folder was begun otherwise":
+        [(f"{X} pairs.csv --task lab --out begun --epochs 2", 2, "another base model")],
+    "a task called `all`, `closest`, `mean`, ... | options mean something else by it":
+        [(f"{X} pairs.csv --task mean", 2, "choose another name, such as mean_cells"),
+        ("check all.csv --headers-only", 2, "column 'task': task name 'all'")],
     "`merge --rename` | the task gets two names, or is no added one": [
         (
             "merge model.safetensors private.safetensors --out m.safetensors "
@@ -342,45 +307,24 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
             "set data.resize=paper",
         ),
     ],
-    "`check --cache-dir`, `--workers`, ... | `--headers-only`": [
-        (f"{C} --cache-dir x --workers 1", 0, "--cache-dir, --workers: without"),
-    ],
-    "`--workers`, `tables workers=` | a Dask cluster (`--scheduler`)": [
-        (
-            "prepare pairs.csv --workers 2 --scheduler nowhere.json",
-            2,
-            "note: --workers: without effect with --scheduler",
-        ),
-    ],
-    "`check --verbose` | `--json`, which has all": [
-        (f"{C} --json --verbose", 0, "note: --verbose: without effect with --json"),
-    ],
-    "`download --mirror`, `--proxy`, ... | `--list`": [
-        (
-            "download --list --mirror http://localhost --delete-archives",
-            0,
-            "note: --mirror, --delete-archives: without effect with --list",
-        ),
-    ],
-    "`download --voxel-size`, `--published-lists` | `--no-manifest`": [
-        (
-            "download dna --no-manifest --voxel-size metadata --to pairs.csv",
-            2,
-            "note: --voxel-size: without effect with --no-manifest",
-        ),
-    ],
-    "`export --license`, `--author` | a format that keeps none": [
-        (
-            "export model.safetensors --task dna --format torch --license X --author Y",
-            2,
-            "leave out --license and --author",
-        ),
-        (
-            "export model.safetensors --task dna --format bioimageio --license X",
-            2,
-            "give both or none",
-        ),
-    ],
+    "`check --cache-dir`, `--workers`, ... | `--headers-only`":
+        [(f"{C} --cache-dir x --workers 1", 0, "--cache-dir, --workers: without")],
+    "`--workers`, `tables workers=` | a Dask cluster (`--scheduler`)":
+        [("prepare pairs.csv --workers 2 --scheduler nowhere.json", 2,
+        "note: --workers: without effect with --scheduler")],
+    "`check --verbose` | `--json`, which has all": [(f"{C} --json --verbose", 0,
+        "note: --verbose: without effect with --json")],
+    "`download --mirror`, `--proxy`, ... | `--list`":
+        [("download --list --mirror http://localhost --delete-archives", 0,
+        "note: --mirror, --delete-archives: without effect with --list")],
+    "`download --voxel-size`, `--published-lists` | `--no-manifest`":
+        [("download dna --no-manifest --voxel-size metadata --to pairs.csv", 2,
+        "note: --voxel-size: without effect with --no-manifest")],
+    "`export --license`, `--author` | a format that keeps none":
+        [("export model.safetensors --task dna --format torch --license X --author Y",
+        2, "leave out --license and --author"),
+        ("export model.safetensors --task dna --format bioimageio --license X", 2,
+        "give both or none")],
     "`extend --outer-rate` | an expert that is not of low rank": [
         (f"{X} pairs.csv --task dna --outer-rate 3", 2, "--outer-rate: without effect"),
     ],
@@ -392,43 +336,26 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
             "note: strategy.expert: without effect",
         ),
     ],
-    "`strategy.outer_rate` | an expert that is not of low rank": [
-        (
-            f"{RUN} scenario=two.yaml strategy.outer_rate=3",
-            2,
-            "outer_rate: without effect, as strategy.expert=conv3 is not of low rank",
-        ),
-    ],
-    "a single setting, such as `model.scope=all` | `experiment=` sets it": [
-        (
-            "run experiment=ablation/only_decoder model.scope=all --cfg job",
-            0,
-            "scope: all",
-        ),
-        ("run experiment=ablation/only_decoder --cfg job", 0, "scope: decoder"),
-    ],
-    "`tables rows=`, `workers=`, `scheduler=` | `run=false`": [
-        (
-            "tables table1 run=false rows=repmode results=new",
-            3,
-            "note: rows: without effect with run=false",
-        ),
-    ],
-    "a setting of another model, strategy or data |": [
-        ("run strategy=naive strategy.expert_init=zero", 2, "belongs to strategy=rep"),
-        ("run data.manifest=pairs.csv", 2, "belongs to data=manifest"),
-    ],
-    "`hydra.run.dir` with `-m`, `hydra.sweep.dir` without |": [
-        ("run -m hydra.run.dir=x seed=0,1", 2, "give hydra.sweep.dir=FOLDER"),
-        ("run hydra.sweep.dir=x", 2, "give hydra.run.dir=FOLDER"),
-    ],
-    "`resume=` | any other setting": [
-        ("run resume=x seed=1", 2, "takes all settings from there: give it alone"),
-    ],
-    "`tables seed=`, `model=`, ... | the table decides it": [
-        ("tables table1 seed=1", 2, "give seeds=0,1,2"),
-        ("tables table1 model=fnet", 2, "a table decides that"),
-    ],
+    "`strategy.outer_rate` | an expert that is not of low rank":
+        [(f"{RUN} scenario=two.yaml strategy.outer_rate=3", 2,
+        "outer_rate: without effect, as strategy.expert=conv3 is not of low rank")],
+    "a single setting, such as `model.scope=all` | `experiment=` sets it":
+        [("run experiment=ablation/only_decoder model.scope=all --cfg job", 0,
+        "scope: all"), ("run experiment=ablation/only_decoder --cfg job", 0,
+        "scope: decoder")],
+    "`tables rows=`, `workers=`, `scheduler=` | `run=false`":
+        [("tables table1 run=false rows=repmode results=new", 3,
+        "note: rows: without effect with run=false")],
+    "a setting of another model, strategy or data |":
+        [("run strategy=naive strategy.expert_init=zero", 2, "belongs to strategy=rep"),
+        ("run data.manifest=pairs.csv", 2, "belongs to data=manifest")],
+    "`hydra.run.dir` with `-m`, `hydra.sweep.dir` without |":
+        [("run -m hydra.run.dir=x seed=0,1", 2, "give hydra.sweep.dir=FOLDER"),
+        ("run hydra.sweep.dir=x", 2, "give hydra.run.dir=FOLDER")],
+    "`resume=` | any other setting": [("run resume=x seed=1", 2,
+        "takes all settings from there: give it alone")],
+    "`tables seed=`, `model=`, ... | the table decides it": [("tables table1 seed=1", 2,
+        "give seeds=0,1,2"), ("tables table1 model=fnet", 2, "a table decides that")],
 }  # fmt: skip
 """First two cells of a line of the tables in docs/options.md -> calls that try it."""
 

@@ -54,11 +54,11 @@ def work(tmp_path):
 
 
 def test_a_strategy_a_network_a_reader_and_a_metric_serve_a_run(
-    work, command, monkeypatch
+    work, fresh_command, monkeypatch
 ):
     install(PACKAGE, monkeypatch)
     words = ("strategy=theirs", "model=theirs", "metrics=[bias,dice]")
-    done = command("run", *SETTINGS, *words, cwd=work)
+    done = fresh_command("run", *SETTINGS, *words, cwd=work)
     assert done.returncode == 0, done.stderr
     folder = RunFolder(work / "run")
     results = folder.read_results()
@@ -68,20 +68,20 @@ def test_a_strategy_a_network_a_reader_and_a_metric_serve_a_run(
     assert bias["higher_is_better"] is False
     assert "option: theirs\n" in folder.config.read_text()
     assert ",bias,dice\n" in folder.image_metrics.read_text()
-    told = command("info", str(folder.checkpoint(1)), cwd=work)
+    told = fresh_command("info", str(folder.checkpoint(1)), cwd=work)
     assert "TheirNet" in told.stdout
     (work / "fields").mkdir()
     shutil.copy(work / "dna.theirs", work / "fields")
     words = ("fields", "--tasks", "dna", "--out", "out")
-    predicted = command("predict", str(folder.checkpoint(1)), *words, cwd=work)
+    predicted = fresh_command("predict", str(folder.checkpoint(1)), *words, cwd=work)
     assert predicted.returncode == 0, predicted.stderr
     assert (work / "out" / "dna.ome.zarr").is_dir()
-    resumed = command("run", "resume=run", cwd=work)
+    resumed = fresh_command("run", "resume=run", cwd=work)
     assert resumed.returncode == 0, resumed.stderr
 
 
 def test_its_choices_and_its_users_mistakes_are_told_as_ours(
-    work, command, monkeypatch
+    work, fresh_command, monkeypatch
 ):
     install(PACKAGE, monkeypatch)
     (work / "dna.theirs").write_text("no array")
@@ -96,13 +96,13 @@ def test_its_choices_and_its_users_mistakes_are_told_as_ours(
         ("check", "theirs.csv"): "dna.theirs: not one of our files; save it again",
     }
     for words, expected in told.items():
-        done = command(*words, cwd=work)
+        done = fresh_command(*words, cwd=work)
         assert expected in " ".join((done.stdout + done.stderr).split()), words
         assert "Traceback" not in done.stderr
 
 
 def test_a_package_that_cannot_be_imported_is_named_when_it_is_needed(
-    work, command, monkeypatch
+    work, fresh_command, monkeypatch
 ):
     broken = shutil.copytree(PACKAGE, work / "broken")
     (broken / "theirs.py").write_text("import nothing_of_that_name\n")
@@ -111,10 +111,10 @@ def test_a_package_that_cannot_be_imported_is_named_when_it_is_needed(
         entry_points.read_text().partition("[continual_repmode.m")[0]
     )
     install(broken, monkeypatch)
-    composed = command("run", "--cfg", "job", cwd=work)
+    composed = fresh_command("run", "--cfg", "job", cwd=work)
     assert composed.returncode == 0, composed.stderr
     for words in (["strategy=theirs"], SETTINGS):
-        done = command("run", *words, cwd=work)
+        done = fresh_command("run", *words, cwd=work)
         assert done.returncode == 2
         (line,) = done.stderr.strip().splitlines()
         assert "the package theirs offers 'theirs' among " in line

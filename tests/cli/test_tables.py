@@ -77,24 +77,18 @@ MISTAKES = [
     (["table1", "model=fnet"], "model=fnet: a table decides that for each"),
     (["table3", "base_model=x"], "base_model=x: a table decides that for each"),
     (["table1", "hydra.run.dir=x"], "run folders of tables are in runs/tables"),
-    (
-        ["extensions", "strategy.expert=conv3"],
-        "the rows gate_only and conv3_rank1 would be the same run",
-    ),
+    (["extensions", "strategy.expert=conv3"],
+        "the rows gate_only and conv3_rank1 would be the same run"),
     (["table1", "costs=maybe"], "costs=maybe: must be keep or again"),
     (["table1", "train.epocs=1"], "did you mean train.epochs?"),
     (["table1", "row=repmode"], "there is no setting 'row': did you mean rows?"),
-    (
-        ["table1", "foo=1"],
-        "known are seeds, rows, run, costs, results, workers, scheduler and",
-    ),
+    (["table1", "foo=1"],
+        "known are seeds, rows, run, costs, results, workers, scheduler and"),
     (["table3", "strategy=ewc"], "strategy=ewc: a table decides that for each"),
     (["table1", "train=tiny"], "train=tiny: choose one of mini, paper, quick"),
-    (
-        ["table1", "hydra/launcher=joblib"],
-        "hydra/launcher=joblib: runs of tables are shared out with workers=N or",
-    ),
-]
+    (["table1", "hydra/launcher=joblib"],
+        "hydra/launcher=joblib: runs of tables are shared out with workers=N or"),
+]  # fmt: skip
 
 
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(capsys, tmp_path, monkeypatch):

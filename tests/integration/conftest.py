@@ -3,9 +3,6 @@
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +13,16 @@ import pytest
 import tifffile
 import zarr
 
+from tests.forked import ForkServer
+
 COMMON = ("--patch-size", "4", "16", "16", "--workers", "1")
 LIMIT_S = 10.0
+LIMIT_BYTES = 4 << 30
+"""Address space a call may take beyond what the loaded modules have."""
 LIMIT_MB = 200.0
 """Memory beyond that of checking sound images."""
 HEADER = ("task", "path", "channel_signal", "channel_target", "split")
 UM = {f"PhysicalSize{axis}": 0.29 for axis in "ZYX"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call of the command ended."""
-
-    status: int
-    out: str
-    err: str
-    seconds: float
-    peak_mb: float
 
 
 @dataclass(frozen=True)
@@ -44,40 +34,32 @@ class Checked:
     others: list[str]
 
 
-class Worker:
-    """Calls the command in a process of its own, which others are forked from."""
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of the command ended."""
+
+    status: int
+    out: str
+    err: str
+    peak_mb: float
+
+
+class Worker(ForkServer):
+    """Calls the command, which may neither hang, nor grow, nor break down."""
 
     def __init__(self, modules: Sequence[str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("worker.py")), *modules],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._line() == "ready\n"
+        super().__init__(["-imagecodecs", *modules])  # an extra
         self.sound_peak_mb = 0.0
 
     def __call__(self, *words: str, folder: Path) -> Outcome:
-        """Call the command; it may neither hang, nor grow, nor break down."""
-        request = {"words": words, "folder": str(folder), "limit_s": LIMIT_S}
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        done = Outcome(**json.loads(self._line()))
-        assert done.status >= 0, f"killed after {done.seconds:.1f} s"
-        assert "Traceback" not in done.out + done.err, done.err
+        limits = {"limit_s": LIMIT_S, "limit_bytes": LIMIT_BYTES}
+        call = self.start(*words, folder=folder, **limits)
+        out, err = call.communicate()
+        assert call.returncode >= 0, f"killed after {call.seconds:.1f} s"
+        assert "Traceback" not in out + err, err
         if self.sound_peak_mb:
-            assert done.peak_mb < self.sound_peak_mb + LIMIT_MB
-        return done
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def _line(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline()
+            assert call.peak_mb < self.sound_peak_mb + LIMIT_MB
+        return Outcome(call.returncode, out, err, call.peak_mb)
 
 
 @pytest.fixture(scope="session")

@@ -274,26 +274,18 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
     # TIFF: not one at all
     "tiff-empty": (lambda b: b.write("faulty.tif", b""), "the file is empty"),
     "tiff-pointer": (lambda b: b.write("faulty.tif", POINTER), "git lfs pull"),
-    "tiff-text": (
-        lambda b: b.write("faulty.tif", "task,path\n"),
-        "not a readable TIFF",
-    ),
+    "tiff-text": (lambda b: b.write("faulty.tif", "task,path\n"),
+        "not a readable TIFF"),
     "tiff-is-png": (lambda b: b.write("faulty.tif", PNG), "not a readable TIFF"),
-    "tiff-is-czi": (
-        lambda b: b.write("faulty.tif", b.content("czi")),
-        "not a readable TIFF",
-    ),
-    "tiff-head-only": (
-        lambda b: b.write("faulty.tif", b"II*\0"),
-        "not a readable TIFF",
-    ),
+    "tiff-is-czi": (lambda b: b.write("faulty.tif", b.content("czi")),
+        "not a readable TIFF"),
+    "tiff-head-only": (lambda b: b.write("faulty.tif", b"II*\0"),
+        "not a readable TIFF"),
     "tiff-no-page": (lambda b: b.write("faulty.tif", b"II*\0" + bytes(9)), "no image"),
     # TIFF: structure
     "tiff-page-loop": (page_loop, "form a circle"),
-    "tiff-page-outside": (
-        lambda b: b.patch("ome-tiff", 4, struct.pack("<I", 2**31)),
-        "not a readable TIFF",
-    ),
+    "tiff-page-outside": (lambda b: b.patch("ome-tiff", 4, struct.pack("<I", 2**31)),
+        "not a readable TIFF"),
     "tiff-huge-width": (lambda b: b.tagged(256, 2**31 - 1, "imagej"), "damaged"),
     "tiff-zero-width": (lambda b: b.tagged(256, 0, "imagej"), "not a readable TIFF"),
     "tiff-unknown-compression": (lambda b: b.tagged(259, 60_000), "compression"),
@@ -301,140 +293,83 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
     "tiff-damaged-deflate": (damaged_zlib, "damaged pixel data on page 2"),
     "tiff-bomb": (lambda b: tiff_bomb(b, declared=True), "promises"),
     "tiff-hidden-bomb": (lambda b: tiff_bomb(b, declared=False), "damaged pixel data"),
-    "tiff-imagej-many": (
-        lambda b: b.described("ImageJ=1.11a\nimages=2000000000\nslices=2000000000\n"),
-        "damaged or incomplete",
-    ),
+    "tiff-imagej-many": (lambda b:
+        b.described("ImageJ=1.11a\nimages=2000000000\nslices=2000000000\n"),
+        "damaged or incomplete"),
     # TIFF: what it holds
-    "tiff-rgb": (
-        lambda b: b.tiff(np.zeros((16, 16, 3), np.uint8), photometric="rgb", **PLAIN),
-        "3 color samples per pixel",
-    ),
-    "tiff-complex": (
-        lambda b: b.tiff(pixels().astype(np.complex64)),
-        "save them as integers or floats",
-    ),
-    "tiff-unknown-axes": (
-        lambda b: b.tiff(pixels(), ome=False, metadata={"axes": "QRYX"}),
-        "are not those of one volume",
-    ),
+    "tiff-rgb": (lambda b: b.tiff(np.zeros((16, 16, 3), np.uint8), photometric="rgb",
+        **PLAIN), "3 color samples per pixel"),
+    "tiff-complex": (lambda b: b.tiff(pixels().astype(np.complex64)),
+        "save them as integers or floats"),
+    "tiff-unknown-axes": (lambda b: b.tiff(pixels(), ome=False, metadata={"axes":
+        "QRYX"}), "are not those of one volume"),
     "tiff-time-series": (time_series, "holds 3 of 'time'; choose one: 0 to 2"),
     "tiff-nan": (lambda b: special_voxels(b, np.nan), "1 voxels are NaN"),
     "tiff-infinite": (lambda b: special_voxels(b, -np.inf), "1 voxels are NaN"),
     "tiff-constant": (constant_channel, "every voxel is 7"),
-    "tiff-one-channel": (
-        lambda b: b.tiff(pixels()[0], metadata={"axes": "ZYX", **UM}),
-        "no channel '1'; choose from 0",
-    ),
+    "tiff-one-channel": (lambda b: b.tiff(pixels()[0], metadata={"axes": "ZYX", **UM}),
+        "no channel '1'; choose from 0"),
     # TIFF: OME metadata
     "ome-not-xml": (lambda b: b.described("<OME"), "damaged OME metadata"),
     "ome-cut-off": (lambda b: b.ome("</OME>", ""), "damaged OME metadata"),
     "ome-entity-bomb": (lambda b: b.described(BOMB), "damaged OME metadata"),
-    "ome-billion-planes": (
-        lambda b: b.ome('SizeZ="4"', 'SizeZ="1000000000"'),
-        "planes; it is damaged",
-    ),
+    "ome-billion-planes": (lambda b: b.ome('SizeZ="4"', 'SizeZ="1000000000"'),
+        "planes; it is damaged"),
     "ome-negative-size": (lambda b: b.ome('SizeZ="4"', 'SizeZ="-4"'), "no whole"),
-    "ome-more-planes": (
-        lambda b: b.ome('SizeZ="4"', 'SizeZ="40"'),
-        "72 of 80 planes are missing",
-    ),
-    "ome-file-outside": (
-        lambda b: b.ome(
-            "<TiffData", '<TiffData><UUID FileName="../../x.tif"/></TiffData><TiffData'
-        ),
-        "is not in the folder",
-    ),
-    "ome-absolute-file": (
-        lambda b: b.ome(
-            "<TiffData", '<TiffData><UUID FileName="/etc/passwd"/></TiffData><TiffData'
-        ),
-        "is not in the folder",
-    ),
+    "ome-more-planes": (lambda b: b.ome('SizeZ="4"', 'SizeZ="40"'),
+        "72 of 80 planes are missing"),
+    "ome-file-outside": (lambda b: b.ome("<TiffData",
+        '<TiffData><UUID FileName="../../x.tif"/></TiffData><TiffData'),
+        "is not in the folder"),
+    "ome-absolute-file": (lambda b: b.ome("<TiffData",
+        '<TiffData><UUID FileName="/etc/passwd"/></TiffData><TiffData'),
+        "is not in the folder"),
     "ome-order": (lambda b: b.ome("XYZCT", "XYZZZ"), "DimensionOrder"),
-    "companion-of-nothing": (
-        lambda b: companion(b, "gone.tif"),
-        "files are missing from its folder: gone.tif",
-    ),
-    "companion-outside": (
-        lambda b: companion(b, "../../gone.tif"),
-        "is not in the folder",
-    ),
-    "companion-huge": (
-        lambda b: b.blank("faulty.companion.ome", 1 << 30),
-        "1074 MB are too many",
-    ),
+    "companion-of-nothing": (lambda b: companion(b, "gone.tif"),
+        "files are missing from its folder: gone.tif"),
+    "companion-outside": (lambda b: companion(b, "../../gone.tif"),
+        "is not in the folder"),
+    "companion-huge": (lambda b: b.blank("faulty.companion.ome", 1 << 30),
+        "1074 MB are too many"),
     # voxel sizes of files
-    "voxel-size-unknown": (
-        lambda b: b.tiff(pixels(), metadata={"axes": "CZYX"}),
-        "has no voxel size along z in its metadata; fill",
-    ),
+    "voxel-size-unknown": (lambda b: b.tiff(pixels(), metadata={"axes": "CZYX"}),
+        "has no voxel size along z in its metadata; fill"),
     "voxel-size-zero": (lambda b: b.ome('Z="0.29"', 'Z="0"'), "has no voxel size"),
     "voxel-size-nan": (lambda b: b.ome('Z="0.29"', 'Z="NaN"'), "has no voxel size"),
     "voxel-size-tiny": (lambda b: b.ome('Z="0.29"', 'Z="1e-30"'), "voxel_size_z_um"),
     "voxel-size-huge": (lambda b: b.ome('Z="0.29"', 'Z="1e30"'), "voxel_size_z_um"),
-    "voxel-size-large": (
-        lambda b: b.tiff(pixels(), metadata={"axes": "CZYX", **dict.fromkeys(UM, 900)}),
-        "GB; see that voxel_size_z_um",
-    ),
+    "voxel-size-large": (lambda b: b.tiff(pixels(), metadata={"axes": "CZYX",
+        **dict.fromkeys(UM, 900)}), "GB; see that voxel_size_z_um"),
     # CZI
     "czi-empty": (lambda b: b.write("faulty.czi", b""), "the file is empty"),
     "czi-pointer": (lambda b: b.write("faulty.czi", POINTER), "git lfs pull"),
-    "czi-is-tiff": (
-        lambda b: b.write("faulty.czi", b.content("ome-tiff")),
-        "not a CZI file",
-    ),
+    "czi-is-tiff": (lambda b: b.write("faulty.czi", b.content("ome-tiff")),
+        "not a CZI file"),
     "czi-name-only": (lambda b: b.write("faulty.czi", "ZISRAWFILE"), "incomplete"),
-    "czi-no-directory": (
-        lambda b: b.patch("czi", 32 + 52, bytes(8)),
-        "the recording did not finish",
-    ),
-    "czi-directory-outside": (
-        lambda b: b.patch("czi", 32 + 52, struct.pack("<q", 2**62)),
-        "incomplete",
-    ),
-    "czi-negative-directory": (
-        lambda b: b.patch("czi", 32 + 52, struct.pack("<q", -5)),
-        "incomplete",
-    ),
-    "czi-many-entries": (
-        lambda b: b.patch(
-            "czi", czi_at(b, "ZISRAWDIRECTORY") + 32, struct.pack("<i", 2**31 - 1)
-        ),
-        "a directory of 2147483647 entries",
-    ),
-    "czi-huge-segment": (
-        lambda b: b.patch(
-            "czi", czi_at(b, "ZISRAWMETADATA") + 16, struct.pack("<qq", 2**62, 2**62)
-        ),
-        "declares 4611686018427387904 bytes",
-    ),
+    "czi-no-directory": (lambda b: b.patch("czi", 32 + 52, bytes(8)),
+        "the recording did not finish"),
+    "czi-directory-outside": (lambda b: b.patch("czi", 32 + 52, struct.pack("<q",
+        2**62)), "incomplete"),
+    "czi-negative-directory": (lambda b: b.patch("czi", 32 + 52, struct.pack("<q", -5)),
+        "incomplete"),
+    "czi-many-entries": (lambda b: b.patch("czi", czi_at(b, "ZISRAWDIRECTORY") + 32,
+        struct.pack("<i", 2**31 - 1)), "a directory of 2147483647 entries"),
+    "czi-huge-segment": (lambda b: b.patch("czi", czi_at(b, "ZISRAWMETADATA") + 16,
+        struct.pack("<qq", 2**62, 2**62)), "declares 4611686018427387904 bytes"),
     "czi-no-xml": (lambda b: b.replace("czi", b"<ImageDoc", b"<<mageDoc"), "no XML"),
     "czi-entity-bomb": (lambda b: czi_with_xml(b, BOMB), "no XML"),
     "czi-two-scenes": (lambda b: b.copy("scenes"), "holds 2 of 'scene'; choose one"),
-    "czi-huge-plane": (
-        lambda b: b.replace(
-            "czi",
-            struct.pack("<4siifi", b"X", 0, 16, 0, 16),
-            struct.pack("<4siifi", b"X", 0, 2**31 - 1, 0, 2**31 - 1),
-        ),
-        "promises",
-    ),
-    "czi-damaged-zstd": (
-        lambda b: b.patch("zstd", b.content("zstd").index(ZSTD) + 8, b"\xff" * 200),
-        "incomplete CZI file (pixels of channel 0, plane 0",
-    ),
+    "czi-huge-plane": (lambda b: b.replace("czi", struct.pack("<4siifi", b"X", 0, 16, 0,
+        16), struct.pack("<4siifi", b"X", 0, 2**31 - 1, 0, 2**31 - 1)), "promises"),
+    "czi-damaged-zstd": (lambda b: b.patch("zstd", b.content("zstd").index(ZSTD) + 8,
+        b"\xff" * 200), "incomplete CZI file (pixels of channel 0, plane 0"),
     # NumPy
     "npy-empty": (lambda b: b.write("faulty.npy", b""), "the file is empty"),
     "npy-magic": (lambda b: b.write("faulty.npy", PNG), "not a readable NumPy file"),
-    "npy-pickle": (
-        lambda b: b.npy(np.array([[[print]]], object)),
-        "pixels of type object",
-    ),
-    "npy-records": (
-        lambda b: b.npy(np.zeros((2, 4, 4), [("a", "u1")])),
-        "pixels of type",
-    ),
+    "npy-pickle": (lambda b: b.npy(np.array([[[print]]], object)),
+        "pixels of type object"),
+    "npy-records": (lambda b: b.npy(np.zeros((2, 4, 4), [("a", "u1")])),
+        "pixels of type"),
     "npy-text": (lambda b: b.npy(np.full((2, 4, 4), "a")), "pixels of type <U1"),
     "npy-huge": (
         lambda b: b.npy_header(
@@ -449,140 +384,76 @@ BAD: dict[str, tuple[Callable[[Bench], Path], str]] = {
         "is not an image",
     ),
     "npy-code": (lambda b: b.npy_header("__import__('os').abort()"), "not a readable"),
-    "npy-header-length": (
-        lambda b: b.write("faulty.npy", b"\x93NUMPY\x02\x00" + b"\xff" * 4 + bytes(99)),
-        "its header is incomplete",
-    ),
+    "npy-header-length": (lambda b: b.write("faulty.npy",
+        b"\x93NUMPY\x02\x00" + b"\xff" * 4 + bytes(99)), "its header is incomplete"),
     "npy-scalar": (lambda b: b.npy(np.float32(1.0)), "is not an image"),
     "npy-no-sidecar": (lambda b: b.copy("npy"), 'with {"axes": "CZYX"'),
-    "sidecar-no-json": (
-        lambda b: (b.write("faulty.json", "{"), b.copy("npy"))[1],
-        "damaged JSON",
-    ),
-    "sidecar-nested": (
-        lambda b: (b.write("faulty.json", "[" * 100_000), b.copy("npy"))[1],
-        "damaged JSON",
-    ),
-    "sidecar-pointer": (
-        lambda b: (b.write("faulty.json", POINTER), b.copy("npy"))[1],
-        "git lfs pull",
-    ),
-    "sidecar-huge": (
-        lambda b: (b.blank("faulty.json", 300_000_000), b.copy("npy"))[1],
-        "300 MB are too many",
-    ),
+    "sidecar-no-json": (lambda b: (b.write("faulty.json", "{"), b.copy("npy"))[1],
+        "damaged JSON"),
+    "sidecar-nested": (lambda b: (b.write("faulty.json", "[" * 100_000),
+        b.copy("npy"))[1], "damaged JSON"),
+    "sidecar-pointer": (lambda b: (b.write("faulty.json", POINTER), b.copy("npy"))[1],
+        "git lfs pull"),
+    "sidecar-huge": (lambda b: (b.blank("faulty.json", 300_000_000), b.copy("npy"))[1],
+        "300 MB are too many"),
     "sidecar-axes": (lambda b: b.sidecar(axes="CXYZ"), "axes='CXYZ'; use one of"),
     "sidecar-too-few-axes": (lambda b: b.sidecar(axes="ZYX"), "of 4 axes"),
-    "sidecar-names": (
-        lambda b: b.sidecar(channel_names=["a", "b", "c"]),
-        "3 names for 2 channels",
-    ),
-    "sidecar-nan": (
-        lambda b: b.sidecar(voxel_size_um=[float("nan"), 1, 1]),
-        "use three positive numbers",
-    ),
+    "sidecar-names": (lambda b: b.sidecar(channel_names=["a", "b", "c"]),
+        "3 names for 2 channels"),
+    "sidecar-nan": (lambda b: b.sidecar(voxel_size_um=[float("nan"), 1, 1]),
+        "use three positive numbers"),
     "sidecar-typo": (lambda b: b.sidecar(voxelsize=1), "unknown field 'voxelsize'"),
     # OME-Zarr
-    "zarr-empty-folder": (
-        lambda b: ((b.folder / "faulty.zarr").mkdir(), b.folder / "faulty.zarr")[1],
-        "a folder without Zarr metadata",
-    ),
-    "zarr-no-json": (
-        lambda b: (p := b.copy("zarr"), (p / META).write_text("{,}"))[0],
-        "damaged JSON",
-    ),
-    "zarr-a-list": (
-        lambda b: (p := b.copy("zarr"), (p / META).write_text("[1]"))[0],
-        "no JSON object",
-    ),
-    "zarr-pointer": (
-        lambda b: (p := b.copy("zarr"), (p / ARRAY).write_bytes(POINTER))[0],
-        "git lfs pull",
-    ),
-    "zarr-no-multiscales": (
-        lambda b: b.zarr(META, put("attributes", value={})),
-        "no OME-Zarr image",
-    ),
-    "zarr-empty-multiscales": (
-        lambda b: b.zarr(META, put(*MULTISCALES, value=[])),
-        "'multiscales' is empty",
-    ),
-    "zarr-old-axes": (
-        lambda b: b.zarr(META, put(*MULTISCALES, 0, "axes", value=["c", "z", "y"])),
-        "older format",
-    ),
-    "zarr-wrong-axes": (
-        lambda b: b.zarr(
-            META, put(*MULTISCALES, 0, "axes", 0, value={"name": "q", "type": "space"})
-        ),
-        "are not those of volumes",
-    ),
-    "zarr-path-outside": (
-        lambda b: b.zarr(META, put(*DATASET, "path", value="../../etc")),
-        "name no folder in it",
-    ),
-    "zarr-scale": (
-        lambda b: b.zarr(
-            META,
-            put(*DATASET, "coordinateTransformations", 0, "scale", value=["a", 1]),
-        ),
-        "no list of numbers",
-    ),
-    "zarr-scale-nan": (
-        lambda b: b.zarr(
-            META,
-            put(
-                *DATASET,
-                *("coordinateTransformations", 0, "scale"),
-                value=[1, float("nan"), 1, 1],
-            ),
-        ),
-        "has no voxel size along z in its metadata",
-    ),
+    "zarr-empty-folder": (lambda b: ((b.folder / "faulty.zarr").mkdir(),
+        b.folder / "faulty.zarr")[1], "a folder without Zarr metadata"),
+    "zarr-no-json": (lambda b: (p := b.copy("zarr"), (p / META).write_text("{,}"))[0],
+        "damaged JSON"),
+    "zarr-a-list": (lambda b: (p := b.copy("zarr"), (p / META).write_text("[1]"))[0],
+        "no JSON object"),
+    "zarr-pointer": (lambda b: (p := b.copy("zarr"),
+        (p / ARRAY).write_bytes(POINTER))[0], "git lfs pull"),
+    "zarr-no-multiscales": (lambda b: b.zarr(META, put("attributes", value={})),
+        "no OME-Zarr image"),
+    "zarr-empty-multiscales": (lambda b: b.zarr(META, put(*MULTISCALES, value=[])),
+        "'multiscales' is empty"),
+    "zarr-old-axes": (lambda b: b.zarr(META, put(*MULTISCALES, 0, "axes",
+        value=["c", "z", "y"])), "older format"),
+    "zarr-wrong-axes": (lambda b: b.zarr(META, put(*MULTISCALES, 0, "axes", 0,
+        value={"name": "q", "type": "space"})), "are not those of volumes"),
+    "zarr-path-outside": (lambda b: b.zarr(META, put(*DATASET, "path",
+        value="../../etc")), "name no folder in it"),
+    "zarr-scale": (lambda b: b.zarr(META, put(*DATASET, "coordinateTransformations", 0,
+        "scale", value=["a", 1])), "no list of numbers"),
+    "zarr-scale-nan": (lambda b: b.zarr(META, put(*DATASET,
+        *("coordinateTransformations", 0, "scale"), value=[1, float("nan"), 1, 1])),
+        "has no voxel size along z in its metadata"),
     "zarr-no-array": (lambda b: without(b, "0"), "the copy is incomplete"),
     "zarr-no-chunks": (lambda b: without(b, "0/c"), "none of the 2 chunk files"),
     "zarr-cut-chunk": (cut_chunk, "damaged pixel data"),
     "zarr-longer-chunk": (longer_chunk, "damaged pixel data"),
     "zarr-fifo-chunk": (fifo_chunk, "is not a file"),
     "zarr-folder-loop": (loop_of_folders, "the copy is incomplete"),
-    "zarr-huge-shape": (
-        lambda b: b.zarr(ARRAY, put("shape", value=[2, 1000, 10**6, 10**6])),
-        "promises an image",
-    ),
-    "zarr-zero-shape": (
-        lambda b: b.zarr(ARRAY, put("shape", value=[2, 0, 16, 16])),
-        "lengths start at 1",
-    ),
-    "zarr-huge-chunk": (
-        lambda b: b.zarr(
-            ARRAY,
-            put(
-                "chunk_grid", "configuration", "chunk_shape", value=[1, 2, 2**20, 2**20]
-            ),
-        ),
-        "promises an image",
-    ),
-    "zarr-strings": (
-        lambda b: b.zarr(ARRAY, put("data_type", value="string")),
-        "pixels of type 'string'",
-    ),
-    "zarr-unknown-codec": (
-        lambda b: b.zarr(ARRAY, put("codecs", value=[{"name": "nonsense"}])),
-        "damaged array metadata",
-    ),
+    "zarr-huge-shape": (lambda b: b.zarr(ARRAY, put("shape",
+        value=[2, 1000, 10**6, 10**6])), "promises an image"),
+    "zarr-zero-shape": (lambda b: b.zarr(ARRAY, put("shape", value=[2, 0, 16, 16])),
+        "lengths start at 1"),
+    "zarr-huge-chunk": (lambda b: b.zarr(ARRAY, put("chunk_grid", "configuration",
+        "chunk_shape", value=[1, 2, 2**20, 2**20])), "promises an image"),
+    "zarr-strings": (lambda b: b.zarr(ARRAY, put("data_type", value="string")),
+        "pixels of type 'string'"),
+    "zarr-unknown-codec": (lambda b: b.zarr(ARRAY, put("codecs",
+        value=[{"name": "nonsense"}])), "damaged array metadata"),
     # not an image file
     "path-missing": (lambda b: b.folder / "faulty.tif", "no such file"),
-    "path-folder": (
-        lambda b: ((b.folder / "faulty.tif").mkdir(), b.folder / "faulty.tif")[1],
-        "a folder without Zarr metadata",
-    ),
+    "path-folder": (lambda b: ((b.folder / "faulty.tif").mkdir(),
+        b.folder / "faulty.tif")[1], "a folder without Zarr metadata"),
     "path-fifo": (fifo, "neither a file nor a folder"),
     "path-device": (lambda b: link(b, "faulty.tif", "/dev/zero"), "neither a file"),
     "path-link-loop": (lambda b: link(b, "faulty.tif", "faulty.tif"), "no such file"),
     "path-dangling-link": (lambda b: link(b, "faulty.tif", "gone.tif"), "no such file"),
     "path-other-kind": (lambda b: b.write("faulty.jpg", PNG), "cannot read .jpg"),
     "path-no-suffix": (lambda b: b.write("faulty", PNG), "files without a suffix"),
-}
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ CELLS: dict[str, tuple[str, str, str]] = {
     "crop-negative": ("y0", "-2", "use a whole number from 0"),
     "crop-float": ("z0", "1.5", "use a whole number from 0"),
     "crop-nonsense": ("z0", "middle", "use a whole number from 0"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -116,31 +116,21 @@ WHOLE: dict[str, tuple[bytes, str]] = {
     "blank-lines": (b"\n\n,,,,\n", "the manifest is empty"),
     "bom-only": (b"\xef\xbb\xbf", "the manifest is empty"),
     "header-only": (HEADER, "has no rows below its header"),
-    "utf-16-no-bom": (
-        (HEADER + OK).decode().encode("utf-16-le"),
-        "save it as UTF-8 text",
-    ),
+    "utf-16-no-bom": ((HEADER + OK).decode().encode("utf-16-le"),
+        "save it as UTF-8 text"),
     "latin-1": (HEADER + "dna,zellgröße.tif,0,1,train\n".encode("latin-1"), "UTF-8"),
     "no-header": (OK, "has no column 'task'"),
     "no-task": ((HEADER + OK).replace(b"task", b"structure"), "has no column 'task'"),
-    "two-of-a-name": (
-        HEADER.replace(b"split", b"task") + OK,
-        "column 'task' appears twice",
-    ),
-    "both-kinds-of-path": (
-        HEADER.replace(b"split", b"path_target") + OK,
-        "keep 'path' for files",
-    ),
-    "signal-without-target": (
-        HEADER.replace(b"path", b"path_signal") + OK,
-        "has no column 'path_target'",
-    ),
+    "two-of-a-name": (HEADER.replace(b"split", b"task") + OK,
+        "column 'task' appears twice"),
+    "both-kinds-of-path": (HEADER.replace(b"split", b"path_target") + OK,
+        "keep 'path' for files"),
+    "signal-without-target": (HEADER.replace(b"path", b"path_signal") + OK,
+        "has no column 'path_target'"),
     "header-newline": (b'"task\n",path,split\n' + OK, "has no column"),
     "header-escape": (b"\x1b[31mtask,path\n" + OK, "has no column"),
-    "header-huge": (
-        b",".join(b"a%d" % k for k in range(20_000)) + b"\n" + OK,
-        "has no column",
-    ),
+    "header-huge": (b",".join(b"a%d" % k for k in range(20_000)) + b"\n" + OK,
+        "has no column"),
     "open-quote": (HEADER + b'dna,"one.ome.tif,0,1,train\n' + OK, "not a readable CSV"),
     "quote-inside": (HEADER + b'dna,"one"two.tif,0,1,train\n', "not a readable CSV"),
     "huge-field": (HEADER + b"dna," + b"a" * 200_000 + b"\n", "not a readable CSV"),
@@ -149,7 +139,7 @@ WHOLE: dict[str, tuple[bytes, str]] = {
     "json": (b'{"rows": [1, 2]}\n', "has no column"),
     "html": (b"<html>\n<body>\n", "has no column"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid x\n", "git lfs pull"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -203,7 +193,7 @@ PLACES: dict[str, tuple[Callable[[Path], str], str]] = {
     "an-image": (lambda f: "one.ome.tif", "not a readable CSV"),
     "zero-byte": (lambda f: "a\0.csv", "no path"),
     "too-long": (lambda f: "a" * 5000, "cannot be used"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PLACES)
@@ -227,15 +217,13 @@ OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "grid-zero": (("--voxel-size", "0", "1", "1"), "voxel_size_um=[0"),
     "grid-tiny": (("--voxel-size", "1e-30", "1", "1"), "voxel_size_um"),
     "grid-huge": (("--voxel-size", "1e30", "1", "1"), "voxel_size_um"),
-    "source-infinite": (
-        ("--source-voxel-size", "inf", "1", "1"),
-        "source_voxel_size_um=[inf",
-    ),
+    "source-infinite": (("--source-voxel-size", "inf", "1", "1"),
+        "source_voxel_size_um=[inf"),
     "patch-zero": (("--patch-size", "0", "16", "16"), "patch"),
     "patch-negative": (("--patch-size", "-4", "16", "16"), "patch"),
     "root-missing": (("--root", "nowhere"), "nowhere"),
     "scenario-missing": (("--scenario", "nowhere.yaml"), "nowhere.yaml"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -266,10 +254,8 @@ GOOD: dict[str, bytes] = {
     "windows-line-ends": (HEADER + OK).replace(b"\n", b"\r\n"),
     "old-mac-line-ends": (HEADER + OK).replace(b"\n", b"\r"),
     "no-last-line-end": (HEADER + OK).rstrip(),
-    "all-quoted": b"".join(
-        b'"' + line.replace(b",", b'","') + b'"\n'
-        for line in (HEADER + OK).splitlines()
-    ),
+    "all-quoted": b"".join(b'"' + line.replace(b",",
+        b'","') + b'"\n' for line in (HEADER + OK).splitlines()),
     "blank-lines": HEADER + b"\n" + OK.replace(b"\n", b"\n\n,,,,\n"),
     "spaces": (HEADER + OK).replace(b",", b" , "),
     "names-of-channels": (HEADER + OK).replace(b",0,1,", b",TL Brightfield,egfp,"),
@@ -277,14 +263,12 @@ GOOD: dict[str, bytes] = {
         line + b',"a, b",\n' for line in (HEADER + OK).splitlines()
     ).replace(b'split,"a, b",', b"split,notes,more"),
     "split-in-capitals": (HEADER + OK).replace(b"train", b"Training"),
-    "choices-of-zero": (HEADER + OK)
-    .replace(b"split\n", b"split,time,scene\n")
-    .replace(b"train\n", b"train,0,0\n"),
-    "crop-of-everything": (HEADER + OK)
-    .replace(b"split\n", b"split,z0,z1\n")
-    .replace(b"train\n", b"train,0,4\n"),
+    "choices-of-zero": (HEADER + OK).replace(b"split\n",
+        b"split,time,scene\n").replace(b"train\n", b"train,0,0\n"),
+    "crop-of-everything": (HEADER + OK).replace(b"split\n",
+        b"split,z0,z1\n").replace(b"train\n", b"train,0,4\n"),
     "dots-in-paths": (HEADER + OK).replace(b"one", b"./../images/./one"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GOOD)

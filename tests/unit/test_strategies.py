@@ -137,38 +137,24 @@ def test_every_network_and_every_strategy_runs(carry_out, model, strategy):
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (
-            ["strategy=repmode_paper", "model.gate_input=features"],
-            "knows no tasks and cannot take a new one; use gate_input 'task'",
-        ),
-        (
-            ["strategy=naive", "model.gate_input=features"],
-            "knows no tasks and cannot take a new one; use gate_input 'task'",
-        ),
-        (
-            ["model=tsn", "strategy=replay", "strategy.expert=null"],
-            "strategy.expert=None: only model=repmode can add that to its blocks",
-        ),
-        (
-            ["model=tsn", "strategy=ewc", "strategy.private_bn=true"],
-            "strategy.private_bn=True: only model=repmode can add that to its blocks",
-        ),
-        (
-            ["model=repmode", "strategy=naive", "strategy.init=dna"],
-            "strategy.init=dna: this network has no part of a task to copy",
-        ),
-        (
-            ["model=dodnet", "strategy=lwf", "strategy.init=closest"],
-            "strategy.init=closest: this network has no part of a task to copy",
-        ),
-        (
-            ["strategy=replay", "strategy.patches=2"],
-            "strategy.patches=2: fewer than the 3 tasks of the scenario",
-        ),
+        (["strategy=repmode_paper", "model.gate_input=features"],
+            "knows no tasks and cannot take a new one; use gate_input 'task'"),
+        (["strategy=naive", "model.gate_input=features"],
+            "knows no tasks and cannot take a new one; use gate_input 'task'"),
+        (["model=tsn", "strategy=replay", "strategy.expert=null"],
+            "strategy.expert=None: only model=repmode can add that to its blocks"),
+        (["model=tsn", "strategy=ewc", "strategy.private_bn=true"],
+            "strategy.private_bn=True: only model=repmode can add that to its blocks"),
+        (["model=repmode", "strategy=naive", "strategy.init=dna"],
+            "strategy.init=dna: this network has no part of a task to copy"),
+        (["model=dodnet", "strategy=lwf", "strategy.init=closest"],
+            "strategy.init=closest: this network has no part of a task to copy"),
+        (["strategy=replay", "strategy.patches=2"],
+            "strategy.patches=2: fewer than the 3 tasks of the scenario"),
         (["base_model=x", "strategy=joint"], "this run has one experience"),
         (["base_model=x", "strategy=si"], "it must learn the first experience itself"),
     ],
-)
+)  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused(overrides, reason):
     with pytest.raises(UserError) as caught:
         check_combination(composed(*overrides))
@@ -186,25 +172,17 @@ def test_gates_that_know_no_tasks_may_learn_one_experience():
         (["model=tsn", "strategy=naive", "model.max_tasks=2"], "naive: .*max_tasks"),
         (["strategy.expert=conv4"], "strategy=repmode: expert 'conv4': use"),
         (["strategy=mas", "strategy.expert=conv"], "strategy=mas: expert 'conv': use"),
-        (
-            ["strategy.gate_init=clsest"],
-            "repmode: gate_init 'clsest': use .*; or 'closest', which finds one",
-        ),
+        (["strategy.gate_init=clsest"],
+            "repmode: gate_init 'clsest': use .*; or 'closest', which finds one"),
         (["strategy.expert_init=0"], "repmode: expert_init '0': use"),
-        (
-            ["model=multihead_las", "strategy=adapter", "strategy.adapter=conv3"],
-            "strategy=adapter: adapter 'conv3': use 'low_rankR' .* or 'none'",
-        ),
-        (
-            ["model=fnet", "strategy=adapter", "strategy.init=fresh"],
-            r"adapter: init 'fresh': use a known task \(dna, .*; or 'closest', which",
-        ),
-        (
-            ["model=multihead_dec", "strategy=naive", "strategy.init=golgi"],
-            "naive: init 'golgi': use 'fresh' or a known task .*; or 'closest', which",
-        ),
+        (["model=multihead_las", "strategy=adapter", "strategy.adapter=conv3"],
+            "strategy=adapter: adapter 'conv3': use 'low_rankR' .* or 'none'"),
+        (["model=fnet", "strategy=adapter", "strategy.init=fresh"],
+            r"adapter: init 'fresh': use a known task \(dna, .*; or 'closest', which"),
+        (["model=multihead_dec", "strategy=naive", "strategy.init=golgi"],
+            "naive: init 'golgi': use 'fresh' or a known task .*; or 'closest', which"),
     ],
-)
+)  # fmt: skip
 def test_what_a_later_task_cannot_get_is_refused_before_any_data(
     tmp_path, monkeypatch, overrides, reason
 ):

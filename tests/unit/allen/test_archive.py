@@ -7,6 +7,7 @@ import resource
 import shutil
 import tarfile
 import time
+import zipfile
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,7 @@ NOT_PLAIN = [
     (member("zo1/a.czi", tarfile.DIRTYPE), "is taken"),
     (member("zo1/more"), "is taken"),
     (member("zo1/a\nb"), "no file name"),
+    (member("zo1/\x1b[31m"), "no file name"),
     (member("."), "no file name"),
     (member("/".join("a" * 30)), "no file name"),
     (member("zo1/contents.json"), "a name that is taken"),
@@ -184,16 +186,17 @@ def test_nothing_but_some_padding_may_follow_the_end(archive):
         assert isinstance(attempt(archive), DamagedArchiveError), trailer[-1:]
 
 
-def test_what_is_no_archive_is_damaged(archive):
-    web_page = b"<html>Log in first</html>"
-    for content in (b"", web_page, gzip.compress(b""), b"\x1f\x8b"):
+def test_what_is_no_archive_is_damaged(archive, pack):
+    whole, web_page = archive.read_bytes(), b"<html>Log in first</html>"
+    with zipfile.ZipFile(archive.with_name("a.zip"), "w") as file:
+        file.writestr("zo1/a.czi", b"a")
+    as_zip = archive.with_name("a.zip").read_bytes()
+    tar, twice = gzip.decompress(whole), gzip.compress(whole)
+    for content in (b"", web_page, gzip.compress(b""), b"\x1f\x8b", as_zip, tar, twice):
         archive.write_bytes(content)
-        assert isinstance(attempt(archive), DamagedArchiveError), content
-
-
-def test_an_archive_of_nothing_is_damaged(tmp_path, pack):
-    (tmp_path / "zo1.tar.gz").write_bytes(pack({}))
-    assert "holds no files" in str(attempt(tmp_path / "zo1.tar.gz"))
+        assert isinstance(attempt(archive), DamagedArchiveError), content[:99]
+    archive.write_bytes(pack({}))
+    assert "holds no files" in str(attempt(archive))
 
 
 def test_whatever_the_headers_say_it_stays_in_the_folder(archive):

@@ -180,34 +180,20 @@ def test_nameless_channels_are_found_by_their_place_with_a_note(put, build):
     assert "zo1: light is channel 6 '' by its place alone in 24 rows" in manifest.notes
 
 
-def test_another_number_of_images_is_noted_and_divided_by_the_same_rule(put, build):
-    put("zo1", 12)
-    notes = build().notes
-    assert (
-        "zo1: 12 images, the paper used 80; divided by the same rule into 8/1/3"
-    ) in notes
-
-
-def test_dna_from_some_of_the_nine_is_noted(put, build):
+def test_what_is_there_of_the_nine_makes_dna_and_is_noted(put, build):
+    put("fibrillarin", 12)
+    assert tuple(build().counts) == ("nucleolus",)
+    alone = [row for row in read(build()) if row["task"] == "nucleolus"]
     put("zo1", 12)
     put("tom20", 8)
     manifest = build()
+    expected = "zo1: 12 images, the paper used 80; divided by the same rule into 8/1/3"
+    assert expected in manifest.notes
     assert sum(manifest.counts["dna"].values()) == 10  # the mean of both
     (note,) = [note for note in manifest.notes if note.startswith("dna: ")]
     assert "drawn from tom20, zo1 only" in note
     assert "alpha_tubulin" in note
-
-
-def test_without_any_of_the_nine_there_is_no_dna(put, build):
-    put("fibrillarin", 12)
-    assert tuple(build().counts) == ("nucleolus",)
-
-
-def test_the_division_of_a_data_set_does_not_depend_on_the_others(put, build):
-    put("fibrillarin", 12)
-    alone = [row for row in read(build()) if row["task"] == "nucleolus"]
-    put("zo1", 12)
-    assert [row for row in read(build()) if row["task"] == "nucleolus"] == alone
+    assert [row for row in read(manifest) if row["task"] == "nucleolus"] == alone
 
 
 def test_paper_code_gives_every_image_the_published_factor(put, build):

@@ -16,7 +16,7 @@ from benchmarks.sections import SECTIONS
 from benchmarks.startup import describe_imports
 
 MEASURES_MEMORY = ("training", "extension", "prediction", "structures", "windows")
-OTHERS = ("processes", "prediction", "structures", "windows", "arithmetic", "resizing")
+OTHERS = ("prediction", "structures", "windows", "arithmetic", "resizing")
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def _no_fresh_processes(monkeypatch):
 
 
 @pytest.mark.usefixtures("_no_fresh_processes")
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param("processes", marks=pytest.mark.slow), *OTHERS]
+)
 def test_section_measures_something(name, settings):
     rows = SECTIONS[name].measure(settings)
     assert rows
@@ -54,6 +56,7 @@ def test_our_training_is_compared_with_every_peer(settings):
             assert {f"time over {peer}", f"memory over {peer}"} <= compared
 
 
+@pytest.mark.slow
 def test_the_network_for_overlaps_is_trained_once(settings):
     rows = SECTIONS["overlap"].measure(settings)
     checkpoints = settings.folder / "overlap-dna" / "checkpoints"

@@ -19,17 +19,21 @@ def composed():
         for settings in (row.settings, row.base)
         if settings is not None
     }
-    found = compose_runs([("train=mini", *settings) for settings in wanted])
+    found = compose_runs([(*settings, "train=mini") for settings in wanted])
     return dict(zip(wanted, found, strict=True))
 
 
 def test_every_row_is_a_run_that_is_not_refused(composed):
+    checked = set()
     for table in TABLES.values():
         for row in table.rows:
             config = composed[row.settings]
             if row.base is not None:
                 config.base_model = "base.safetensors"
-            check_combination(config)
+            what = repr((config.model, config.strategy, config.stream(), row.base))
+            if what not in checked:  # most rows differ in what they train on
+                check_combination(config)
+            checked.add(what)
 
 
 def test_a_base_run_learns_the_first_experience_with_the_same_network(composed):

@@ -37,14 +37,10 @@ def grid_after(text, heading):
 def joint(make_record, make_row, make_table, paper_row):
     rows = (
         make_row("plain", {s: make_record(errors(0.5 + s / 100)) for s in (0, 1, 2)}),
-        make_row(
-            "ours",
-            {s: make_record(errors(0.3 + s / 100)) for s in (0, 1)},
-            missing={2: "failed: UserError: no such thing"},
-            paper=paper_row,
-        ),
+        make_row("ours", {s: make_record(errors(0.3 + s / 100)) for s in (0, 1)},
+            missing={2: "failed: UserError: no such thing"}, paper=paper_row),
         make_row("absent", {}, missing=dict.fromkeys((0, 1, 2), "not run yet")),
-    )
+    )  # fmt: skip
     return Measured(
         table=make_table(rows),
         rows=rows,

@@ -14,8 +14,9 @@ from continual_repmode.models.model_file import save_model
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.normalization import zscore
 
-for name in ("onnx", "onnxscript", "onnxruntime", "bioimageio.spec"):
+for name in ("onnxscript", "onnxruntime", "bioimageio.spec"):
     pytest.importorskip(name)
+onnx = pytest.importorskip("onnx")
 core = pytest.importorskip("bioimageio.core")
 
 BY_ADA = Publication(license="CC-BY-4.0", authors=("Ada Lovelace", "Alan Turing"))
@@ -85,12 +86,15 @@ def test_the_package_holds_test_tensors_cover_and_text(package):
 
 
 def test_a_network_for_one_volume_at_a_time_says_so(make_model, tmp_path):
-    path = tmp_path / "task.zip"
-    export_task(
-        make_model(network=MultiNet, depth=1), "dna", "bioimageio", path, BY_ADA
-    )
+    path, source = tmp_path / "task.zip", make_model(network=MultiNet, depth=1)
+    export_task(source, "dna", "bioimageio", path, BY_ADA)
     model = core.load_model_description(path)
     assert model.inputs[0].axes[0].size == 1
+    graph = onnx.load_from_string(zipfile.ZipFile(path).read("weights.onnx")).graph
+    sizes = graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in sizes] == [1, 1, "z", "y", "x"]
+    kernels = [i for i in graph.initializer if len(i.dims) == 5]
+    assert len(kernels) == 9  # of one network: 3 down, 2 at the bottom, 3 up, output
 
 
 def test_a_model_without_voxel_size_is_refused(make_net, tmp_path):

@@ -32,6 +32,17 @@ def first(lab, tmp_path_factory):
     )
 
 
+@pytest.fixture
+def extend(lab, settings):
+    def extend(folder, task="lysosome", model=None, manifest=None, **chosen):
+        return extend_model(
+            model or lab.model, manifest or lab.manifest, task, folder=folder,
+            settings=settings(**chosen),
+        )  # fmt: skip
+
+    return extend
+
+
 def assert_same_tasks(before_path, after_path):
     before, after = load_model(before_path), load_model(after_path)
     assert after.task_names[: len(before.task_names)] == before.task_names
@@ -95,18 +106,11 @@ def test_tables_figures_and_a_sample_are_written(first):
 
 
 @pytest.mark.parametrize("use_extensions", [False, True])
-def test_an_extended_model_is_extended_again(
-    lab, first, tmp_path, settings, use_extensions
-):
-    second = extend_model(
-        first.model,
-        lab.manifest,
-        "peroxisome",
-        folder=tmp_path / "second",
-        settings=settings(
-            use_extensions=use_extensions, private_bn=True, metrics=("ssim",)
-        ),
-    )
+def test_an_extended_model_is_extended_again(first, tmp_path, extend, use_extensions):
+    second = extend(
+        tmp_path / "second", "peroxisome", first.model, private_bn=True,
+        use_extensions=use_extensions, metrics=("ssim",),
+    )  # fmt: skip
     assert_same_tasks(first.model, second.model)
     assert -1 <= second.record.rows[0]["ssim"] <= 1
     assert "SSIM" in format_extension(second)
@@ -117,188 +121,95 @@ def test_an_extended_model_is_extended_again(
     assert set(read_card(second.model).tasks) == set(net.task_names)
 
 
-def test_the_same_seed_gives_the_same_file_and_another_seed_another(
-    lab, tmp_path, settings
-):
+def test_the_same_seed_gives_the_same_file_and_another_seed_another(tmp_path, extend):
     contents = [
-        extend_model(
-            lab.model,
-            lab.manifest,
-            "lysosome",
-            folder=tmp_path / name,
-            settings=settings(seed=seed),
-        ).model.read_bytes()
+        extend(tmp_path / name, seed=seed).model.read_bytes()
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert contents[0] == contents[1]
     assert contents[0] != contents[2]
 
 
-def test_called_again_it_learns_nothing_anew(first, lab, settings):
+FIRST = {"epochs": 60, "learning_rate": 0.02, "image_curve": None}
+"""Settings of ``first``."""
+
+
+def test_called_again_it_learns_nothing_anew(first, extend):
     before = first.model.read_bytes()
-    again = extend_model(
-        lab.model,
-        lab.manifest,
-        "lysosome",
-        folder=first.folder,
-        settings=settings(epochs=60, learning_rate=0.02, image_curve=None),
-    )
-    assert again == first
+    assert extend(first.folder, **FIRST) == first
     assert first.model.read_bytes() == before
 
 
-def test_a_folder_that_another_process_works_in_is_refused(first, lab, settings):
+def test_a_folder_of_something_else_is_refused(first, lab, extend, tmp_path):
+    text = lab.manifest.read_text().replace("EGFP,valid", "EGFP,TEST")
+    text = text.replace("EGFP,test", "EGFP,valid").replace("TEST", "test")
+    swapped, other = tmp_path / "swapped.csv", tmp_path / "base.safetensors"
+    swapped.write_text(text)
+    save_model(load_model(lab.model), other, ModelCard())
+    images = {"manifest": swapped, "root": lab.manifest.parent}
+    another, wrong = {"task": "peroxisome"}, r"with task lysosome, not peroxisome"
+    for chosen, message in (
+        ({"learning_rate": 0.02}, r"with epochs 60, not 6; choose another"),
+        ({**FIRST, **images}, r"an extension with other images or splits"),
+        ({**FIRST, "model": other}, r"an extension with another base model"),
+        ({**another, "manifest": "nowhere.csv"}, wrong),
+        ({**another, "model": first.model}, wrong),  # the folder that holds the model
+    ):
+        with pytest.raises(UserError, match=message):
+            extend(first.folder, **chosen)
     with (
         RunFolder(first.folder).held(),
         pytest.raises(UserError, match="in use by another process"),
     ):
-        extend_model(
-            lab.model,
-            lab.manifest,
-            "lysosome",
-            folder=first.folder,
-            settings=settings(epochs=60, learning_rate=0.02, image_curve=None),
-        )
-
-
-def test_another_recipe_in_the_same_folder_is_refused(first, lab, settings):
-    with pytest.raises(UserError, match=r"with epochs 60, not 6; choose another"):
-        extend_model(
-            lab.model,
-            lab.manifest,
-            "lysosome",
-            folder=first.folder,
-            settings=settings(learning_rate=0.02),
-        )
-
-
-def test_other_images_in_the_same_folder_are_refused(first, lab, settings, tmp_path):
-    text = lab.manifest.read_text().replace("EGFP,valid", "EGFP,TEST")
-    text = text.replace("EGFP,test", "EGFP,valid").replace("TEST", "test")
-    (tmp_path / "swapped.csv").write_text(text)
-    with pytest.raises(UserError, match=r"an extension with other images or splits"):
-        extend_model(
-            lab.model,
-            tmp_path / "swapped.csv",
-            "lysosome",
-            folder=first.folder,
-            settings=settings(epochs=60, learning_rate=0.02, root=lab.manifest.parent),
-        )
-
-
-def test_another_base_model_in_the_same_folder_is_refused(
-    first, lab, settings, tmp_path
-):
-    save_model(load_model(lab.model), tmp_path / "base.safetensors", ModelCard())
-    with pytest.raises(UserError, match=r"an extension with another base model"):
-        extend_model(
-            tmp_path / "base.safetensors",
-            lab.manifest,
-            "lysosome",
-            folder=first.folder,
-            settings=settings(epochs=60, learning_rate=0.02),
-        )
-
-
-def test_another_task_in_the_same_folder_is_refused_early(first, lab, settings):
-    with pytest.raises(UserError, match=r"with task lysosome, not peroxisome"):
-        extend_model(
-            lab.model,
-            "nowhere.csv",
-            "peroxisome",
-            folder=first.folder,
-            settings=settings(),
-        )
-    with pytest.raises(UserError, match=r"with task lysosome, not peroxisome"):
-        extend_model(  # the folder that holds the model itself
-            first.model,
-            lab.manifest,
-            "peroxisome",
-            folder=first.folder,
-            settings=settings(),
-        )
-
-
-def test_a_folder_of_other_files_is_left_alone(lab, tmp_path, settings):
+        extend(first.folder, **FIRST)
+    for file in (swapped, other):
+        file.unlink()
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match=r"holds files, but no extension"):
-        extend_model(
-            lab.model,
-            lab.manifest,
-            "lysosome",
-            folder=tmp_path,
-            settings=settings(),
-        )
+        extend(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize(
-    ("task", "chosen", "message"),
-    [
+def test_what_cannot_be_is_refused_before_anything_is_written(extend, tmp_path):
+    for task, chosen, message in (
         ("dna", {}, r"knows dna already, as one of dna, nuclear_envelope"),
         ("golgi", {}, r"no row of task 'golgi'; it has lysosome, peroxisome"),
         ("uniform", {}, r"task name 'uniform' is reserved"),
         ("a b", {}, r"task name 'a b': use letters"),
         ("lysosome", {"expert": "conv4"}, r"conv4"),
         ("lysosome", {"patch_size": (4, 32, 16)}, r"the Y side 32 is larger .* 24"),
-        (
-            "lysosome",
-            {"patch_size": (4, 16, 15)},
-            r"the X side 15 is not a multiple of 2",
-        ),
+        ("lysosome", {"patch_size": (4, 16, 15)}, r"X side 15 is not a multiple of 2"),
         ("lysosome", {"image_curve": (2, 5)}, r"there are only 4 training images"),
         ("lysosome", {"voxel_size_um": (1, 1, 1)}, r"--voxel-size 1 1 1: .*at 0\.29"),
         ("lysosome", {"device": "tpu"}, r"device='tpu'"),
-    ],
-)
-def test_what_cannot_be_is_refused_before_anything_is_written(
-    lab, tmp_path, settings, task, chosen, message
-):
-    with pytest.raises(UserError, match=message):
-        extend_model(
-            lab.model,
-            lab.manifest,
-            task,
-            folder=tmp_path / "out",
-            settings=settings(**chosen),
-        )
-    assert not (tmp_path / "out").exists()
+    ):
+        with pytest.raises(UserError, match=message):
+            extend(tmp_path / "out", task, **chosen)
+        assert not (tmp_path / "out").exists()
 
 
-def test_only_repmode_networks_are_extended(lab, tmp_path, settings):
-    path = tmp_path / "multinet.safetensors"
-    save_model(MultiNet(("dna",), width=2, depth=1), path, ModelCard())
-    with pytest.raises(UserError, match=r"holds a MultiNet; only RepMode"):
-        extend_model(path, lab.manifest, "lysosome", settings=settings())
+def test_other_and_damaged_models_are_refused(lab, tmp_path, extend):
+    other, cut = tmp_path / "multinet.safetensors", tmp_path / "cut.safetensors"
+    save_model(MultiNet(("dna",), width=2, depth=1), other, ModelCard())
+    cut.write_bytes(lab.model.read_bytes()[:2000])
+    for model, message in (
+        (other, r"holds a MultiNet; only RepMode"),
+        (cut, "cut\\.s"),
+    ):
+        with pytest.raises(UserError, match=message):
+            extend(tmp_path / "out", model=model)
 
 
-def test_a_damaged_model_is_refused(lab, tmp_path, settings):
-    path = tmp_path / "cut.safetensors"
-    path.write_bytes(lab.model.read_bytes()[:2000])
-    with pytest.raises(UserError, match=r"cut\.safetensors"):
-        extend_model(path, lab.manifest, "lysosome", settings=settings())
-
-
-def test_a_volume_that_cannot_be_learned_from_stops_it_first(lab, tmp_path, settings):
+def test_a_volume_that_cannot_be_learned_from_stops_it_first(lab, tmp_path, extend):
     for file in lab.manifest.parent.iterdir():
         shutil.copy(file, tmp_path)
-    with tifffile.TiffFile(tmp_path / "lysosome2.ome.tif") as file:
-        volume, description = file.asarray(), file.pages[0].description
+    path = tmp_path / "lysosome2.ome.tif"
+    with tifffile.TiffFile(path) as file:
+        volume, description = file.asarray(), file.pages[0].description.encode()
     volume[1] = 7
-    tifffile.imwrite(
-        tmp_path / "lysosome2.ome.tif",
-        volume,
-        description=description.encode(),
-        metadata=None,
-    )
+    tifffile.imwrite(path, volume, description=description, metadata=None)
     with pytest.raises(UserError, match=r"row 4, lysosome2.*every voxel is 7"):
-        extend_model(
-            lab.model,
-            tmp_path / "lab.csv",
-            "lysosome",
-            folder=tmp_path / "out",
-            settings=settings(),
-        )
+        extend(tmp_path / "out", manifest=tmp_path / "lab.csv")
     assert not (tmp_path / "out").exists()
 
 

@@ -40,13 +40,6 @@ def page(usual, parse):
     return parse(usual[1])
 
 
-def test_paths_may_be_texts(make_run, parse, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make_run(Path("run"))
-
-    assert parse(write_report(["run"], "report.html")).rows
-
-
 def cells(page: Any, name: str) -> list[list[str]]:
     return [row[1:] for row in page.rows if row and row[0] == name]
 

@@ -43,9 +43,7 @@ def source(tmp_path: Path) -> Source:
     return Source(path)
 
 
-def test_what_is_saved_is_found_again_bit_for_bit(
-    store: PreparedStore, volume: np.ndarray
-) -> None:
+def test_what_is_saved_is_found_again_bit_for_bit(store, volume) -> None:
     assert store.find(RECIPE) is None
     saved = store.save(RECIPE, volume, STATISTICS, "a.tif, channel 1")
 
@@ -61,9 +59,7 @@ def test_what_is_saved_is_found_again_bit_for_bit(
     np.testing.assert_array_equal(np.load(found.path), volume)  # an ordinary .npy file
 
 
-def test_the_sidecar_tells_people_what_it_is(
-    store: PreparedStore, volume: np.ndarray
-) -> None:
+def test_the_sidecar_tells_people_what_it_is(store, volume) -> None:
     saved = store.save(RECIPE, volume, STATISTICS, "a.tif, channel 1")
 
     note = json.loads(saved.path.with_suffix(".json").read_text())
@@ -72,39 +68,24 @@ def test_the_sidecar_tells_people_what_it_is(
     assert note["source"] == "a.tif, channel 1"
     assert note["recipe"] == RECIPE
     assert note["intensity"] == {"mean": 100.25, "std": 7.5}
+    for change in ({"channel": 2}, {"content": "abd"}, {"order": "x"}):
+        assert store.find({**RECIPE, **change}) is None
 
 
-@pytest.mark.parametrize("change", [{"channel": 2}, {"content": "abd"}, {"order": "x"}])
-def test_any_other_recipe_misses(
-    store: PreparedStore, volume: np.ndarray, change: dict[str, object]
-) -> None:
-    store.save(RECIPE, volume, STATISTICS, "")
-
-    assert store.find({**RECIPE, **change}) is None
-
-
-@pytest.mark.parametrize("damage", ["no sidecar", "torn sidecar", "cut short", "gone"])
-def test_what_is_not_whole_counts_as_missing(
-    store: PreparedStore, volume: np.ndarray, damage: str
-) -> None:
-    path = store.save(RECIPE, volume, STATISTICS, "").path
-    sidecar = path.with_suffix(".json")
-    match damage:
-        case "no sidecar":
-            sidecar.unlink()
-        case "torn sidecar":
-            sidecar.write_text(sidecar.read_text()[:30])
-        case "cut short":
-            path.write_bytes(path.read_bytes()[:-1])
-        case "gone":
-            path.unlink()
-
-    assert store.find(RECIPE) is None
+def test_what_is_not_whole_counts_as_missing(store, volume) -> None:
+    for damage in (
+        lambda path, sidecar: sidecar.unlink(),
+        lambda path, sidecar: sidecar.write_text(sidecar.read_text()[:30]),
+        lambda path, sidecar: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path, sidecar: path.unlink(),
+    ):
+        path = store.save(RECIPE, volume, STATISTICS, "").path
+        assert store.find(RECIPE) is not None
+        damage(path, path.with_suffix(".json"))
+        assert store.find(RECIPE) is None
 
 
-def test_a_volume_that_vanishes_during_a_run_is_named(
-    store: PreparedStore, volume: np.ndarray
-) -> None:
+def test_a_volume_that_vanishes_during_a_run_is_named(store, volume) -> None:
     saved = store.save(RECIPE, volume, STATISTICS, "")
     saved.path.unlink()
 
@@ -113,7 +94,7 @@ def test_a_volume_that_vanishes_during_a_run_is_named(
 
 
 def test_the_content_hash_is_remembered_until_the_file_changes(
-    store: PreparedStore, source: Source, monkeypatch: pytest.MonkeyPatch
+    store, source, monkeypatch
 ) -> None:
     monkeypatch.setattr("continual_repmode.volumes.store._SETTLED_S", -1.0)
     assert store.known_content_hash(source) is None
@@ -128,40 +109,16 @@ def test_the_content_hash_is_remembered_until_the_file_changes(
     assert store.content_hash(source) != first
 
 
-def test_a_file_that_was_just_written_is_hashed_again(
-    store: PreparedStore, source: Source
-) -> None:
-    source.path.write_bytes(b"other!")
-    store.content_hash(source)
-
-    assert store.known_content_hash(source) is None
-
-
-def test_the_name_of_a_file_is_no_part_of_its_content(
-    store: PreparedStore, source: Source, tmp_path: Path
-) -> None:
-    copy = tmp_path / "copy.tif"
+def test_content_is_that_of_all_files_and_no_name(store, source, tmp_path) -> None:
+    copy, other = tmp_path / "copy.tif", tmp_path / "part2.tif"
     copy.write_bytes(source.path.read_bytes())
-
     assert store.content_hash(Source(copy)) == store.content_hash(source)
-
-
-def test_every_file_of_a_volume_counts(
-    store: PreparedStore, source: Source, tmp_path: Path
-) -> None:
-    other = tmp_path / "part2.tif"
-    other.write_bytes(b"1")
-    both = Source(source.path, other)
-    first = store.content_hash(both)
-
-    other.write_bytes(b"2")
-
-    assert store.content_hash(both) != first
-
-
-def test_a_source_that_cannot_be_read_is_named(
-    store: PreparedStore, tmp_path: Path
-) -> None:
+    assert store.known_content_hash(Source(copy)) is None  # it was just written
+    both, hashes = Source(source.path, other), set()
+    for content in (b"1", b"2"):
+        other.write_bytes(content)
+        hashes.add(store.content_hash(both))
+    assert len(hashes) == 2
     with pytest.raises(UserError, match=r"gone\.tif: cannot be read"):
         store.content_hash(Source(tmp_path / "gone.tif"))
 

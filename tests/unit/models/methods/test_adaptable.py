@@ -52,8 +52,15 @@ def name(request):
 
 
 @pytest.mark.parametrize(
-    ("kind", "optimizer"), [("low_rank2", "sgd"), *((kind, "adamw") for kind in KINDS)]
-)
+    ("name", "kind", "optimizer"),
+    [
+        *(("las", kind, "adamw") for kind in KINDS),
+        *((name, "low_rank2", "sgd") for name in NETWORKS),
+        ("dec", "none", "adamw"), ("dec", "grouped", "adamw"),
+        ("las_private", "residual", "adamw"), ("dec_private", "grouped", "adamw"),
+        ("fnet", "residual", "adamw"), ("fnet", "none", "adamw"),
+    ],
+)  # fmt: skip
 def test_old_tasks_are_bit_identical_after_training_new_ones(
     name, kind, optimizer, tmp_path, extending
 ):

@@ -18,19 +18,10 @@ CODECS = [
     (3, GzipCodec(), numcodecs.GZip()),
     (3, ZstdCodec(), numcodecs.Zstd()),
     (3, BloscCodec(), numcodecs.Blosc()),
-    *(
-        (2, codec, codec)
-        for codec in (
-            numcodecs.GZip(),
-            numcodecs.Zlib(),
-            numcodecs.Zstd(),
-            numcodecs.Blosc(),
-            numcodecs.LZ4(),
-            numcodecs.BZ2(),
-            numcodecs.LZMA(),
-        )
-    ),
-]
+    *((2, codec, codec) for codec in (numcodecs.GZip(), numcodecs.Zlib(),
+        numcodecs.Zstd(), numcodecs.Blosc(), numcodecs.LZ4(), numcodecs.BZ2(),
+        numcodecs.LZMA())),
+]  # fmt: skip
 
 
 def opened(path: Path) -> zarr.Array:

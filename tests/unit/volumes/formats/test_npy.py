@@ -1,20 +1,13 @@
 import json
-import pickle
 import struct
-import tracemalloc
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-from continual_repmode.errors import UserError
 from continual_repmode.volumes.opening import open_volume
-
-
-def stack(*shape: int, dtype: str = "uint16") -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
+from tests.unit.volumes.formats.sharing import one_line_error, stack
 
 
 def write(path: Path, array: np.ndarray, **sidecar: Any) -> Path:
@@ -22,22 +15,6 @@ def write(path: Path, array: np.ndarray, **sidecar: Any) -> Path:
     if sidecar:
         path.with_suffix(".json").write_text(json.dumps(sidecar))
     return path
-
-
-def one_line_error(path: Path, case: object = "") -> str:
-    tracemalloc.start()
-    try:
-        open_volume(path).read_channel(0)
-    except UserError as error:
-        message = str(error)
-    else:
-        pytest.fail(f"no error: {case}")
-    _, peak_bytes = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak_bytes < 64e6, case
-    assert "\n" not in message, case
-    assert str(path.parent) in message, case
-    return message
 
 
 def test_a_sidecar_names_axes_channels_and_voxel_size(tmp_path: Path) -> None:
@@ -57,18 +34,16 @@ def test_a_sidecar_names_axes_channels_and_voxel_size(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.read_channel(1, slice(1, 3)), data[1, 1:3])
 
 
-@pytest.mark.parametrize(("shape", "axes"), [((4, 12, 10), "ZYX"), ((12, 10), "YX")])
 def test_without_a_sidecar_an_array_is_one_volume_of_unknown_size(
-    tmp_path: Path, shape: tuple[int, ...], axes: str
+    tmp_path: Path,
 ) -> None:
-    path = write(tmp_path / "a.npy", stack(*shape))
-
-    volume = open_volume(path)
-
-    assert (volume.axes, volume.shape, volume.channel_names) == (axes, shape, ("",))
-    assert volume.voxel_size_um == (None, None, None)
-    assert volume.files == (path,)
-    assert volume.read_channel(0).shape == (shape[0] if axes == "ZYX" else 1, 12, 10)
+    for shape, axes in (((4, 12, 10), "ZYX"), ((12, 10), "YX")):
+        path = write(tmp_path / "a.npy", stack(*shape))
+        volume = open_volume(path)
+        assert (volume.axes, volume.shape, volume.channel_names) == (axes, shape, ("",))
+        assert volume.voxel_size_um == (None, None, None)
+        assert volume.files == (path,)
+        assert volume.read_channel(0).shape == (4 if axes == "ZYX" else 1, 12, 10)
 
 
 def test_four_axes_need_a_sidecar_and_the_message_tells_how(tmp_path: Path) -> None:
@@ -91,15 +66,6 @@ def test_any_layout_in_memory_reads_the_same(tmp_path: Path) -> None:
         assert channel.base is None
         assert channel.flags.c_contiguous
         np.testing.assert_array_equal(channel, expected)
-
-
-def test_a_volume_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    volume = open_volume(write(tmp_path / "a.npy", stack(4, 12, 10)))
-
-    sent = pickle.loads(pickle.dumps(volume))
-
-    assert sent == volume
-    np.testing.assert_array_equal(sent.read_channel(0), volume.read_channel(0))
 
 
 SIDECAR_FAULTS: list[tuple[str, Any]] = [
@@ -126,14 +92,6 @@ def test_a_sidecar_that_is_no_json_object_is_one_line(tmp_path: Path) -> None:
     for text in ("{", "[]", "", "\xff", "[" * 100_000):
         (tmp_path / "a.json").write_text(text, encoding="latin-1")
         assert "a.json" in one_line_error(path, text[:9])
-
-
-def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.npy", stack(3, 8, 8))
-    content = path.read_bytes()
-    for part in range(24):
-        path.write_bytes(content[: part * len(content) // 24])
-        one_line_error(path, part)
 
 
 def header(text: str, *, version: int = 1) -> bytes:
@@ -166,10 +124,3 @@ def test_a_file_that_is_no_array_of_numbers_is_one_line(tmp_path: Path) -> None:
     for content in NOT_ARRAYS:
         (tmp_path / "a.npy").write_bytes(content)
         one_line_error(tmp_path / "a.npy", content[:99])
-
-
-def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
-    objects = np.array([{"a": 1}, None], dtype=object)
-    np.save(tmp_path / "a.npy", objects, allow_pickle=True)
-
-    assert "save them as integers or floats" in one_line_error(tmp_path / "a.npy")

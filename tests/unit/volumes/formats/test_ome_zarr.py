@@ -1,7 +1,5 @@
 import json
-import pickle
 import shutil
-import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import methodcaller
@@ -15,13 +13,10 @@ import zarr
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.volume import volume_shape
+from tests.unit.volumes.formats.sharing import one_line_error, read_all, stack
 
 TYPES = {"t": "time", "c": "channel"}
 VERSIONS = ["0.4", "0.5"]
-
-
-def stack(*shape: int, dtype: str = "uint16") -> np.ndarray:
-    return np.random.default_rng(0).integers(1, 255, shape).astype(dtype)
 
 
 def image_metadata(
@@ -103,29 +98,6 @@ def edited(file: Path, change: Callable[[dict[str, Any]], Any]) -> Iterator[None
     file.write_text(text)
 
 
-def one_line_error(path: Path, case: object = "", **choices: str) -> str:
-    """Return the message of the error on opening an image or reading all of it."""
-    tracemalloc.start()
-    try:
-        read_all(path, choices)
-    except UserError as error:
-        message = str(error)
-    else:
-        pytest.fail(f"no error: {case}")
-    _, peak_bytes = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak_bytes < 64e6, case
-    assert "\n" not in message, case
-    assert str(path) in message, case
-    return message
-
-
-def read_all(path: Path, choices: Mapping[str, str]) -> None:
-    volume = open_volume(path, choices)
-    for channel in range(len(volume.channel_names)):
-        volume.read_channel(channel)
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("separator", ["/", "."])
 def test_axes_names_and_sizes_come_from_the_metadata(
@@ -154,33 +126,23 @@ def test_axes_names_and_sizes_come_from_the_metadata(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("axes", ["zyx", "yx", "czyx", "cyx", "tczyx", "tzyx"])
-def test_any_axes_of_a_volume_are_read(tmp_path: Path, version: str, axes: str) -> None:
+def test_any_axes_and_types_of_a_volume_are_read(tmp_path: Path, version: str) -> None:
     lengths = {"t": 1, "c": 3, "z": 4, "y": 12, "x": 10}
-    data = stack(*(lengths[axis] for axis in axes))
-    volume = open_volume(write_image(tmp_path / "a.zarr", data, version, axes))
-
-    assert volume.axes == axes.replace("t", "").upper()
-    assert volume_shape(volume) == (4 if "z" in axes else 1, 12, 10)
-    last = len(volume.channel_names) - 1
-    expected = data.reshape(-1, *volume_shape(volume))[last]
-    np.testing.assert_array_equal(volume.read_channel(last), expected)
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(
-    "dtype", ["bool", "uint8", "int16", "uint32", ">f4", "float64"]
-)
-def test_masks_labels_and_floats_keep_their_values(
-    tmp_path: Path, version: str, dtype: str
-) -> None:
-    data = (stack(4, 12, 10, dtype="int64") % 3).astype(dtype)
-    volume = open_volume(write_image(tmp_path / "a.zarr", data, version, "zyx"))
-
-    channel = volume.read_channel(0)
-
-    assert channel.dtype == volume.dtype == np.dtype(dtype).newbyteorder("=")
-    np.testing.assert_array_equal(channel, data)
+    for axes in ("zyx", "yx", "czyx", "cyx", "tczyx", "tzyx"):
+        data = stack(*(lengths[axis] for axis in axes))
+        path = write_image(tmp_path / f"{axes}.zarr", data, version, axes)
+        volume = open_volume(path)
+        assert volume.axes == axes.replace("t", "").upper()
+        assert volume_shape(volume) == (4 if "z" in axes else 1, 12, 10)
+        expected = data.reshape(-1, *volume_shape(volume))
+        np.testing.assert_array_equal(read_all(path), expected)
+    for number, dtype in enumerate(("bool", "int16", "uint32", ">f4", "float64")):
+        data = (stack(4, 12, 10, dtype="int64") % 3).astype(dtype)
+        path = write_image(tmp_path / f"{number}.zarr", data, version, "zyx")
+        volume = open_volume(path)
+        channel = volume.read_channel(0)
+        assert channel.dtype == volume.dtype == np.dtype(dtype).newbyteorder("=")
+        np.testing.assert_array_equal(channel, data)
 
 
 def test_scales_of_level_and_image_multiply(tmp_path: Path) -> None:
@@ -208,20 +170,18 @@ def test_a_scale_of_another_length_leaves_the_voxel_size_unknown(
         caplog.clear()
 
 
-@pytest.mark.parametrize("unit", [None, "pixel", "second"])
-def test_a_scale_without_a_unit_of_length_is_unknown(
-    tmp_path: Path, unit: str | None
-) -> None:
-    path = write_image(tmp_path / "a.zarr", stack(2, 4, 12, 10), unit=unit)
-
-    assert open_volume(path).voxel_size_um == (None, None, None)
+def test_a_scale_without_a_unit_of_length_is_unknown(tmp_path: Path) -> None:
+    for unit in (None, "pixel", "second"):
+        path = write_image(tmp_path / f"{unit}.zarr", stack(2, 4, 12, 10), unit=unit)
+        assert open_volume(path).voxel_size_um == (None, None, None)
 
 
 def test_sharded_arrays_read_one_channel(tmp_path: Path) -> None:
-    data = stack(2, 4, 16, 16)
-    path = write_image(
-        tmp_path / "a.zarr", data, chunks=(1, 2, 8, 8), shards=(1, 4, 16, 16)
+    data, sizes = (
+        stack(2, 4, 16, 16),
+        {"chunks": (1, 2, 8, 8), "shards": (1, 4, 16, 16)},
     )
+    path = write_image(tmp_path / "a.zarr", data, **sizes)
 
     np.testing.assert_array_equal(open_volume(path).read_channel(1), data[1])
 
@@ -268,36 +228,28 @@ def pyramid(path: Path) -> list[np.ndarray]:
     return levels
 
 
-@pytest.mark.parametrize(
-    ("wanted_um", "level"),
-    [
-        (None, 0), ((0.29, 0.29, 0.29), 0), ((0.3, 0.29, 0.29), 1),
-        ((0.298, 0.199, 0.199), 1), ((1.0, 0.4, 0.4), 2), ((1.0, 9.0, 0.1), 0),
-        ((0.01, 0.01, 0.01), 0),
-    ],
-)  # fmt: skip
-def test_the_coarsest_level_that_is_fine_enough_is_taken(
-    tmp_path: Path, wanted_um: tuple[float, ...] | None, level: int
+WANTED_UM = {
+    None: 0, (0.29, 0.29, 0.29): 0, (0.3, 0.29, 0.29): 1, (0.298, 0.199, 0.199): 1,
+    (1.0, 0.4, 0.4): 2, (1.0, 9.0, 0.1): 0, (0.01, 0.01, 0.01): 0,
+}  # fmt: skip
+
+
+def test_the_coarsest_level_that_is_fine_enough_or_the_chosen_one_is_taken(
+    tmp_path: Path,
 ) -> None:
-    levels = pyramid(tmp_path / "a.zarr")
-
-    volume = open_volume(tmp_path / "a.zarr", None, wanted_um)
-
-    assert volume.chosen == (("level", str(level)),)
-    assert volume.voxel_size_um[2] == pytest.approx(0.1 * 2**level)
-    np.testing.assert_array_equal(volume.read_channel(1), levels[level][1])
-
-
-@pytest.mark.parametrize("level", ["2", "s2"])
-def test_a_level_can_be_chosen(tmp_path: Path, level: str) -> None:
-    levels = pyramid(tmp_path / "a.zarr")
-
-    volume = open_volume(tmp_path / "a.zarr", {"level": level}, (0.1, 0.1, 0.1))
-
-    assert volume.chosen == (("level", "2"),)
-    np.testing.assert_array_equal(volume.read_channel(0), levels[2][0])
+    path = tmp_path / "a.zarr"
+    levels = pyramid(path)
+    for wanted_um, level in WANTED_UM.items():
+        volume = open_volume(path, None, wanted_um)
+        assert volume.chosen == (("level", str(level)),)
+        assert volume.voxel_size_um[2] == pytest.approx(0.1 * 2**level)
+        np.testing.assert_array_equal(volume.read_channel(1), levels[level][1])
+    for name in ("2", "s2"):
+        volume = open_volume(path, {"level": name}, (0.1, 0.1, 0.1))
+        assert volume.chosen == (("level", "2"),)
+        np.testing.assert_array_equal(volume.read_channel(0), levels[2][0])
     with pytest.raises(UserError, match=r"no level '3'; choose from 0 to 2 \('s0'"):
-        open_volume(tmp_path / "a.zarr", {"level": "3"})
+        open_volume(path, {"level": "3"})
 
 
 def test_files_are_the_metadata_and_the_chosen_level(tmp_path: Path) -> None:
@@ -359,29 +311,15 @@ def test_labels_beside_the_levels_do_not_count(tmp_path: Path, version: str) -> 
     np.testing.assert_array_equal(labels.read_channel(0), nuclei)
 
 
-@pytest.mark.parametrize("kind", ["plate", "well"])
-def test_a_plate_tells_to_give_one_image(tmp_path: Path, kind: str) -> None:
-    zarr.create_group(str(tmp_path / "a.zarr"), attributes={"ome": {kind: {}}})
-
-    assert "give the path of one image" in one_line_error(tmp_path / "a.zarr")
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_an_array_without_metadata_is_refused_with_a_remedy(
-    tmp_path: Path, version: str
-) -> None:
-    path = write_image(tmp_path / "a.zarr", stack(2, 4, 12, 10), version)
-
-    assert "give the folder of the OME-Zarr image above" in one_line_error(path / "0")
-
-
-def test_a_volume_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    volume = open_volume(write_image(tmp_path / "a.zarr", stack(2, 4, 12, 10)))
-
-    sent = pickle.loads(pickle.dumps(volume))
-
-    assert sent == volume
-    np.testing.assert_array_equal(sent.read_channel(1), volume.read_channel(1))
+def test_what_is_no_single_image_tells_which_path_to_give(tmp_path: Path) -> None:
+    for kind in ("plate", "well"):
+        path = tmp_path / f"{kind}.zarr"
+        zarr.create_group(str(path), attributes={"ome": {kind: {}}})
+        assert "give the path of one image" in one_line_error(path)
+    for version in VERSIONS:
+        path = write_image(tmp_path / version, stack(2, 4, 12, 10), version)
+        message = one_line_error(path / "0")
+        assert "give the folder of the OME-Zarr image above" in message
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -397,7 +335,7 @@ def test_chunks_of_background_may_be_left_out(tmp_path: Path, version: str) -> N
 def test_a_channel_without_any_chunk_is_an_incomplete_copy(
     tmp_path: Path, version: str
 ) -> None:
-    path = write_image(tmp_path / "a.zarr", stack(2, 4, 12, 10), version)
+    path = write_image(tmp_path / "a.zarr", stack(2, 4, 12, 10) + 1, version)
     shutil.rmtree(path / "0" / ("1" if version == "0.4" else "c/1"))
 
     volume = open_volume(path)
@@ -420,7 +358,7 @@ def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
                 (path / name).write_bytes(content[: part * len(content) // 12])
                 one_line_error(path, (version, name, part))
             (path / name).write_bytes(content)
-        read_all(path, {})
+        read_all(path)
 
 
 def multiscale_of(content: dict[str, Any]) -> dict[str, Any]:
@@ -442,22 +380,19 @@ IMAGE_FAULTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "datasets gone": lambda c: multiscale_of(c).pop("datasets"),
     "datasets empty": lambda c: multiscale_of(c).update(datasets=[]),
     "a number as dataset": lambda c: multiscale_of(c).update(datasets=[7]),
-    "a path of another folder": lambda c: multiscale_of(c)["datasets"][0].update(
-        path="../other.zarr/0"
-    ),
+    "a path of another folder": lambda c:
+        multiscale_of(c)["datasets"][0].update(path="../other.zarr/0"),
     "an absolute path": lambda c: multiscale_of(c)["datasets"][0].update(path="/etc"),
     "no path": lambda c: multiscale_of(c)["datasets"][0].update(path=3),
     "a level that is gone": lambda c: multiscale_of(c)["datasets"][0].update(path="1"),
-    "a level that is the image": lambda c: multiscale_of(c)["datasets"][0].update(
-        path="."
-    ),
+    "a level that is the image": lambda c:
+        multiscale_of(c)["datasets"][0].update(path="."),
     "a scale of words": lambda c: multiscale_of(c).update(
         coordinateTransformations=[{"type": "scale", "scale": ["1"] * 4}]
     ),
-    "transformations a number": lambda c: multiscale_of(c).update(
-        coordinateTransformations=5
-    ),
-}
+    "transformations a number": lambda c:
+        multiscale_of(c).update(coordinateTransformations=5),
+}  # fmt: skip
 
 
 def test_faults_of_the_image_metadata_are_one_line(tmp_path: Path) -> None:
@@ -465,7 +400,7 @@ def test_faults_of_the_image_metadata_are_one_line(tmp_path: Path) -> None:
     for name, change in IMAGE_FAULTS.items():
         with edited(path / "zarr.json", change):
             one_line_error(path, name)
-    read_all(path, {})
+    read_all(path)
 
 
 ARRAY_FAULTS: dict[str, dict[str, Any]] = {
@@ -514,7 +449,7 @@ def test_faults_of_the_array_metadata_are_one_line(tmp_path: Path) -> None:
         for fault in faults:
             with edited(path / "0" / name, methodcaller("update", fault)):
                 one_line_error(path, fault)
-        read_all(path, {})
+        read_all(path)
 
 
 def test_metadata_that_are_no_json_object_are_one_line(tmp_path: Path) -> None:
@@ -522,13 +457,6 @@ def test_metadata_that_are_no_json_object_are_one_line(tmp_path: Path) -> None:
     for text in ("[]", "7", "[" * 100_000, "\xff\xfe"):
         (path / "zarr.json").write_text(text, encoding="latin-1")
         one_line_error(path, text[:9])
-
-
-def test_unfetched_metadata_are_named(tmp_path: Path) -> None:
-    path = write_image(tmp_path / "a.zarr", stack(2, 4, 12, 10))
-    (path / "0" / "zarr.json").write_text("version https://git-lfs.github.com/spec/v1")
-
-    assert "zarr.json: only a pointer to the real file" in one_line_error(path)
 
 
 def test_a_chunk_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:

@@ -19,10 +19,9 @@ from continual_repmode.volumes.formats.writing import save_volume
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.resampling import resize
 from continual_repmode.volumes.stream_resizing import least_resize_bytes, resize_stream
+from tests.unit.volumes.formats.sharing import UM, read_all, read_elsewhere
 
 SUFFIXES = [".ome.zarr", ".zarr", ".ome.tif", ".ome.tiff"]
-ONE_OF_EACH = [".ome.zarr", ".ome.tif"]
-UM = (0.29, 0.108, 0.1083)
 SHAPE = (2, 40, 130, 9)
 NAMES = ["nucleolus <µ>", "DNA & more"]
 ATTRIBUTES = {"model": "a.safetensors", "mean_um": [0.29, 0.1], "unit": "z-score"}
@@ -63,67 +62,9 @@ def be_interrupted(
         raise KeyboardInterrupt
 
 
-def read_all(path: Path) -> np.ndarray:
-    volume = open_volume(path)
-    return np.stack([volume.read_channel(c) for c in range(len(volume.channel_names))])
-
-
-# Readers by other people ----------------------------------------------------------
-
-
-def read_tiff_elsewhere(path: Path) -> tuple[np.ndarray, Any, Any, dict[str, Any]]:
-    """Read pixels with tifffile and metadata with ome-types."""
-    from ome_types import from_tiff
-
-    ome = from_tiff(path)
-    pixels = ome.images[0].pixels
-    assert {
-        pixels.physical_size_z_unit.value,
-        pixels.physical_size_y_unit.value,
-        pixels.physical_size_x_unit.value,
-    } == {"µm"}
-    size_um = pixels.physical_size_z, pixels.physical_size_y, pixels.physical_size_x
-    lengths = pixels.size_c, pixels.size_z, pixels.size_y, pixels.size_x
-    [notes] = ome.structured_annotations
-    assert notes.namespace == "continual_repmode"
-    assert ome.images[0].annotation_refs[0].id == notes.id
-    attributes = {
-        item.k: item.value if item.k in ("model", "unit") else json.loads(item.value)
-        for item in notes.value.ms
-    }
-    with tifffile.TiffFile(path) as tif:
-        assert tif.is_ome
-        data = tif.series[0].asarray().reshape(lengths)
-    return data, size_um, [channel.name for channel in pixels.channels], attributes
-
-
-def read_zarr_elsewhere(path: Path) -> tuple[np.ndarray, Any, Any, dict[str, Any]]:
-    """Read pixels with TensorStore and metadata with yaozarrs, which validates them."""
-    import tensorstore
-    from yaozarrs import validate_zarr_store
-
-    ome = validate_zarr_store(str(path)).ome_metadata()
-    assert ome.version == "0.5"
-    [multiscale] = ome.multiscales
-    assert [axis.name for axis in multiscale.axes] == ["c", "z", "y", "x"]
-    units = {axis.unit for axis in multiscale.axes if axis.type == "space"}
-    assert units == {"micrometer"}
-    [level] = multiscale.datasets
-    store = {"driver": "file", "path": str(path / level.path)}
-    array = tensorstore.open({"driver": "zarr3", "kvstore": store}).result()
-    data = np.asarray(array.read().result())
-    for channel, pixels in zip(ome.omero.channels, data, strict=True):
-        window = channel.window
-        assert (window.start, window.end) == (pixels.min(), pixels.max())
-        assert (window.min, window.max) == (pixels.min(), pixels.max())
-    scale = level.coordinateTransformations[0].scale
-    attributes = json.loads((path / "zarr.json").read_text())["attributes"]
-    names = [channel.label for channel in ome.omero.channels]
-    return data, tuple(scale[1:]), names, attributes["continual_repmode"]
-
-
-def read_elsewhere(path: Path) -> tuple[np.ndarray, Any, Any, dict[str, Any]]:
-    return (read_zarr_elsewhere if path.is_dir() else read_tiff_elsewhere)(path)
+@pytest.fixture(params=[".ome.zarr", ".ome.tif"])
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return tmp_path / f"a{request.param}"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -142,6 +83,8 @@ def test_planes_written_in_any_order_open_in_other_programs(
     np.testing.assert_array_equal(pixels, data)
     assert size_um == pytest.approx(UM)
     assert names == NAMES
+    if suffix.startswith(".ome.tif"):  # all but texts are JSON there
+        attributes["mean_um"] = json.loads(attributes["mean_um"])
     assert attributes == ATTRIBUTES
     volume = open_volume(path)
     assert volume.channel_names == tuple(NAMES)
@@ -149,48 +92,31 @@ def test_planes_written_in_any_order_open_in_other_programs(
     np.testing.assert_array_equal(read_all(path), data)
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
-@pytest.mark.parametrize(
-    "shape", [(1, 1, 5, 4), (3, 1, 4, 3), (1, 3, 3, 3), (2, 4, 3, 1), (4, 2, 1, 7)]
-)
-def test_images_of_one_channel_or_plane_and_narrow_ones_come_back(
-    tmp_path: Path, suffix: str, shape: tuple[int, int, int, int]
-) -> None:
-    path, data = tmp_path / f"a{suffix}", noise(*shape)
-
-    with open_writer(
-        path, shape_czyx=shape, dtype="float32", voxel_size_um=UM
-    ) as writer:
-        write_all(writer, data)
-
-    np.testing.assert_array_equal(read_all(path).reshape(shape), data)
+NARROW = [(1, 1, 5, 4), (3, 1, 4, 3), (1, 3, 3, 3), (2, 4, 3, 1), (4, 2, 1, 7)]
 
 
-@pytest.mark.parametrize(
-    ("suffix", "dtypes"),
-    [
-        (".zarr", "bool int8 int64 uint8 uint16 uint32 float16 float32 float64"),
-        (".ome.tif", "int8 int32 uint8 uint16 uint32 float32 float64"),
-    ],
-)
-def test_types_of_pixels_are_kept(tmp_path: Path, suffix: str, dtypes: str) -> None:
+def test_images_of_one_channel_or_plane_and_narrow_ones_come_back(path: Path) -> None:
+    for shape in NARROW:
+        image = {"shape_czyx": shape, "dtype": "float32", "voxel_size_um": UM}
+        with open_writer(path, **image, overwrite=True) as writer:
+            write_all(writer, noise(*shape))
+        np.testing.assert_array_equal(read_all(path).reshape(shape), noise(*shape))
+
+
+def test_types_of_pixels_are_kept(path: Path) -> None:
+    dtypes = "int8 uint8 uint16 uint32 float32 float64 "
+    dtypes += "int32" if path.suffix == ".tif" else "bool int64"
     for dtype in dtypes.split():
-        path = tmp_path / f"{dtype}{suffix}"
         data = (np.abs(noise(1, 4, 6, 5)) > 2).astype(dtype)
-        with open_writer(
-            path, shape_czyx=(1, 4, 6, 5), dtype=dtype, voxel_size_um=UM
-        ) as writer:
+        image = {"shape_czyx": data.shape, "dtype": dtype, "voxel_size_um": UM}
+        with open_writer(path, **image, overwrite=True) as writer:
             write_all(writer, data, 3)
         found = open_volume(path).read_channel(0)
         assert found.dtype == np.dtype(dtype)
         np.testing.assert_array_equal(found, data[0])
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
-def test_precision_may_be_lost_but_no_float_becomes_an_integer(
-    tmp_path: Path, suffix: str
-) -> None:
-    path = tmp_path / f"a{suffix}"
+def test_precision_may_be_lost_but_no_float_becomes_an_integer(path: Path) -> None:
     image = {"shape_czyx": (1, 2, 3, 4), "voxel_size_um": UM}
     data = noise(2, 3, 4).astype(np.float64)
 
@@ -204,11 +130,8 @@ def test_precision_may_be_lost_but_no_float_becomes_an_integer(
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
-def test_a_channel_is_the_target_of_a_streamed_resize(
-    tmp_path: Path, suffix: str
-) -> None:
-    path, source, shape = tmp_path / f"a{suffix}", noise(8, 20, 7), (12, 36, 9)
+def test_a_channel_is_the_target_of_a_streamed_resize(path: Path) -> None:
+    source, shape = noise(8, 20, 7), (12, 36, 9)
     least = least_resize_bytes(source.shape, shape)
 
     with open_writer(path, **{**IMAGE, "shape_czyx": (2, *shape)}) as writer:
@@ -216,7 +139,7 @@ def test_a_channel_is_the_target_of_a_streamed_resize(
             assert writer.missing(channel) == list(range(12))
             target = writer.channel(channel)
             resize_stream(
-                source, target, "fast", scratch=tmp_path, memory_bytes=memory_bytes
+                source, target, "fast", scratch=path.parent, memory_bytes=memory_bytes
             )
             assert writer.missing(channel) == []
 
@@ -224,33 +147,17 @@ def test_a_channel_is_the_target_of_a_streamed_resize(
     np.testing.assert_allclose(read_all(path), [expected] * 2, atol=1e-4)
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
-def test_nothing_stays_of_a_file_that_was_not_finished(
-    tmp_path: Path, suffix: str
-) -> None:
-    path, data = tmp_path / f"a{suffix}", noise(*SHAPE)
-
+def test_nothing_stays_of_a_file_that_was_not_finished(path: Path) -> None:
+    data = noise(*SHAPE)
     with pytest.raises(KeyboardInterrupt):
         be_interrupted(path, data, (0, slice(0, 40)))
-
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
-def test_a_file_that_lacks_planes_is_not_finished(tmp_path: Path, suffix: str) -> None:
-    path, data = tmp_path / f"a{suffix}", noise(*SHAPE)
-
     with pytest.raises(ValueError, match="channel 1: 39 planes are missing"):
         write_some(path, data, (0, slice(0, 40)), (1, slice(1, 2)))
+    assert list(path.parent.iterdir()) == []
 
-    assert list(tmp_path.iterdir()) == []
 
-
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
-def test_a_plane_is_missing_until_all_its_rows_are_written(
-    tmp_path: Path, suffix: str
-) -> None:
-    path, data = tmp_path / f"a{suffix}", noise(1, 2, 9, 4)
+def test_a_plane_is_missing_until_all_its_rows_are_written(path: Path) -> None:
+    data = noise(1, 2, 9, 4)
     image = {**IMAGE, "shape_czyx": data.shape, "channel_names": ()}
     with open_writer(path, **image) as writer:
         writer.write(0, slice(0, 2), data[0, :, 3:], slice(3, 9))
@@ -261,11 +168,10 @@ def test_a_plane_is_missing_until_all_its_rows_are_written(
     np.testing.assert_array_equal(read_all(path), data)
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
 def test_what_is_there_is_replaced_only_if_asked_and_only_by_a_whole_file(
-    tmp_path: Path, suffix: str
+    path: Path,
 ) -> None:
-    path, old, new = tmp_path / f"a{suffix}", noise(2, 3, 12, 10), noise(*SHAPE)
+    old, new = noise(2, 3, 12, 10), noise(*SHAPE)
     save_volume(path, old, axes="CZYX", voxel_size_um=UM)
 
     with (
@@ -283,12 +189,11 @@ def test_what_is_there_is_replaced_only_if_asked_and_only_by_a_whole_file(
     with open_writer(path, **IMAGE, overwrite=True) as writer:
         write_all(writer, new)
     np.testing.assert_array_equal(read_all(path), new)
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
-def test_unfinished_work_goes_on_where_it_stopped(tmp_path: Path, suffix: str) -> None:
-    path, work, data = tmp_path / f"a{suffix}", tmp_path / "work", noise(*SHAPE)
+def test_unfinished_work_goes_on_where_it_stopped(path: Path) -> None:
+    work, data = path.parent / "work", noise(*SHAPE)
     data[0, 3, 2, 1], data[0, 4, 2, 1] = -1000, 1000  # the range of channel 0
 
     options = {"attributes": ATTRIBUTES, "work_path": work}
@@ -305,26 +210,24 @@ def test_unfinished_work_goes_on_where_it_stopped(tmp_path: Path, suffix: str) -
         writer.write(1, slice(16, 40), data[1, 16:40])
 
     np.testing.assert_array_equal(read_elsewhere(path)[0], data)
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
-@pytest.mark.parametrize(
-    "change",
-    [{"dtype": "float64"}, {"shape_czyx": (2, 41, 130, 9)}, {"attributes": {"a": 1}}],
-)
-def test_unfinished_work_on_another_image_is_begun_anew(
-    tmp_path: Path, suffix: str, change: dict[str, Any]
-) -> None:
-    path, work = tmp_path / f"a{suffix}", tmp_path / "work"
-    with pytest.raises(KeyboardInterrupt):
-        be_interrupted(path, noise(*SHAPE), (0, slice(0, 40)), work_path=work)
-
-    with (
-        pytest.raises(ValueError, match="planes are missing"),
-        open_writer(path, **{**IMAGE, **change}, work_path=work) as writer,
-    ):
-        assert len(writer.missing(0)) >= 40
+def test_unfinished_work_on_another_image_is_begun_anew(path: Path) -> None:
+    changes = {
+        "dtype": "float64",
+        "shape_czyx": (2, 41, 130, 9),
+        "attributes": {"a": 1},
+    }
+    for field, value in changes.items():
+        work = path.parent / f"work {field}"
+        with pytest.raises(KeyboardInterrupt):
+            be_interrupted(path, noise(*SHAPE), (0, slice(0, 40)), work_path=work)
+        with (
+            pytest.raises(ValueError, match="planes are missing"),
+            open_writer(path, **{**IMAGE, field: value}, work_path=work) as writer,
+        ):
+            assert len(writer.missing(0)) >= 40
 
 
 def test_a_folder_with_other_things_is_not_taken_for_unfinished_work(
@@ -342,9 +245,14 @@ def test_a_folder_with_other_things_is_not_taken_for_unfinished_work(
     assert precious.read_text() == "all of it"
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
+def test_what_cannot_be_written_is_refused_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "thesis.zarr").mkdir()
+    (tmp_path / "folder.ome.tif").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    refused: list[tuple[str, dict[str, Any], str]] = [
         ("a.png", {}, r"cannot write '\.png'; use \.ome\.zarr"),
         ("a.tif", {}, r"cannot write '\.tif'"),
         ("a.ome.tif", {"dtype": "int64"}, "OME-TIFF has no pixels of type int64"),
@@ -357,24 +265,15 @@ def test_a_folder_with_other_things_is_not_taken_for_unfinished_work(
         ("file/a.zarr", {}, "file is not a directory; choose another path"),
         ("thesis.zarr", {"overwrite": True}, "exists and is not a Zarr folder"),
         ("folder.ome.tif", {"overwrite": True}, "exists and is a folder"),
-    ],
-)
-def test_what_cannot_be_written_is_refused_before_anything_is_made(
-    tmp_path: Path, name: str, change: dict[str, Any], message: str
-) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "thesis.zarr").mkdir()
-    (tmp_path / "folder.ome.tif").mkdir()
-    before = sorted(tmp_path.rglob("*"))
-
-    with pytest.raises(UserError, match=message):
-        check_writable(tmp_path / name, **{**IMAGE, **change})
-    with (
-        pytest.raises(UserError, match=message),
-        open_writer(tmp_path / name, **{**IMAGE, **change}),
-    ):
-        pass
-
+    ]
+    for name, change, message in refused:
+        with pytest.raises(UserError, match=message):
+            check_writable(tmp_path / name, **{**IMAGE, **change})
+        with (
+            pytest.raises(UserError, match=message),
+            open_writer(tmp_path / name, **{**IMAGE, **change}),
+        ):
+            pass
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -387,11 +286,10 @@ def test_a_folder_without_permission_is_refused(
         check_writable(tmp_path / "new" / "a.zarr", **IMAGE)
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
 def test_what_was_written_before_needs_no_room_again(
-    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, work = tmp_path / f"a{suffix}", tmp_path / "work"
+    work = path.parent / "work"
     with pytest.raises(KeyboardInterrupt):
         be_interrupted(path, noise(*SHAPE), (0, slice(0, 40)), work_path=work)
     free = noise(*SHAPE).nbytes * 3 // 4
@@ -403,9 +301,8 @@ def test_what_was_written_before_needs_no_room_again(
     check_writable(path, **IMAGE, work_path=work)
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
 def test_a_disk_that_fills_up_is_told_in_one_line(
-    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -413,20 +310,19 @@ def test_a_disk_that_fills_up_is_told_in_one_line(
     monkeypatch.setattr(ZarrPixels, "write", fail)
     monkeypatch.setattr(TiffPixels, "write", fail)
     message = re.escape(
-        f"a{suffix}: cannot be written (No space left on device: 4.68 kB needed, "
+        f"{path.name}: cannot be written (No space left on device: 4.68 kB needed, "
     )
     with (
         pytest.raises(UserError, match=message),
-        open_writer(tmp_path / f"a{suffix}", **IMAGE) as writer,
+        open_writer(path, **IMAGE) as writer,
     ):
         writer.write(0, slice(0, 1), noise(1, 130, 9))
-    assert list(tmp_path.iterdir()) == []
+    assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", ONE_OF_EACH)
-def test_blocks_that_do_not_fit_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_blocks_that_do_not_fit_are_refused(path: Path) -> None:
     data = noise(*SHAPE)
-    with open_writer(tmp_path / f"a{suffix}", **IMAGE) as writer:
+    with open_writer(path, **IMAGE) as writer:
         with pytest.raises(ValueError, match=r"expected \(2, 130, 9\)"):
             writer.write(0, slice(0, 2), data[0, :3])
         with pytest.raises(ValueError, match=r"expected \(1, 130, 9\)"):

@@ -1,69 +1,11 @@
 """Damaged and misleading TIFF files: one line of an error each, in little memory."""
 
-import struct
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
 import tifffile
 
-from continual_repmode.errors import UserError
-from continual_repmode.volumes.opening import open_volume
-
-
-def stack(*shape: int, dtype: str = "uint16") -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
-
-
-def one_line_error(path: Path, case: object = "") -> str:
-    """Return the message of the error on opening a file or reading all of it."""
-    tracemalloc.start()
-    try:
-        read_all(path)
-    except UserError as error:
-        message = str(error)
-    else:
-        pytest.fail(f"no error: {case}")
-    _, peak_bytes = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak_bytes < 64e6, case
-    assert "\n" not in message, case
-    assert str(path.parent) in message, case
-    return message
-
-
-def read_all(path: Path) -> None:
-    volume = open_volume(path)
-    for channel in range(len(volume.channel_names)):
-        volume.read_channel(channel)
-
-
-KINDS: dict[str, dict[str, Any]] = {
-    "ome": {"ome": True, "metadata": {"axes": "ZYX"}},
-    "imagej": {"imagej": True, "metadata": {"axes": "ZYX"}},
-    "pages": {"metadata": None},
-    "deflate": {"compression": "zlib"},
-    "big": {"bigtiff": True, "byteorder": ">"},
-}
-
-
-def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "a.tif"
-    for kind, options in KINDS.items():
-        tifffile.imwrite(path, stack(3, 16, 16), photometric="minisblack", **options)
-        content = path.read_bytes()
-        read_all(path)
-        for part in range(1, 24):
-            path.write_bytes(content[: part * len(content) // 24])
-            one_line_error(path, (kind, part))
-
-
-def test_what_is_no_tiff_is_named(tmp_path: Path) -> None:
-    for content in (b"II", b"no image", b"II*\0\xff\xff\xff\xff"):
-        (tmp_path / "a.tif").write_bytes(content)
-        assert "a.tif: not a readable TIFF" in one_line_error(tmp_path / "a.tif")
+from tests.unit.volumes.formats.sharing import one_line_error, read_all, stack
 
 
 def patched(path: Path, **tags: Any) -> Path:
@@ -89,19 +31,6 @@ def test_absurd_tags_are_one_line(tmp_path: Path) -> None:
     ):  # fmt: skip
         path = patched(plain(tmp_path / "a.tif", metadata=None), **tags)
         one_line_error(path, tags)
-
-
-@pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_pages_in_a_circle_are_one_line(tmp_path: Path, byteorder: Any) -> None:
-    path = plain(tmp_path / "a.tif", metadata=None, byteorder=byteorder)
-    with tifffile.TiffFile(path) as tif:
-        second, last = tif.pages[1].offset, tif.pages[2].offset
-    content = bytearray(path.read_bytes())
-    (num_tags,) = struct.unpack_from(f"{byteorder}H", content, last)
-    struct.pack_into(f"{byteorder}I", content, last + 2 + 12 * num_tags, second)
-    path.write_bytes(content)
-
-    assert "its pages form a circle" in one_line_error(path)
 
 
 IMAGEJ = "ImageJ=1.53\nimages={n}\nslices={n}\nhyperstack=true\n"
