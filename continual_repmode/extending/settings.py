@@ -20,7 +20,7 @@ NUM_SAVINGS = 10
 """How often, at least, the state of the training is saved."""
 
 _LEARNING, _VOLUMES = "learning", "volumes"
-_DECIDE_NOTHING = ("device", "cache_dir", "workers")
+_DECIDE_NOTHING = ("device", "cache_dir", "workers", "refuse_missing_chunks")
 """Settings that the results do not depend on."""
 
 
@@ -243,6 +243,14 @@ class ExtensionSettings:
         metadata=option(
             "what is asked back, such as two planes or a channel DAPI as light, is "
             "right",
+            group=_VOLUMES,
+            action="store_true",
+        ),
+    )
+    refuse_missing_chunks: bool = field(
+        default=False,
+        metadata=option(
+            "an OME-Zarr of which chunk files are missing is an error, not a warning",
             group=_VOLUMES,
             action="store_true",
         ),

@@ -207,4 +207,11 @@ class PredictOptions:
             action="store_true",
         ),
     )
+    refuse_missing_chunks: bool = field(
+        default=False,
+        metadata=option(
+            "an OME-Zarr of which chunk files are missing fails, instead of a warning",
+            action="store_true",
+        ),
+    )
     progress: bool = False

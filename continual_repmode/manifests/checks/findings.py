@@ -69,6 +69,17 @@ def judge(
             found += _bad_voxels(channel)
         found += _shifted(pair)
         found += doubtful(pair, yes)
+        for missing in pair.missing:
+            found.append(
+                Finding(
+                    "warning",
+                    "missing-chunks",
+                    pair.where,
+                    "",
+                    missing,
+                    "see that the copy is complete (--refuse-missing-chunks refuses)",
+                )
+            )
     order = get_args(Severity)
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
