@@ -260,6 +260,9 @@ def test_one_tile_of_a_mosaic_or_all_of_them(
     assert (tile.shape, mosaic.shape) == ((2, 3, 8, 16), (2, 3, 20, 30))
     np.testing.assert_array_equal(tile.read_channel(1), data[1, :, 12:, :16])
     np.testing.assert_array_equal(mosaic.read_channel(1), data[1])
+    _, y_um, _ = mosaic.voxel_size_um
+    assert mosaic.origin_um == (0, 0, 0)
+    assert tile.origin_um == pytest.approx((0, 12 * y_um, 0))  # the tile below
     with pytest.raises(UserError, match=r"no tile '4'; choose from 0 to 3"):
         open_volume(path, {"tile": "4"})
 
