@@ -8,7 +8,7 @@ from continual_repmode.trained_model import TrainedModel
 
 INPUT, OUTPUT = "signal", "prediction"
 PADDING = (
-    "not recognized: borders that were not recorded (zeros, one value, NaN) would shift "
+    "not recognized: borders that were not recorded (zeros, one value, NaN) shift "
     "the z-score of the whole image; crop them away first or, where the input is "
     "z-scored by you, leave them out of mean and deviation and set them to 0"
 )
