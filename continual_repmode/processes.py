@@ -93,7 +93,7 @@ def send_to_main(number: int) -> None:
     """Send a signal to the main thread of this process."""
     send = getattr(signal, "pthread_kill", None)
     if send is None:
-        _thread.interrupt_main(number)
+        _thread.interrupt_main(signal.Signals(number))
     else:
         send(threading.main_thread().ident, number)
 

@@ -144,8 +144,8 @@ def test_it_goes_back_past_a_checkpoint_with_one_other_byte(
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stderr.splitlines() if "changed since" in line]
     assert told == [
-        f"{path}: changed since the run wrote it (another SHA-256); going back to the "
-        "start of experience 0"
+        "run/checkpoints/experience_0.safetensors: changed since the run wrote it "
+        "(another SHA-256); going back to the start of experience 0"
     ]
     for experience in (0, 1):
         expected = undisturbed.checkpoint(experience).read_bytes()
