@@ -61,11 +61,10 @@ def plot_samples(
         fontsize=SMALL,
         color=DARK,
     )
-    places = figure.add_gridspec(
-        *(num_rows, columns), left=0, right=1, bottom=0, top=1 - above / total,
-        wspace=0, hspace=0,
-    )  # fmt: skip
-    for place, (task, sample) in zip(places, samples.items(), strict=False):
+    heights = [above, *[panel_size[1]] * num_rows]
+    places = figure.add_gridspec(num_rows + 1, columns, height_ratios=heights)
+    below = list(places)[columns:]
+    for place, (task, sample) in zip(below, samples.items(), strict=False):
         panel = figure.add_subfigure(place)
         _draw_sample(
             panel, panel_size, task, sample, spacing, voxel_size_um is not None
@@ -108,7 +107,7 @@ def _draw_sample(
     )
     ratios = (height * spacing[1], depth * spacing[0])
     gaps = {"left": 0.1 / width, "right": 1 - 0.1 / width, "wspace": 0.05}
-    gaps |= {"bottom": 0.04 / tall, "top": 1 - 0.4 / tall, "hspace": 0.03}
+    gaps |= {"bottom": 0.04 / tall, "top": 1 - 0.36 / tall, "hspace": 0.03}
     axes = panel.subplots(2, 3, height_ratios=ratios, gridspec_kw=gaps)
     limits = {
         "signal": np.nanpercentile(sample["signal"], (0.5, 99.5)),
