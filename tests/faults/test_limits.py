@@ -1,9 +1,11 @@
 """Files that promise too much, numbers that are none, workers whose parent dies."""
 
 import os
+import re
 import shutil
 import signal
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from continual_repmode.models import RepModeUNet, load_model, read_card, save_mo
 from continual_repmode.models.model_file import altered_tasks, read_structure
 from continual_repmode.volumes.formats.writing import save_volume
 from continual_repmode.volumes.opening import open_volume
-from tests.faults.conftest import UM, attempt, begin, finish, wait_until
+from tests.faults.conftest import UM, VERBS, attempt, begin, finish, wait_until
 
 MANY = 20_000
 
@@ -236,3 +238,29 @@ def stop_before_publishing() -> None:
         raise KeyboardInterrupt
 
     stream_writing._put_in_place = stop
+
+
+@pytest.mark.slow  # every verb is called
+def test_the_page_has_every_file_that_verbs_write(lab):
+    page = (Path(__file__).parents[2] / "docs/results.md").read_text(encoding="utf-8")
+    rows = page.partition("| file | appears |")[2].splitlines()[2:]
+    named = re.findall(
+        r"`([^` ]+)`", " ".join(row.split("|")[1] for row in rows if row)
+    )
+    known = [re.sub(r"[A-Z]+", "*", name) for name in named]
+    before = {path for path in lab.rglob("*") if path.is_file()}
+    for words in VERBS.values():
+        assert attempt(words, lab, int).status == 0, words
+        made = {p for p in lab.rglob("*") if p.is_file()} - before
+        inside = {p.relative_to(lab).as_posix() for p in made}
+        inside = {p for p in inside if not p.startswith(("cells/", "new/zo1/"))}
+        unknown = [p for p in inside if not any(is_meant(p, n) for n in known)]
+        assert unknown == [], words
+        shutil.rmtree(lab / "new", ignore_errors=True)
+
+
+def is_meant(path: str, name: str) -> bool:
+    """Whether the page means a file by a name: of it, or of a folder above it."""
+    if name.endswith("/") or name.endswith(".zarr"):
+        return fnmatch(f"/{path}", f"*/{name.removesuffix('/')}/*")
+    return fnmatch(f"/{path}", f"*/{name}")
