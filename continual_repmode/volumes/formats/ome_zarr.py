@@ -165,7 +165,28 @@ class ZarrVolume:
         return stack.astype(self.dtype, copy=False)
 
     def _check_chunks(self, array: zarr.Array[Any], selection: list[slice]) -> None:
-        """Raise if no file holds any of the pixels selected."""
+        """Raise if no file holds any of the pixels selected, nor others around them."""
+        found, count = self._find_chunks(array, selection)
+        if found:
+            return
+        whole = [
+            part if axis in "TC" else slice(0, length)
+            for axis, part, length in zip(
+                self._stored_axes, selection, array.shape, strict=True
+            )
+        ]
+        if whole != selection:  # what was selected may be background, left out
+            found, count = self._find_chunks(array, whole)
+        if not found:
+            raise UserError(
+                f"{self.path}: none of the {count} chunk files of this channel is in "
+                f"{self._array.name}; the copy is incomplete"
+            )
+
+    def _find_chunks(
+        self, array: zarr.Array[Any], selection: list[slice]
+    ) -> tuple[bool, int]:
+        """Return whether any chunk of a selection has a file, and their number."""
         ranges = [
             range(part.start // size, (part.stop - 1) // size + 1)
             for part, size in zip(selection, _stored_chunk(array), strict=True)
@@ -182,11 +203,7 @@ class ZarrVolume:
             if not is_there and path.exists():  # a pipe would be waited for
                 raise UserError(f"{self.path}: {path} is not a file")
             found |= is_there
-        if not found:
-            raise UserError(
-                f"{self.path}: none of the {count} chunk files of this channel is in "
-                f"{self._array.name}; the copy is incomplete"
-            )
+        return found, count
 
 
 def _missing_chunks(folder: Path, array: zarr.Array[Any]) -> str:
