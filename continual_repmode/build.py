@@ -121,6 +121,7 @@ def build_collection(config: RunConfig, tasks: tuple[str, ...]) -> Collection:
                     order=data.order,
                     storage=data.storage,
                     cache_dir=data.cache_dir,
+                    refuse_missing_chunks=data.refuse_missing_chunks,
                 )
             if distributed.is_first():
                 for finding in check.findings:
@@ -139,7 +140,7 @@ def build_network(config: RunConfig, folder: RunFolder) -> TaskNetwork:
     """Make the network, or load it as the last recorded experience left it."""
     done = folder.records()
     if done:
-        return load_model(folder.sound_checkpoint(done[-1]))
+        return load_model(folder.checkpoint(done[-1].experience))
     seed_everything(config.seed)
     return config.model.build(config.stream().base_tasks)
 

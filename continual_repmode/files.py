@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from continual_repmode.errors import UserError
+from continual_repmode.paths import LONGEST_ON_WINDOWS
 
 REMEDY = "free some space, or choose another folder"
 """What helps against a disk that is full, where nothing better is known."""
@@ -102,6 +104,11 @@ def failure_told(
             free = format_bytes(shutil.disk_usage(there).free)
             needed = f"{format_bytes(num_bytes)} needed, " if num_bytes else ""
             reason += f": {needed}{free} free"
+        elif sys.platform == "win32":
+            longest = max(map(len, (str(path.absolute()), str(error.filename or ""))))
+            if longest > LONGEST_ON_WINDOWS:
+                reason = f"a path of {longest} characters"
+                remedy = "choose a folder nearer to the root, or switch on long paths"
         raise UserError(f"{path}: cannot be written ({reason}); {remedy}") from error
 
 

@@ -178,7 +178,7 @@ def _forget_peak() -> bool:
 def _reset_peak() -> bool:
     """Reset the peak to the present memory; return whether the kernel allows it."""
     try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        Path("/proc/self/clear_refs").write_bytes(b"5")
     except OSError:
         return False
     return True

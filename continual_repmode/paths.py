@@ -1,12 +1,18 @@
 """What a user means by a path: one reading for all commands, files and functions."""
 
 import os
+import re
+import sys
 import unicodedata
 from pathlib import Path
 
 from continual_repmode.errors import UserError
 
 _MAX_SHOWN = 300
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_NO_FILE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$')
+LONGEST_ON_WINDOWS = 259
+"""Characters of a path, where long ones are not switched on."""
 
 
 def user_path(given: str | os.PathLike[str], below: Path | None = None) -> Path:
@@ -27,6 +33,10 @@ def user_path(given: str | os.PathLike[str], below: Path | None = None) -> Path:
     if not text or "\0" in text:
         raise UserError(f"{text!r:.{_MAX_SHOWN}}: no path; name a file or a folder")
     path = _expanded(Path(text)) if text.startswith("~") else Path(text)
+    if sys.platform == "win32":  # it would leave out dots at the end without a word
+        for part in path.parts[bool(path.anchor) :]:
+            if part not in (".", ".."):
+                check_file_name(part, f"{path}:")
     if below is not None:
         path = below / path
     elif path.parts and _expanded(path) != path:  # from ./~, say
@@ -41,6 +51,19 @@ def user_path(given: str | os.PathLike[str], below: Path | None = None) -> Path:
             "another path"
         ) from error
     return path
+
+
+def check_file_name(name: str, what: str) -> str:
+    """Return ``name`` if a file can be called so on every system.
+
+    Raises UserError if it is empty, has a character that a file system refuses, ends
+        with a dot or a space, or names a device of Windows.
+    """
+    if not name or _NO_FILE.search(name) or _DEVICES.fullmatch(name):
+        raise UserError(
+            f"{what} {name!r}: no file can be called so on Windows; choose another name"
+        )
+    return name
 
 
 def is_there(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """Processes that start afresh, whoever started this one, and locks between them."""
 
+import _thread
+import inspect
 import multiprocessing
 import os
 import shlex
@@ -13,6 +15,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext
 from pathlib import Path
+from types import FrameType
 
 from filelock import BaseFileLock
 
@@ -67,6 +70,32 @@ def _start_tracker() -> None:
             resource_tracker.ensure_running()
         finally:
             mask(signal.SIG_SETMASK, before)
+
+
+def caller_of_block() -> FrameType | None:
+    """Return the frame with the ``with`` block of the generator that calls this."""
+    frame = inspect.currentframe()
+    for _ in range(3):  # this function, the generator, __enter__
+        frame = frame and frame.f_back
+    return frame
+
+
+def is_importing(frame: FrameType | None, outside: FrameType | None) -> bool:
+    """Tell whether a frame is in an import that was begun within another frame."""
+    while frame is not None and frame is not outside:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def send_to_main(number: int) -> None:
+    """Send a signal to the main thread of this process."""
+    send = getattr(signal, "pthread_kill", None)
+    if send is None:
+        _thread.interrupt_main(signal.Signals(number))
+    else:
+        send(threading.main_thread().ident, number)
 
 
 def let_go(lock: BaseFileLock) -> None:

@@ -64,6 +64,8 @@ class ExperienceRecord:
         the next experience has to start from these.
     checkpoint_sha256 : str
         Of the model file. Both are empty in records of older versions.
+    memory_sha256 : str
+        Of what the strategy carries on to the next experience; empty if nothing.
     rows : list of dict
         ``task``, ``image`` and metrics of every test image of the learned tasks.
     wall_time_s : dict
@@ -89,6 +91,7 @@ class ExperienceRecord:
     validation: dict[str, dict[str, Any]] = field(default_factory=dict)
     task_sha256: dict[str, str] = field(default_factory=dict)
     checkpoint_sha256: str = ""
+    memory_sha256: str = ""
 
 
 Edge = Annotated[float, msgspec.Meta(gt=0, lt=1e9)]
@@ -115,6 +118,7 @@ class RecordContent(TypedDict):
     validation: NotRequired[dict[str, "Score"]]
     task_sha256: NotRequired[dict[str, str]]
     checkpoint_sha256: NotRequired[str]
+    memory_sha256: NotRequired[str]
 
 
 class Point(TypedDict):
@@ -279,23 +283,42 @@ class RunFolder:
         """Return the path of the model after ``experience``."""
         return self.path / "checkpoints" / f"experience_{experience}.safetensors"
 
-    def sound_checkpoint(self, record: ExperienceRecord) -> Path:
-        """Return the path of the model that an experience left.
+    def go_back(self) -> str:
+        """Forget all experiences after the last one that can be gone on from.
 
-        Raises
-        ------
-        UserError
-            If it is not the file that the run wrote.
+        Their files get another name: nothing that took time to learn is deleted.
+
+        Returns
+        -------
+        str
+            A line that tells why; empty if all that is needed is sound.
         """
-        path = self.checkpoint(record.experience)
-        known = record.checkpoint_sha256
-        if known and path.exists() and sha256_of(path) != known:
-            raise UserError(
-                f"{path}: changed since the run wrote it (its SHA-256 is another), so "
-                "nothing can be proved about it; restore the file from a copy, or "
-                "start again in another folder"
-            )
-        return path
+        found, why = self._sound_records()
+        while found and (fault := self._fault(found[-1])):
+            why = fault
+            found.pop()
+        if not why:
+            return ""
+        self.results.unlink(missing_ok=True)
+        for kind in ("experiences/*.json", "checkpoints/*.safetensors"):
+            for path in self.path.glob(kind):
+                number = path.stem.removeprefix("experience_")
+                if number.isdecimal() and int(number) >= len(found):
+                    path.replace(path.with_name(f"{path.name}.set-aside"))
+        return f"{why}; going back to the start of experience {len(found)}"
+
+    def _fault(self, record: ExperienceRecord) -> str:
+        """Say why a run cannot go on from where an experience ended; "" if it can."""
+        index, needed = record.experience, []
+        needed.append((self.checkpoint(index), record.checkpoint_sha256))
+        if record.memory_sha256:
+            needed.append((self.state / f"memory_{index}.pt", record.memory_sha256))
+        for path, known in needed:
+            if not path.is_file():
+                return f"{path}: missing"
+            if known and sha256_of(path) != known:
+                return f"{path}: changed since the run wrote it (another SHA-256)"
+        return ""
 
     def sound_header(self) -> dict[str, Any] | None:
         """Read ``run.json``; None if it is missing or damaged."""
@@ -316,17 +339,24 @@ class RunFolder:
         UserError
             If one is damaged.
         """
+        found, why = self._sound_records()
+        if why:
+            raise UserError(
+                f"{why}; `continual-repmode run resume={self.path}` learns this "
+                "experience again"
+            )
+        return found
+
+    def _sound_records(self) -> tuple[list[ExperienceRecord], str]:
+        """Read records up to the first that is damaged; say what is wrong with it."""
         found: list[ExperienceRecord] = []
         while (path := self._record(len(found))).is_file():
             try:
                 content = read_json(path, RecordContent)
                 found.append(ExperienceRecord(**content))
             except (UserError, TypeError) as error:
-                raise UserError(
-                    f"{path}: damaged, or of another version ({error}); delete it, and "
-                    "resume learns this experience again"
-                ) from None
-        return found
+                return found, f"{path}: damaged, or of another version ({error})"
+        return found, ""
 
     def read_results(self) -> dict[str, Any]:
         """Read ``results.json``.

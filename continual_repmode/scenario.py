@@ -11,9 +11,9 @@ from pathlib import Path
 import yaml
 
 from continual_repmode.errors import UserError
-from continual_repmode.paths import user_path
+from continual_repmode.paths import check_file_name, user_path
 from continual_repmode.resources import scenario_folder
-from continual_repmode.tasks import check_apart, check_file_name, check_task_name
+from continual_repmode.tasks import check_apart, check_task_name
 
 
 @dataclass(kw_only=True, slots=True)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from continual_repmode.errors import UserError
+from continual_repmode.paths import check_file_name
 
 TASKS: tuple[str, ...] = (
     "actin_filament",
@@ -47,8 +48,6 @@ _RESERVED = ("all", "closest", "fresh", "mean", "none", "uniform")
 """What options say in the place of a task."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_NO_FILE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$')
 
 
 def check_task_name(name: str) -> str:
@@ -69,19 +68,6 @@ def check_task_name(name: str) -> str:
             f"choose another name, such as {name}_cells"
         )
     return check_file_name(name, "task name")
-
-
-def check_file_name(name: str, what: str) -> str:
-    """Return ``name`` if a file can be called so on every system.
-
-    Raises UserError if it is empty, has a character that a file system refuses, ends
-        with a dot or a space, or names a device of Windows.
-    """
-    if not name or _NO_FILE.search(name) or _DEVICES.fullmatch(name):
-        raise UserError(
-            f"{what} {name!r}: no file can be called so on Windows; choose another name"
-        )
-    return name
 
 
 def check_apart(names: Iterable[str], where: str) -> None:

@@ -26,7 +26,13 @@ from typing import Any, TypeVar
 
 from continual_repmode.errors import UserError
 from continual_repmode.paths import user_path
-from continual_repmode.processes import end_with_parent, fresh_processes
+from continual_repmode.processes import (
+    caller_of_block,
+    end_with_parent,
+    fresh_processes,
+    is_importing,
+    send_to_main,
+)
 
 TRY_AGAIN = 75
 """Exit status of what a signal stopped and the same command resumes
@@ -35,6 +41,7 @@ TRY_AGAIN = 75
 _STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")
 _ONE_AT_A_TIME = threading.Lock()
 _CONNECT_S = 60
+_A_MOMENT_S = 0.02
 _TRIES_ALONE = 2
 _DEATHS = {"BrokenProcessPool", "KilledWorker"}
 """Errors of processes here and, after four attempts, of Dask."""
@@ -204,7 +211,9 @@ def heeding_signals(
     """Let the first signal to stop raise :class:`Interrupted`, and the second end all.
 
     Heeds SIGINT, SIGTERM and SIGUSR1, where the system has them and whoever started
-    this process does not have it ignore them. What other threads do is not changed.
+    this process does not have it ignore them. What other threads do is not changed. One
+    that comes in the middle of an import waits for its end: packages that are half
+    imported fail in ways of their own, or hide it.
 
     Parameters
     ----------
@@ -217,9 +226,16 @@ def heeding_signals(
     if threading.current_thread() is threading.main_thread():
         found = [getattr(signal, name, None) for name in _STOPPING]
         heeded += [s for s in found if s and signal.getsignal(s) != signal.SIG_IGN]
-    owner = os.getpid()
+    owner, outside = os.getpid(), caller_of_block()
+    later: list[threading.Timer] = []
 
-    def stop(number: int, _: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        if is_importing(frame, outside):
+            if not any(timer.is_alive() for timer in later):
+                later.append(threading.Timer(_A_MOMENT_S, send_to_main, [number]))
+                later[-1].daemon = True
+                later[-1].start()
+            return
         for each in heeded:
             signal.signal(each, then)
         if os.getpid() != owner:  # a copy of this process, such as a loader of patches
@@ -232,6 +248,8 @@ def heeding_signals(
         if last:
             before = dict.fromkeys(before, signal.SIG_IGN)
     finally:
+        for timer in later:
+            timer.cancel()
         for each, handler in before.items():
             signal.signal(each, handler)
 

@@ -4,7 +4,8 @@ import io
 import tarfile
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -126,6 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def web():
     """A server of ``web.files`` at ``web.url``, both for paths that begin with /."""
+    with serving() as web:
+        yield web
+
+
+@contextmanager
+def serving() -> Iterator[Web]:
     server = _Server(("127.0.0.1", 0), _Handler)
     server.web = Web(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

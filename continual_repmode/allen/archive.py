@@ -6,6 +6,7 @@ folder is known again.
 """
 
 import json
+import os
 import shutil
 import tarfile
 import unicodedata
@@ -18,7 +19,12 @@ from continual_repmode.allen.archive_stream import (
     told_as_damage,
 )
 from continual_repmode.errors import UserError
-from continual_repmode.files import format_bytes, write_whole
+from continual_repmode.files import (
+    failure_told,
+    format_bytes,
+    synchronize,
+    write_whole,
+)
 from continual_repmode.volumes.progress import byte_bar
 
 RECORD = "contents.json"
@@ -43,23 +49,20 @@ def unpack(archive: Path, folder: Path, sha256: str | None = None) -> None:
     """
     temporary = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
+    remedy = "free some space, or choose another disk with --to"
     try:
-        temporary.mkdir(parents=True)
-        sizes = _unpack_all(archive, temporary, sha256)
-        source = temporary
-        top = f"{folder.name}/"
-        if all(name.startswith(top) for name in sizes):
-            source = temporary / folder.name
-            sizes = {name.removeprefix(top): size for name, size in sizes.items()}
-        if RECORD in sizes:
-            raise UserError(f"{archive}: holds {RECORD!r}, a name that is taken")
-        _write_record(source, archive, sizes)
-        _move(source, folder, [*sizes, RECORD])
-    except OSError as error:
-        raise UserError(
-            f"{archive}: cannot be unpacked into {folder} ({error.strerror or error}); "
-            "free some space, or choose another disk with --to"
-        ) from error
+        with failure_told(folder, remedy=remedy):
+            temporary.mkdir(parents=True)
+            sizes = _unpack_all(archive, temporary, sha256)
+            source = temporary
+            top = f"{folder.name}/"
+            if all(name.startswith(top) for name in sizes):
+                source = temporary / folder.name
+                sizes = {name.removeprefix(top): size for name, size in sizes.items()}
+            if RECORD in sizes:
+                raise UserError(f"{archive}: holds {RECORD!r}, a name that is taken")
+            _write_record(source, archive, sizes)
+            _move(source, folder, [*sizes, RECORD])
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -122,6 +125,8 @@ def _unpack_members(
                 shutil.copyfileobj(source, target, _CHUNK_BYTES)
                 if target.tell() != member.size:
                     raise EOFError(f"{name!r} breaks off")
+                target.flush()
+                os.fsync(target.fileno())
             sizes[name] = member.size
     return sizes
 
@@ -201,6 +206,7 @@ def _move(source: Path, folder: Path, names: list[str]) -> None:
     """Give unpacked files their place: all at once or, into an old folder, singly."""
     if not folder.exists():
         source.replace(folder)
+        synchronize(folder.parent)
         return
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,12 @@ from continual_repmode.allen.web import (
     open_url,
 )
 from continual_repmode.errors import UserError
-from continual_repmode.files import check_free, synchronize, write_whole
+from continual_repmode.files import (
+    check_free,
+    failure_told,
+    synchronize,
+    write_whole,
+)
 from continual_repmode.volumes.progress import byte_bar
 
 _CHUNK_BYTES = 1 << 20
@@ -236,11 +241,7 @@ def _copy(
 
 def _write(file: int, data: bytes, path: Path) -> None:
     """Write all of the bytes to an open file."""
-    try:
+    remedy = "give the same command again, once there is space, or with another --to"
+    with failure_told(path, len(data), remedy):
         while data:
             data = data[os.write(file, data) :]
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); give the same command "
-            "again to go on, once there is space, or with another --to"
-        ) from error

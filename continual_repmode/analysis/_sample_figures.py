@@ -49,18 +49,26 @@ def plot_samples(
     columns = 2 if len(samples) == 4 else min(len(samples), 3)
     num_rows = math.ceil(len(samples) / columns)
     height = max(_relative_height(s["signal"], spacing) for s in samples.values())
-    figure = new_figure(
-        (3 * _IMAGE_INCHES + 0.35) * columns,
-        (height * _IMAGE_INCHES + 0.5) * num_rows + 0.3,
-    )
+    panel_size = (3 * _IMAGE_INCHES + 0.35, height * _IMAGE_INCHES + 0.5)
+    above = 0.3
+    total = panel_size[1] * num_rows + above
+    figure = new_figure(panel_size[0] * columns, total)
+    # Its solver moves parts by shares of a pixel from one drawing to the next.
+    figure.set_layout_engine("none")
     figure.suptitle(
         "xy slice and xz section; target and prediction on one scale",
+        y=1 - 0.05 / total,
         fontsize=SMALL,
         color=DARK,
     )
-    panels = figure.subfigures(num_rows, columns, squeeze=False, wspace=0.03).ravel()
-    for panel, (task, sample) in zip(panels, samples.items(), strict=False):
-        _draw_sample(panel, task, sample, spacing, with_bar=voxel_size_um is not None)
+    heights = [above, *[panel_size[1]] * num_rows]
+    places = figure.add_gridspec(num_rows + 1, columns, height_ratios=heights)
+    below = list(places)[columns:]
+    for place, (task, sample) in zip(below, samples.items(), strict=False):
+        panel = figure.add_subfigure(place)
+        _draw_sample(
+            panel, panel_size, task, sample, spacing, voxel_size_um is not None
+        )
     return figure
 
 
@@ -80,22 +88,27 @@ def _relative_height(volume: Any, spacing: tuple[float, float, float]) -> float:
 
 def _draw_sample(
     panel: SubFigure,
+    size: tuple[float, float],
     task: str,
     sample: dict[str, NDArray[np.float32]],
     spacing: tuple[float, float, float],
-    *,
     with_bar: bool,
 ) -> None:
+    """Draw one task into a panel of a size (width, height) in inches."""
+    width, tall = size
     depth, height, _ = sample["signal"].shape
     sums = RegressionSums.of(sample["prediction"], sample["target"]).result()
     panel.suptitle(
         f"{display_name(task)}   R² {sums.r2:.2f}   r {sums.pearson_r:.2f}",
+        y=1 - 0.04 / tall,
         fontsize=SMALL + 0.5,
         fontweight="bold",
         color=DARK,
     )
     ratios = (height * spacing[1], depth * spacing[0])
-    axes = panel.subplots(2, 3, height_ratios=ratios)
+    gaps = {"left": 0.1 / width, "right": 1 - 0.1 / width, "wspace": 0.05}
+    gaps |= {"bottom": 0.04 / tall, "top": 1 - 0.36 / tall, "hspace": 0.03}
+    axes = panel.subplots(2, 3, height_ratios=ratios, gridspec_kw=gaps)
     limits = {
         "signal": np.nanpercentile(sample["signal"], (0.5, 99.5)),
         "target": np.nanpercentile(sample["target"], (0.5, 99.5)),

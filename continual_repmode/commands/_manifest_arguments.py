@@ -94,6 +94,11 @@ def manifest_parser(verb: str, description: str, example: str) -> Parser:
         "right",
     )
     add(
+        "--refuse-missing-chunks",
+        action="store_true",
+        help="an OME-Zarr of which chunk files are missing is an error, not a warning",
+    )
+    add(
         "--seed",
         type=int,
         default=0,
@@ -161,6 +166,7 @@ def manifest_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "source_voxel_size_um": arguments.source_voxel_size,
         "seed": arguments.seed,
         "cache_dir": arguments.cache_dir,
+        "refuse_missing_chunks": arguments.refuse_missing_chunks,
     }
 
 

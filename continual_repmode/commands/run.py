@@ -127,6 +127,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
         told = unused_settings(config, overrides) if distributed.is_first() else []
         for line in told:
             print(f"note: {line}", file=sys.stderr)
+        _go_back(folder)
         reference = _read_reference(config)
         run = build_run(config, folder)
         if not begun and distributed.is_first():
@@ -155,6 +156,7 @@ def resume(path: Path) -> int:
         text = folder.config.read_text(encoding="utf-8", errors="replace")
         config = load_run_config(text)
         reference = _read_reference(config)
+        _go_back(folder)
         run = build_run(config, folder)
         if distributed.is_first() and folder.sound_header() is None:
             print(f"{folder.header}: damaged; written again", file=sys.stderr)
@@ -170,6 +172,14 @@ def _held(folder: "RunFolder") -> AbstractContextManager[None]:
     from continual_repmode import distributed
 
     return folder.held() if distributed.is_first() else nullcontext()
+
+
+def _go_back(folder: "RunFolder") -> None:
+    """Forget experiences that cannot be gone on from, and say so."""
+    from continual_repmode import distributed
+
+    if told := distributed.of_first(distributed.is_first() and folder.go_back()):
+        print(told, file=sys.stderr)
 
 
 def _read_reference(config: "RunConfig") -> dict[str, Any] | None:

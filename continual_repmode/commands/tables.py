@@ -122,7 +122,7 @@ def train_and_measure(
     from continual_repmode.experiments.record import make_record
     from continual_repmode.files import write_whole
 
-    log = (folder.path / "output.txt").open("a", encoding="utf-8")
+    log = (folder.path / "output.txt").open("a", encoding="utf-8", newline="\n")
     with log, contextlib.redirect_stdout(log):
         try:
             if folder.config.is_file():  # with the paths and the device of today

@@ -100,5 +100,7 @@ class ManifestConfig(DataConfig):
     storage: str = setting("float16", one_of(*get_args(Storage)))
     #: Where prepared volumes are kept; null: the user's cache folder.
     cache_dir: str | None = None
+    #: An OME-Zarr of which chunk files are missing is an error, not only a warning.
+    refuse_missing_chunks: bool = False
     #: What the check asks back, such as two planes or DAPI as light, is right.
     yes: bool = False

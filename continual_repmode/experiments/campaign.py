@@ -41,10 +41,13 @@ def run_missing(
     missing = {run.key: run for run in wanted if places.find(run) is None}
     say(f"{len(wanted) - len(missing)} of {len(wanted)} runs are done")
     first: dict[str, PlannedRun] = {}
-    for run in missing.values():
+    for run in wanted:
         if run.base is None:
-            first.setdefault(run.key, run)
-        elif not (places.find(run.base) and places.has_base_model(run.base)):
+            if run.key in missing:
+                first.setdefault(run.key, run)
+        elif places.find(run.base) is None or (
+            run.key in missing and not places.has_base_model(run.base)
+        ):
             first.setdefault(run.base.key, run.base)
     then = {key: run for key, run in missing.items() if run.base is not None}
     job = _Job(runs={**first, **then}, places=places, work=work, began=time.time())

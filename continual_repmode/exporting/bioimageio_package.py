@@ -111,7 +111,7 @@ def write_bioimageio(
         np.save(folder / "test_output.npy", prediction)
         draw_cover(signal[0, 0], prediction[0, 0], task, folder / "cover.png")
         text = readme_text(facts, model.card.task(task), net.divisor)
-        (folder / "README.md").write_text(text, encoding="utf-8")
+        (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
         with _quiet():
             description = _describe(net, traced, facts, publication, folder)
             save_bioimageio_package(description, output_path=path)

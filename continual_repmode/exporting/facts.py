@@ -7,13 +7,20 @@ from continual_repmode.runtime import versions
 from continual_repmode.trained_model import TrainedModel
 
 INPUT, OUTPUT = "signal", "prediction"
+PADDING = (
+    "not recognized: borders that were not recorded (zeros, one value, NaN) shift "
+    "the z-score of the whole image; crop them away first or, where the input is "
+    "z-scored by you, leave them out of mean and deviation and set them to 0"
+)
+"""What an export does about borders that ``continual-repmode predict`` leaves out."""
 
 
 def facts_of(model: TrainedModel, task: str, *, any_batch: bool) -> dict[str, Any]:
     """Return what a user of an exported task has to know, as plain JSON values.
 
     ``any_batch``: whether the export takes several volumes at once.
-    Returns: ``task``; ``voxel_size_um`` (z, y, x); ``normalization`` of the input, and
+    Returns: ``task``; ``voxel_size_um`` (z, y, x); ``normalization`` of the input, what
+        is to be done about ``padding``, and
         ``target_mean`` and ``target_std`` that undo that of the prediction, each None
         where it is not known; ``axes``, ``sizes`` and ``batch``; ``network``,
         ``program``, ``program_version``, ``model_file`` and ``model_sha256``.
@@ -26,6 +33,7 @@ def facts_of(model: TrainedModel, task: str, *, any_batch: bool) -> dict[str, An
         "task": task,
         "voxel_size_um": None if voxel_size_um is None else list(voxel_size_um),
         "normalization": card.normalization,
+        "padding": PADDING,
         "target_mean": known.target_mean,
         "target_std": known.target_std,
         "axes": "batch, channel, z, y, x",

@@ -26,6 +26,9 @@ def readme_text(
         f"- Input `signal`: transmitted light, axes {facts['axes']}, voxels of "
         f"{z:g} x {y:g} x {x:g} um (z, y, x). Resample images of other voxel sizes "
         "first. Raw intensities: each image is z-scored by the preprocessing.",
+        "- Padding at the borders is not recognized, as no preprocessing of a package "
+        "can: crop the image to what was recorded first. Zeros or one value there "
+        "would shift the z-score of all of it, and NaN make all of it NaN.",
         f"- Output `prediction`: same axes and size, in z-scores.{_scale_text(known)}",
         f"- Sizes are multiples of {multiples} (z, y, x). The ONNX file itself takes "
         "any size: it mirrors at the far ends and cuts the result back.",

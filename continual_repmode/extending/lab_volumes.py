@@ -59,6 +59,7 @@ def open_lab_volumes(
         "resize": resize,
         "order": order,
         "cache_dir": settings.cache_dir,
+        "refuse_missing_chunks": settings.refuse_missing_chunks,
     }
     divisor = base.net.divisor
     headers = check_manifest(manifest, patch_size=divisor, voxels="none", **chosen)

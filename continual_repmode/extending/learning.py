@@ -1,6 +1,7 @@
 """Learns one structure, with the known ones or alone, resumable at saved epochs."""
 
 import copy
+import sys
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -103,6 +104,8 @@ class Lesson:
         **method: Any,
     ) -> Run:
         """Put together what learns the structure, with the settings of the lab."""
+        if told := folder.go_back():
+            print(told, file=sys.stderr)
         volumes, chosen = self.volumes, self.provenance
         task = chosen["task"]
         z, y, x = chosen["window"]

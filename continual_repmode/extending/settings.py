@@ -19,7 +19,7 @@ NUM_SAVINGS = 10
 """How often, at least, the state of the training is saved."""
 
 _LEARNING, _VOLUMES = "learning", "volumes"
-_DECIDE_NOTHING = ("device", "cache_dir", "workers")
+_DECIDE_NOTHING = ("device", "cache_dir", "workers", "refuse_missing_chunks")
 """Settings that the results do not depend on."""
 
 
@@ -173,6 +173,11 @@ class ExtensionSettings:
     yes: bool = option(
         False,
         "what is asked back, such as two planes or a channel DAPI as light, is right",
+        group=_VOLUMES,
+    )
+    refuse_missing_chunks: bool = option(
+        False,
+        "an OME-Zarr of which chunk files are missing is an error, not a warning",
         group=_VOLUMES,
     )
     cache_dir: str | Path | None = option(

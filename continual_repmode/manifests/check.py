@@ -19,7 +19,7 @@ from continual_repmode.manifests.pairs import ManifestPair
 from continual_repmode.manifests.preparing import measure_pairs
 from continual_repmode.paths import user_path
 from continual_repmode.volumes.source_channels import SourceChannel
-from continual_repmode.volumes.volume import VolumeReader
+from continual_repmode.volumes.volume import VolumeReader, missing_chunks
 from continual_repmode.workers import HERE, WHOLE, Part, Workers
 
 _FORMATS = {
@@ -187,6 +187,18 @@ def _checked(
         box=_box(pair),
         facts=facts,
         doubts=tuple(pair.doubts(flat)),
+        missing=_missing(pair),
+    )
+
+
+def _missing(pair: ManifestPair) -> tuple[str, ...]:
+    volumes = {
+        channel.volume.path: channel.volume for channel in (pair.signal, pair.target)
+    }
+    return tuple(
+        f"{path.name}: {missing}"
+        for path, volume in volumes.items()
+        if (missing := missing_chunks(volume))
     )
 
 

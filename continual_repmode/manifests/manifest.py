@@ -41,7 +41,7 @@ from continual_repmode.volumes.preparation import (
 from continual_repmode.volumes.resampling import ResizeMethod
 from continual_repmode.volumes.source_channels import Box
 from continual_repmode.volumes.store import PreparedStore
-from continual_repmode.volumes.volume import VolumeReader
+from continual_repmode.volumes.volume import VolumeReader, refuse_missing_chunks
 from continual_repmode.workers import HERE, Workers
 
 _log = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class ManifestCollection:
         See :class:`continual_repmode.volumes.preparation.Preparation`.
     cache_dir : str or Path, optional
         Where prepared volumes are kept; the user's cache folder by default.
+    refuse_missing_chunks : bool
+        An OME-Zarr of which chunk files are missing is an error, not only a warning.
     faults : Faults, optional
         Where to collect what is wrong with single rows; these rows are left out.
 
@@ -110,6 +112,7 @@ class ManifestCollection:
         order: Order = "zscore_first",
         storage: Storage = "float16",
         cache_dir: str | Path | None = None,
+        refuse_missing_chunks: bool = False,
         faults: Faults | None = None,
     ) -> None:
         faults = Faults(collect=False) if faults is None else faults
@@ -125,6 +128,7 @@ class ManifestCollection:
         self._store = PreparedStore(
             cache_folder("prepared") if cache_dir is None else user_path(cache_dir)
         )
+        self._whole = refuse_missing_chunks
         self._path = path = user_path(path)
         below = None if root is None else user_path(root)
         rows = read_rows(path, below, tasks, faults)
@@ -148,7 +152,7 @@ class ManifestCollection:
         faults: Faults,
     ) -> dict[int, ManifestPair]:
         """Return the pairs of the needed rows by their position."""
-        readers, pairs = _Readers(), {}
+        readers, pairs = _Readers(self._whole), {}
         named = list(zip(rows, _pair_names(rows), strict=True))
         bar = tqdm(
             named, desc="reading headers", unit="row", delay=_QUICK_S, disable=None
@@ -277,7 +281,8 @@ def _voxel_size(option: str, voxel_size_um: Sequence[float]) -> VoxelSizeUm:
 class _Readers:
     """Opens the files of rows, the headers of each one once."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: bool) -> None:
+        self._whole = whole
         self._opened: dict[object, VolumeReader | UserError] = {}
 
     def open(
@@ -301,13 +306,16 @@ class _Readers:
         key = (path, row.choices, wanted_um)
         if key not in self._opened:
             try:
-                self._opened[key] = open_volume(path, dict(row.choices), wanted_um)
+                opened = open_volume(path, dict(row.choices), wanted_um)
+                if self._whole:
+                    refuse_missing_chunks(opened)
+                self._opened[key] = opened
             except UserError as error:
                 self._opened[key] = error
-        opened = self._opened[key]
-        if isinstance(opened, UserError):
-            raise opening_error(row, opened) from opened
-        return opened
+        known = self._opened[key]
+        if isinstance(known, UserError):
+            raise opening_error(row, known) from known
+        return known
 
 
 def _pair_names(rows: Sequence[ManifestRow]) -> list[str]:

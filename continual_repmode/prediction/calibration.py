@@ -97,7 +97,7 @@ def add_calibration(
     with FileLock(folder / f".{CALIBRATION_FILE}.lock"):
         table = read_calibration(folder) | {(image, task): list(points)}
         text = io.StringIO(newline="")
-        writer = csv.writer(text)
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         for key, found in table.items():
             writer.writerows((*key, *point) for point in found)

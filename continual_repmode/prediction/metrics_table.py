@@ -105,7 +105,8 @@ def add_metrics(folder: Path, new: Iterable[Row]) -> None:
     with FileLock(folder / f".{METRICS_FILE}.lock"):  # others add theirs meanwhile
         rows = read_metrics(folder) | {(row["image"], row["task"]): row for row in new}
         columns = [*COLUMNS, *(name for row in rows.values() for name in row)]
-        writer = csv.DictWriter(text, list(dict.fromkeys(columns)))
+        names = list(dict.fromkeys(columns))
+        writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows.values())
         data = text.getvalue().encode("utf-8", _ANY_NAME)

@@ -154,4 +154,11 @@ class PredictOptions:
         "what is asked back, such as two planes or a very large number of windows, "
         "is right",
     )
+    refuse_missing_chunks: bool = field(
+        default=False,
+        metadata=option(
+            "an OME-Zarr of which chunk files are missing fails, instead of a warning",
+            action="store_true",
+        ),
+    )
     progress: bool = False

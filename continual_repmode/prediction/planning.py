@@ -37,6 +37,7 @@ from continual_repmode.volumes.volume import (
     CHOICES,
     ChoiceNeededError,
     VolumeReader,
+    refuse_missing_chunks,
 )
 from continual_repmode.workers import WHOLE, Part
 
@@ -84,7 +85,10 @@ def plan_predictions(
     images = find_images(inputs, out, setup, options, faults)
     outputs = []
     for image in images:
-        with faults:  # a name that is too long for the disk
+        with faults:  # missing chunks, or a name that is too long for the disk
+            if options.refuse_missing_chunks:
+                for channel in (*image.frames, *image.targets.values()):
+                    refuse_missing_chunks(channel.volume)
             name = output_name(image, format_)
             outputs.append((image, user_path(f"./{name}", out)))
     _check_distinct(outputs)

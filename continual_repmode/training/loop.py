@@ -80,10 +80,14 @@ def run_stream(
         strategy.proof.verify(strategy.net)  # evaluation has plugins, too
         if distributed.is_first():
             save_model(strategy.net, folder.checkpoint(index), card)
-            state.keep_memory(strategy, index)
-            checkpoint_sha256 = sha256_of(folder.checkpoint(index))
-            folder.write_record(replace(record, checkpoint_sha256=checkpoint_sha256))
-            state.clear(keep_memory_of=index)
+            folder.write_record(
+                replace(
+                    record,
+                    checkpoint_sha256=sha256_of(folder.checkpoint(index)),
+                    memory_sha256=state.keep_memory(strategy, index),
+                )
+            )
+            state.clear(keep_memory_of=(index - 1, index))  # should it have to go back
             after_experience()
     if distributed.is_first():
         state.clear()

@@ -161,6 +161,27 @@ def volume_shape(volume: VolumeReader) -> tuple[int, int, int]:
     return sizes.get("Z", 1), sizes["Y"], sizes["X"]
 
 
+def missing_chunks(volume: VolumeReader) -> str:
+    """Say which share of the chunk files of a Zarr is not there; "" if all are."""
+    missing: str = getattr(volume, "missing", "")
+    return missing
+
+
+def refuse_missing_chunks(volume: VolumeReader) -> None:
+    """Raise if chunk files of a Zarr are missing.
+
+    Raises
+    ------
+    UserError
+        With their share.
+    """
+    if missing := missing_chunks(volume):
+        raise UserError(
+            f"{volume.path}: {missing}; copy it again or, if they were left out, "
+            "leave out --refuse-missing-chunks (run: data.refuse_missing_chunks=false)"
+        )
+
+
 def origin_um(volume: VolumeReader) -> VoxelSize:
     """Return where the first voxel of a volume lies: micrometres along (z, y, x).
 

@@ -4,7 +4,7 @@
 package only, what exists on POSIX systems only: functions and constants of ``os``,
 ``signal`` and ``mmap``, modules such as ``fcntl``, ``/proc``, starting processes by
 fork, symbolic links. Below the folder in ``IMITATED_BELOW`` files behave as on Windows:
-no names that are illegal there, no two names that differ by case only, no renaming,
+no names that are illegal there, no path of 260 characters or more, no two names that differ by case only, no renaming,
 replacing or deleting of what this process has open or mapped, no renaming onto what
 exists. Worker processes import this file too, and are bound in the same way.
 """
@@ -144,6 +144,8 @@ class WindowsFiles:
         folder, name = os.path.split(path)
         if not self.within(path) or not name:
             return
+        if len(path) > 259:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if ILLEGAL.search(name) or RESERVED.fullmatch(name):
             raise OSError(errno.EINVAL, "a name that Windows refuses", path)
         beside = listdir(folder) if os.path.isdir(folder) else []

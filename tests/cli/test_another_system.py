@@ -1,5 +1,6 @@
 """Verbs in a process without POSIX, on files that behave as on Windows."""
 
+import ast
 import json
 import os
 import subprocess
@@ -7,7 +8,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
+import continual_repmode
+from continual_repmode.models import ModelCard, RepModeUNet, save_model
 from continual_repmode.results import RunFolder
 from continual_repmode.synthetic import simulate_field
 from continual_repmode.volumes.formats.writing import save_volume
@@ -84,6 +88,49 @@ def test_a_lab_works_through_without_posix(tmp_path):
     assert not list(tmp_path.rglob("*.lock"))
 
 
+def test_paths_that_windows_has_not_are_one_line(tmp_path):
+    torch.manual_seed(0)
+    card = ModelCard(voxel_size_um=(0.29,) * 3, window=(8, 16, 16))
+    save_model(
+        RepModeUNet(("dna",), width=2, depth=1), tmp_path / "m.safetensors", card
+    )
+    field = np.random.default_rng(0).normal(size=(4, 16, 16)).astype(np.float32)
+    save_volume(tmp_path / "a.tif", field, axes="ZYX", voxel_size_um=(0.29,) * 3)
+    deep = "/".join(["d" * 50] * 5)
+    calls = {
+        "out.": "'out.': no file can be called so on Windows",
+        "a/Aux.x": "'Aux.x': no file can be called so on Windows",
+        deep: "characters); choose a folder nearer to the root, or switch on long",
+    }
+    words = [
+        word
+        for out in calls
+        for word in ("--then", "predict", "m.safetensors", "a.tif", "--out", out)
+    ]
+    done = imitated(tmp_path, *words[1:])
+    told = done.stderr.decode("cp1252")
+    assert "Traceback" not in told
+    for text in calls.values():
+        assert text in told
+    assert not list(tmp_path.rglob("*.zarr"))
+
+
+def test_text_is_written_with_line_ends_of_its_own():
+    """On Windows those of text that does not say otherwise become others."""
+    package = Path(continual_repmode.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or isinstance(node.func, ast.Name):
+                continue
+            name, says = getattr(node.func, "attr", ""), {k.arg for k in node.keywords}
+            mode = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            opens = name == "open" and mode and set(str(mode[0])) & set("wax+")
+            if name == "write_text" or (opens and "b" not in str(mode[0])):
+                assert "newline" in says, f"{path}:{node.lineno}"
+            if name in {"writer", "DictWriter"}:
+                assert "lineterminator" in says, f"{path}:{node.lineno}"
+
+
 FORBIDDEN = {
     "os.sysconf('SC_PAGE_SIZE')": "no attribute 'sysconf'",
     "import fcntl": "No module named 'fcntl'",
@@ -92,6 +139,7 @@ FORBIDDEN = {
     "Path('a').symlink_to('b')": "is not here",
     "Path('a:b').touch()": "Windows refuses",
     "Path('aux.txt').touch()": "Windows refuses",
+    "Path('x' * 250).touch()": "No such file or directory",
     "Path('READ.me').touch()": "by case only",
     "f = open('read.me'); Path('read.me').unlink()": "in use",
     "f = np.load('a.npy', mmap_mode='r'); Path('b.npy').replace('a.npy')": "in use",

@@ -133,15 +133,30 @@ def half_done(undisturbed, tmp_path):
     return folder
 
 
-def test_a_checkpoint_with_one_other_byte_is_refused(command, half_done):
+def test_it_goes_back_past_a_checkpoint_with_one_other_byte(
+    command, half_done, undisturbed
+):
     path = half_done.checkpoint(0)
     damaged = bytearray(path.read_bytes())
     damaged[-1] ^= 1
     path.write_bytes(damaged)
     done = command("run", "resume=run", cwd=half_done.path.parent)
-    assert done.returncode == 2
-    assert "experience_0.safetensors: changed since the run wrote it" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "changed since" in line]
+    assert told == [
+        "run/checkpoints/experience_0.safetensors: changed since the run wrote it "
+        "(another SHA-256); going back to the start of experience 0"
+    ]
+    for experience in (0, 1):
+        expected = undisturbed.checkpoint(experience).read_bytes()
+        assert half_done.checkpoint(experience).read_bytes() == expected
+    expected = without_times(undisturbed.read_results())
+    assert without_times(half_done.read_results()) == expected
+    aside = {file.name for file in half_done.path.rglob("*.set-aside")}
+    assert aside == {
+        f"experience_0.{kind}.set-aside" for kind in ("json", "safetensors")
+    }
+    assert path.with_name(f"{path.name}.set-aside").read_bytes() == damaged
 
 
 def test_a_weight_edited_behind_the_record_is_found(command, half_done):
@@ -187,9 +202,10 @@ def test_resume_takes_no_other_settings(command, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("is_damaged", [False, True])
 @pytest.mark.parametrize("strategy", ["replay", "ewc"])
 def test_a_strategy_with_a_memory_goes_on_to_the_same_results(
-    tmp_path, run_tiny, spawn_tiny, command, strategy
+    tmp_path, run_tiny, spawn_tiny, command, strategy, is_damaged
 ):
     chosen = f"strategy={strategy}"
     whole = RunFolder(tmp_path / "whole")
@@ -200,8 +216,11 @@ def test_a_strategy_with_a_memory_goes_on_to_the_same_results(
     process = spawn_tiny(tmp_path, chosen, "hydra.run.dir=run")
     kill_after(process, folder, changes=6, delay_s=0)  # within the second experience
     assert len(folder.records()) == 1
+    if is_damaged:
+        (folder.state / "memory_0.pt").write_bytes(b"half")
     done = command("run", "resume=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert ("going back to the start of experience 0" in done.stderr) == is_damaged
     assert folder.checkpoint(1).read_bytes() == whole.checkpoint(1).read_bytes()
     assert without_times(folder.read_results()) == without_times(whole.read_results())
     assert folder.read_results()["strategy"] == strategy

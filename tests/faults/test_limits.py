@@ -1,9 +1,11 @@
 """Files that promise too much, numbers that are none, workers whose parent dies."""
 
 import os
+import re
 import shutil
 import signal
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,16 @@ import pytest
 import torch
 import zarr
 
+from continual_repmode.__main__ import main
 from continual_repmode.checkpoints import read_tensors, write_tensors
 from continual_repmode.errors import UserError
 from continual_repmode.files import remove_leftovers, temporary_beside
+from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.models import RepModeUNet, load_model, read_card, save_model
 from continual_repmode.models.model_file import altered_tasks, read_structure
 from continual_repmode.volumes.formats.writing import save_volume
 from continual_repmode.volumes.opening import open_volume
-from tests.faults.conftest import UM, attempt, begin, finish, wait_until
+from tests.faults.conftest import UM, VERBS, attempt, begin, finish, wait_until
 
 MANY = 20_000
 
@@ -133,21 +137,52 @@ def test_an_image_of_immense_values_is_refused_by_its_name(lab):
     assert list((lab / "new").glob("*.zarr")) == []
 
 
-def test_missing_chunk_files_are_told_with_their_share(tmp_path, caplog):
-    path = tmp_path / "a.ome.zarr"
-    image = np.ones((4, 8, 8), np.uint16)
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_missing_chunk_files_are_told_or_refused(lab, caplog, capsys, zarr_format):
+    path = lab / "in/x.ome.zarr"
+    image = np.random.default_rng(0).integers(90, 400, (4, 20, 20)).astype(np.uint16)
     save_volume(path, image, axes="ZYX", voxel_size_um=UM)
     store = path / "0"
     shutil.rmtree(store)
     quarters = zarr.create_array(
-        store, shape=image.shape, chunks=(1, 8, 8), dtype="u2", fill_value=0
-    )
+        *(store,), shape=image.shape, chunks=(1, 20, 20), dtype="u2", fill_value=7,
+        zarr_format=zarr_format,
+    )  # fmt: skip
     quarters[:] = image
-    open_volume(path)
+    (store / ".DS_Store").touch()
+    whole = open_volume(path)
     assert "missing" not in caplog.text
-    next(f for f in store.rglob("*") if f.is_file() and "json" not in f.name).unlink()
-    open_volume(path)
-    assert "1 of 4 chunk files are missing, 25%" in caplog.text
+    left_out = {2: "2.0.0", 3: "c/2/0/0"}[zarr_format]
+    (store / left_out).unlink()
+    assert (open_volume(path).read_channel(0, slice(2, 3)) == 7).all()
+    told = "1 of 4 chunk files of its array 0 are missing, 25.0%, and count as 7"
+    assert open_volume(path) == whole  # but for what is missing
+    assert told in caplog.text
+    columns = "task,split,path_signal,path_target,channel_signal,channel_target"
+    row = "dna,train,in/x.ome.zarr,f0.ome.tif,0,1"
+    (lab / "quarters.csv").write_text(f"{columns}\n{row}\n")
+    (lab / "f0.ome.tif").unlink()
+    pair = np.stack([image, image[::-1]])
+    save_volume(lab / "f0.ome.tif", pair, axes="CZYX", voxel_size_um=UM)
+    manifest = str(lab / "quarters.csv")
+    calls = (
+        ["check", manifest, "--headers-only", "--patch-size", "4", "16", "16"],
+        ["prepare", manifest, "--cache-dir", str(lab / "new")],
+        ["predict", str(lab / "model.safetensors"), manifest, "--out", str(lab / "p")],
+    )
+    for words in calls:
+        assert main([*words, "--refuse-missing-chunks"]) in {2, 3}
+        refused = " ".join("".join(capsys.readouterr()).split())
+        assert f"x.ome.zarr: {told}: Zarr may leave out chunks" in refused
+        assert "error" in refused or "failed" in refused
+        assert not (lab / "new").exists()
+        assert not (lab / "p").exists()
+    for words, status in zip(calls, (2, 0, 0), strict=True):  # 2: no images to test
+        assert main(words) == status, capsys.readouterr()
+        if words[0] == "check":
+            assert told in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(UserError, match=r"25\.0%"):
+        ManifestCollection(manifest, refuse_missing_chunks=True)
 
 
 def children(process: tuple[int, int]) -> list[psutil.Process]:
@@ -205,3 +240,29 @@ def stop_before_publishing() -> None:
         raise KeyboardInterrupt
 
     stream_writing._put_in_place = stop
+
+
+@pytest.mark.slow  # every verb is called
+def test_the_page_has_every_file_that_verbs_write(lab):
+    page = (Path(__file__).parents[2] / "docs/results.md").read_text(encoding="utf-8")
+    rows = page.partition("| file | appears |")[2].splitlines()[2:]
+    named = re.findall(
+        r"`([^` ]+)`", " ".join(row.split("|")[1] for row in rows if row)
+    )
+    known = [re.sub(r"[A-Z]+", "*", name) for name in named]
+    before = {path for path in lab.rglob("*") if path.is_file()}
+    for words in VERBS.values():
+        assert attempt(words, lab, int).status == 0, words
+        made = {p for p in lab.rglob("*") if p.is_file()} - before
+        inside = {p.relative_to(lab).as_posix() for p in made}
+        inside = {p for p in inside if not p.startswith(("cells/", "new/zo1/"))}
+        unknown = [p for p in inside if not any(is_meant(p, n) for n in known)]
+        assert unknown == [], words
+        shutil.rmtree(lab / "new", ignore_errors=True)
+
+
+def is_meant(path: str, name: str) -> bool:
+    """Whether the page means a file by a name: of it, or of a folder above it."""
+    if name.endswith("/") or name.endswith(".zarr"):
+        return fnmatch(f"/{path}", f"*/{name.removesuffix('/')}/*")
+    return fnmatch(f"/{path}", f"*/{name}")

@@ -3,10 +3,10 @@ import pytest
 from continual_repmode.errors import UserError
 from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.models import RepModeUNet
+from continual_repmode.paths import check_file_name
 from continual_repmode.scenario import Scenario
 from continual_repmode.tasks import (
     TASKS,
-    check_file_name,
     check_task_name,
     display_name,
 )

@@ -6,13 +6,20 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from importlib import import_module
 from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.workers import HERE, Part, Workers
+from continual_repmode.workers import (
+    HERE,
+    Interrupted,
+    Part,
+    Workers,
+    heeding_signals,
+)
 
 TWO = Workers(2)
 
@@ -102,3 +109,24 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch, calls):
     for address in ("tcp://127.0.0.1:9", "nowhere.json"):
         with pytest.raises(UserError, match=f"scheduler {address}: no Dask scheduler"):
             outcomes(Workers(1, address), calls.double, [1])
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_signal_waits_for_the_end_of_an_import(tmp_path, monkeypatch, name):
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = (
+        "import os, signal, time",
+        f"os.kill(os.getpid(), signal.{name})",
+        "time.sleep(0.1)",
+        "whole = True",
+    )
+    (tmp_path / f"slow_{name}.py").write_text("\n".join(lines))
+
+    def wait():
+        with heeding_signals():
+            import_module(f"slow_{name}")
+            time.sleep(10)
+
+    with pytest.raises(Interrupted):
+        wait()
+    assert sys.modules.pop(f"slow_{name}").whole

@@ -72,6 +72,8 @@ class CheckedPair:
         None if no voxels were read.
     doubts : tuple of str
         What of the headers may be a mistake.
+    missing : tuple of str
+        Which chunk files of its Zarrs are not there.
     """
 
     name: str
@@ -89,6 +91,7 @@ class CheckedPair:
     box: tuple[tuple[int, int], ...]
     facts: PairFacts | None
     doubts: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:

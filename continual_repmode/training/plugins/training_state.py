@@ -4,7 +4,7 @@ import hashlib
 import io
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from continual_repmode import distributed
 from continual_repmode.errors import UserError
-from continual_repmode.files import replacing
+from continual_repmode.files import replacing, sha256_of
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.plugins.remembering import accumulating, remembering
 
@@ -113,12 +113,13 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
         """Count the time of the last steps."""
         self._count_time()
 
-    def keep_memory(self, strategy: Any, experience: int) -> None:
-        """Save what the plugins carry on from this experience."""
+    def keep_memory(self, strategy: Any, experience: int) -> str:
+        """Save what the plugins carry on from this experience; return its SHA-256."""
         memories = remembering(strategy.plugins)
         if memories:
             states = {name: plugin.state_dict() for name, plugin in memories.items()}
             _save(states, self._memory(experience))
+        return sha256_of(self._memory(experience)) if memories else ""
 
     def recall_memory(self, strategy: Any, experience: int) -> None:
         """Give the plugins back what they carried on from this experience.
@@ -142,11 +143,11 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
         for name, plugin in memories.items():
             plugin.load_state_dict(states[name])
 
-    def clear(self, *, keep_memory_of: int | None = None) -> None:
-        """Remove all files, or all but the memory after one experience."""
-        kept = None if keep_memory_of is None else self._memory(keep_memory_of)
+    def clear(self, *, keep_memory_of: Collection[int] = ()) -> None:
+        """Remove all files, or all but the memories after some experiences."""
+        kept = {self._memory(experience) for experience in keep_memory_of}
         for file in self._folder.glob("*"):
-            if file != kept:
+            if file not in kept:
                 file.unlink()
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             self._folder.rmdir()

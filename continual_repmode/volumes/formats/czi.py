@@ -100,6 +100,18 @@ class CziVolume:
             origin=origin,
         )
 
+    @property
+    def origin_um(self) -> VoxelSize:
+        """Where the first voxel lies in the coordinates that all tiles share.
+
+        These are not the stage's: scenes and tiles lie to each other as recorded.
+        """
+        z, y, x = (
+            um and start * um
+            for start, um in zip(self.origin, self.voxel_size_um, strict=True)
+        )
+        return z, y, x
+
     def read_channel(
         self, channel: int | str, planes: slice = slice(None)
     ) -> NDArray[Any]:

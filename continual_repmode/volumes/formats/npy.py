@@ -88,7 +88,8 @@ class Sidecar:
         }
         if self.origin_um != UNKNOWN_UM:
             content["origin_um"] = list(self.origin_um)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2) + "\n"
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
+from operator import lt
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +33,8 @@ from continual_repmode.volumes.volume import (
 _log = logging.getLogger(__name__)
 
 _MAX_CHUNKS = 2**20
+_CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")
+"""Path of a chunk file below its array: c/0/0/0, 0.0.0 or 0/0/0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class ZarrVolume:
     channel_names: tuple[str, ...]
     voxel_size_um: VoxelSize
     origin_um: VoxelSize
+    missing: str = field(compare=False)
+    """How many chunk files are not there, for messages; "" if none is missing."""
     _array: Path = field(repr=False)
     _stored_axes: str = field(repr=False)
     _time: int = field(repr=False)
@@ -109,6 +115,7 @@ class ZarrVolume:
             channel_names=tuple(names),
             voxel_size_um=image.voxel_sizes_um[level],
             origin_um=image.origins_um[level],
+            missing=_missing_chunks(folder, array),
             _array=folder,
             _stored_axes=image.axes,
             _time=time,
@@ -117,7 +124,8 @@ class ZarrVolume:
         stored_bytes = sum(file.stat().st_size for file in _files_below(folder))
         for promised in (volume_shape(volume), _stored_chunk(array)):
             check_size(path, promised, volume.dtype, stored_bytes)
-        _warn_of_missing_chunks(folder, array)
+        if volume.missing:
+            _warn_once(f"{path}: {volume.missing}")
         return volume
 
     def read_channel(
@@ -149,7 +157,28 @@ class ZarrVolume:
         return stack.astype(self.dtype, copy=False)
 
     def _check_chunks(self, array: zarr.Array[Any], selection: list[slice]) -> None:
-        """Raise if no file holds any of the pixels selected."""
+        """Raise if no file holds any of the pixels selected, nor others around them."""
+        found, count = self._find_chunks(array, selection)
+        if found:
+            return
+        whole = [
+            part if axis in "TC" else slice(0, length)
+            for axis, part, length in zip(
+                self._stored_axes, selection, array.shape, strict=True
+            )
+        ]
+        if whole != selection:  # what was selected may be background, left out
+            found, count = self._find_chunks(array, whole)
+        if not found:
+            raise UserError(
+                f"{self.path}: none of the {count} chunk files of this channel is in "
+                f"{self._array.name}; the copy is incomplete"
+            )
+
+    def _find_chunks(
+        self, array: zarr.Array[Any], selection: list[slice]
+    ) -> tuple[bool, int]:
+        """Return whether any chunk of a selection has a file, and their number."""
         ranges = [
             range(part.start // size, (part.stop - 1) // size + 1)
             for part, size in zip(selection, _stored_chunk(array), strict=True)
@@ -166,25 +195,29 @@ class ZarrVolume:
             if not is_there and path.exists():  # a pipe would be waited for
                 raise UserError(f"{self.path}: {path} is not a file")
             found |= is_there
-        if not found:
-            raise UserError(
-                f"{self.path}: none of the {count} chunk files of this channel is in "
-                f"{self._array.name}; the copy is incomplete"
-            )
+        return found, count
 
 
-def _warn_of_missing_chunks(folder: Path, array: zarr.Array[Any]) -> None:
-    expected = math.prod(
+def _missing_chunks(folder: Path, array: zarr.Array[Any]) -> str:
+    """Say how many chunk files are not there; "" if all are, or none at all."""
+    counts = [
         -(-length // max(size, 1))
         for length, size in zip(array.shape, _stored_chunk(array), strict=True)
+    ]
+    found, expected = 0, math.prod(counts)
+    for file in folder.rglob("*"):
+        if match := _CHUNK.fullmatch(file.relative_to(folder).as_posix()):
+            cell = list(map(int, re.split("[/.]", match[1])))
+            is_cell = len(cell) == len(counts) and all(map(lt, cell, counts))
+            found += is_cell and not file.is_dir()
+    if not 0 < found < expected:
+        return ""
+    return (
+        f"{expected - found} of {expected} chunk files of its array {folder.name} are "
+        f"missing, {1 - found / expected:.1%}, and count as {array.fill_value:g}: Zarr "
+        "may leave out chunks that are nothing but its fill_value, and a copy that "
+        "broke off looks the same"
     )
-    found = sum(not entry.is_dir() for entry in folder.rglob("*")) - 1  # metadata
-    if 0 < found < expected:
-        _warn_once(
-            f"{folder}: {expected - found} of {expected} chunk files are missing, "
-            f"{1 - found / expected:.0%}; they count as {array.fill_value:g}: make "
-            "sure that the copy is complete"
-        )
 
 
 @cache

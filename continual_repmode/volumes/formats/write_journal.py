@@ -36,19 +36,19 @@ class WriteJournal:
             return False
         for block in blocks:
             self._take(*block)
-        self._path.write_text("".join(whole), "utf-8")
+        self._path.write_text("".join(whole), "utf-8", newline="\n")
         return True
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Make the file."""
-        self._path.write_text(json.dumps(header) + "\n", "utf-8")
+        self._path.write_text(json.dumps(header) + "\n", "utf-8", newline="\n")
 
     def add(
         self, channel: int, planes: slice, rows: slice, low: float, high: float
     ) -> None:
         """Note that a block is written, and its least and greatest intensity."""
         ends = planes.start, planes.stop, rows.start, rows.stop
-        with self._path.open("a", encoding="utf-8") as file:
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps([channel, *ends, low, high]) + "\n")
         self._take(channel, *ends, low, high)
 

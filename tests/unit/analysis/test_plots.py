@@ -116,6 +116,19 @@ def test_samples_show_middle_planes_on_one_scale_with_their_scores(folder):
         assert other.images[0].get_clim() == image.get_clim()
 
 
+def test_the_same_samples_make_the_same_picture(folder, tmp_path):
+    """A solver of the layout moved parts by shares of a pixel."""
+    samples = sorted(folder.samples.glob("*.npz"))
+    for number in range(12 - len(samples)):
+        shutil.copy(samples[0], folder.samples / f"task_{number}.npz")
+    pictures, kept = set(), []
+    for number in range(4):  # with other addresses of everything
+        kept.append([bytearray(number) for _ in range(1000 * number)])
+        path = save_figure(plot_samples(folder, (0.6, 0.3, 0.3)), tmp_path / "a.png")
+        pictures.add(path.read_bytes())
+    assert len(pictures) == 1
+
+
 def test_samples_have_a_round_scale_bar_only_if_the_voxel_size_is_known(folder):
     with_bar = plot_samples(folder, (0.6, 0.3, 0.3))
 

@@ -111,6 +111,14 @@ def test_a_base_whose_network_is_gone_is_run_again_only_if_needed(places, work):
     assert work.labels[2:] == ["base of b", "b"]
 
 
+def test_a_base_killed_before_its_record_gets_one(places, work):
+    planned = carry_out([later("a")], places, work)
+    places.record(planned["a"][0].base).unlink()  # others had its network already
+    carry_out([later("a")], places, work)
+    assert work.labels == ["base of a", "a", "base of a"]
+    assert places.find(planned["a"][0].base) is not None
+
+
 def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(places, work):
     work.failing = {"a"}
     rows = [joint("a"), joint("b", "strategy=naive")]

@@ -83,6 +83,7 @@ def test_the_package_holds_test_tensors_cover_and_text(package):
         readme = archive.read("README.md").decode()
     assert "Mean on 3 test images when the model was trained: r2 0.5." in readme
     assert "0.29 x 0.25 x 0.2 um" in readme
+    assert "crop the image to what was recorded first" in readme
 
 
 def test_a_network_for_one_volume_at_a_time_says_so(make_model, tmp_path):

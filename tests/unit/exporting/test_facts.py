@@ -23,6 +23,7 @@ def test_facts_tell_what_a_user_has_to_know(make_net, tmp_path):
     assert (facts["target_mean"], facts["target_std"]) == (410.5, 12.25)
     assert facts["normalization"].startswith("z-score")
     assert "4 x 4 x 4" in facts["sizes"]
+    assert "crop them away first" in facts["padding"]
 
 
 def test_as_text_unknown_facts_are_left_out(make_model):

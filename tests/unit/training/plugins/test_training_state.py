@@ -159,11 +159,12 @@ def test_adapters_go_on_to_the_bit(go, adapter):
     assert all(p["unchanged"] for r in interrupted.records() for p in r.proofs)
 
 
-def test_only_the_last_memory_is_kept(go, tmp_path):
+def test_only_the_last_two_memories_are_kept(go, tmp_path):
     with pytest.raises(Stop):
         go("replay", "run", Kill(2, 0))
     state = tmp_path / "run" / "state"
-    assert [path.name for path in sorted(state.iterdir())] == ["memory_1.pt"]
+    kept = [path.name for path in sorted(state.iterdir())]
+    assert kept == ["memory_0.pt", "memory_1.pt"]
 
 
 def test_a_run_whose_memory_is_gone_is_told(go, tmp_path):

@@ -1,5 +1,6 @@
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,10 @@ def test_one_tile_of_a_mosaic_or_all_of_them(
     assert (tile.shape, mosaic.shape) == ((2, 3, 8, 16), (2, 3, 20, 30))
     np.testing.assert_array_equal(tile.read_channel(1), data[1, :, 12:, :16])
     np.testing.assert_array_equal(mosaic.read_channel(1), data[1])
+    assert tile.origin_um == (None, None, None)  # of voxels of unknown size
+    um = {"voxel_size_um": (1.0, 0.5, 0.5)}
+    assert replace(mosaic, **um).origin_um == (0, 0, 0)
+    assert replace(tile, **um).origin_um == (0, 6, 0)  # 12 voxels below the first
     with pytest.raises(UserError, match=r"no tile '4'; choose from 0 to 3"):
         open_volume(path, {"tile": "4"})
 
