@@ -83,9 +83,24 @@ def command() -> Callable[..., "subprocess.CompletedProcess[str]"]:
     return call
 
 
+@pytest.fixture(scope="session")
+def spawn_two() -> Callable[..., "subprocess.Popen[str]"]:
+    """Start a module of the package in two processes that train together."""
+    begin = ["continual_repmode.torchrun", "--standalone", "--nproc-per-node", "2"]
+
+    def spawn(*words: str, cwd: Path) -> "subprocess.Popen[str]":
+        return start_module(*begin, "-m", *words, cwd=cwd)
+
+    return spawn
+
+
 def start(*words: str, cwd: Path) -> "subprocess.Popen[str]":
+    return start_module("continual_repmode", *words, cwd=cwd)
+
+
+def start_module(*words: str, cwd: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "continual_repmode", *words],
+        [sys.executable, "-m", *words],
         cwd=cwd,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
