@@ -20,7 +20,8 @@ _SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 def main(arguments: Sequence[str]) -> int:
     """Start the processes and wait for them; return the exit status."""
     try:
-        run(parse_args(["--signals-to-handle", _SIGNALS, *arguments]))
+        words = ["--signals-to-handle", _SIGNALS, *arguments]
+        run(parse_args(words))  # type: ignore[no-untyped-call]
     except SignalException:
         return TRY_AGAIN
     except ChildFailedError as error:

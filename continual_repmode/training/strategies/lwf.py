@@ -75,7 +75,8 @@ class LwFPlugin:
             return
         signal = strategy.mb_x
         drawn = torch.randint(len(self._old_labels), (strategy.num_patches,))
-        labels = self._old_labels[distributed.share(drawn)].to(strategy.device)
+        own = list(distributed.share(range(len(drawn))))
+        labels = self._old_labels[drawn[own]].to(strategy.device)
         found = strategy.model(signal, labels)
         if not len(signal):  # other processes have the patches
             strategy.loss = strategy.loss + found.sum()
