@@ -72,7 +72,7 @@ def resolve_device(name: str) -> torch.device:
 def computes_bf16(device: torch.device) -> bool:
     """Tell whether a device has instructions for bfloat16; emulated, it is slow."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return True
     features = torch.cpu.get_capabilities()
