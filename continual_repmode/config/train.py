@@ -37,6 +37,8 @@ class TrainConfig:
     overlap: float = 0.5
     #: float32; on a GPU also bfloat16, or float16 with a loss that is scaled.
     precision: str = "float32"
+    #: Compile the network for training (torch.compile): for GPUs. Takes minutes first.
+    compile: bool = False
     #: Processes that load training patches; the seed repeats a run with equally many.
     num_workers: int = 0
 

@@ -111,6 +111,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Of forward and backward passes (autocast). With ``"float16"`` the loss is scaled
         so that small gradients do not vanish; where a scaled one overflows, the step is
         left out and the scale halved.
+    compile : bool
+        See :class:`~continual_repmode.training.task_module.TaskModule`.
     num_workers : int
         Processes that load training patches. Each draws random places of its own, so
         a run repeats with equally many.
@@ -154,6 +156,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         window: tuple[int, int, int] = DEFAULT_WINDOW,
         overlap: Overlap = DEFAULT_OVERLAP,
         precision: str = "float32",
+        compile: bool = False,
         num_workers: int = 0,
     ) -> None:
         method.check(model, len(model.task_names))
@@ -182,7 +185,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self._told_to_stop: Callable[[], bool] = bool
         model.to(device)
         super().__init__(
-            model=TaskModule(model, method, precision=precision),
+            model=TaskModule(model, method, precision=precision, compiled=compile),
             optimizer=optimizer or Adam(model.parameters(), lr=1e-4, fused=True),
             criterion=over_recorded(criterion or nn.MSELoss()),
             train_mb_size=train_mb_size,

@@ -84,6 +84,7 @@ def test_a_lost_process_ends_all_and_one_process_goes_on(
 def test_what_cannot_be_shared_is_refused_once(train_together, tmp_path):
     for setting, says in {
         "train.loss=spotlight": "train.loss=spotlight: it is no mean over the patches",
+        "train.compile=true": "train.compile=true: several processes must take the",
         "train.epochs=0": "train.epochs=0: must be at least 1",
     }.items():
         refused = train_together(setting, "hydra.run.dir=refused")
