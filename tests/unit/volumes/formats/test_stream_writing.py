@@ -502,7 +502,7 @@ from pathlib import Path
 import numpy as np
 from continual_repmode.volumes.formats import shards
 from continual_repmode.volumes.formats.stream_writing import open_writer
-shards._LARGEST = 2**21
+shards._LARGEST = 2**22
 folder, data = Path(sys.argv[1]), np.load(sys.argv[1] + "/data.npy")
 with open_writer(
     folder / "a.zarr", shape_czyx=data.shape, dtype="float32", voxel_size_um=(1, 1, 1),
