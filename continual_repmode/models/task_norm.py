@@ -75,7 +75,9 @@ class TaskNorm(nn.BatchNorm3d):
             (only,) = self._normalize(list(rows), [features])
             return only
         pieces = [features[_run(own)] for own in rows.values()]
-        joined = torch.cat(self._normalize(list(rows), pieces))
+        parts = self._normalize(list(rows), pieces)
+        # An empty part would make the others contiguous, which convolutions undo.
+        joined = torch.cat([part for part in parts if len(part)] or parts)
         order = [row for own in rows.values() for row in own]
         if order == sorted(order):
             return joined
