@@ -32,7 +32,9 @@ def _no_fresh_processes(monkeypatch):
 
 
 @pytest.mark.usefixtures("_no_fresh_processes")
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name", [*OTHERS, pytest.param("cluster", marks=pytest.mark.slow)]
+)
 def test_section_measures_something(name, settings):
     rows = SECTIONS[name].measure(settings)
     assert rows
