@@ -6,6 +6,7 @@ from functools import partial
 
 from benchmarks import (
     arithmetic,
+    cluster,
     extension,
     loading,
     overlap,
@@ -51,6 +52,7 @@ SECTIONS = {
     ),
     "extension": Section("Training step on a new task, batch 8", extension.measure),
     "processes": Section("Training step shared by two processes", processes.measure),
+    "cluster": Section("Many fields: workers, shards, precision", cluster.measure),
     "prediction": Section("Prediction of a volume", prediction.measure),
     "structures": Section("Twelve structures from one image", structures.measure),
     "windows": Section("Prediction of one window", windows.measure),

@@ -21,6 +21,7 @@ from continual_repmode.measuring import peak_memory
 from continual_repmode.models.reparameterize import reparameterize
 from continual_repmode.models.repmode import RepModeUNet
 from continual_repmode.models.unet3d import UNet3d
+from continual_repmode.runtime import computes_bf16
 
 MERGED = "merged network (reparameterize)"
 PLAIN = "plain 5x5x5 U-Net with batch normalization"
@@ -66,14 +67,6 @@ def _measure(width: int, settings: Settings) -> list[Measurement]:
         note = "this CPU has no bf16 instructions; emulated, it takes minutes"
         rows.append(Measurement(str(case), HALF, None, "s", note=note))
     return rows
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Tell whether a device has instructions for bfloat16."""
-    if device.type != "cpu":
-        return True
-    features = torch.cpu.get_capabilities()
-    return any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
 
 
 def build_form(form: str, case: VolumeCase) -> Callable[[], Tensor]:

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -10,7 +11,7 @@ from keyword import iskeyword
 from continual_repmode import __version__
 from continual_repmode.commands import VERBS
 from continual_repmode.errors import UserError
-from continual_repmode.processes import command_line, started_by_torchrun
+from continual_repmode.processes import command_line, started_by_torchrun, tells_nothing
 from continual_repmode.workers import TRY_AGAIN, Interrupted, heeding_signals
 
 
@@ -46,14 +47,16 @@ def call(verb: str, arguments: list[str], *, last: bool = False) -> int:
     name = f"{verb}_" if iskeyword(verb) else verb
     module = import_module(f"continual_repmode.commands.{name}")
     try:
-        with heeding_signals(last=last):
+        # torchrun hands the signal on to processes that may have had it already.
+        then = signal.SIG_IGN if started_by_torchrun() else signal.SIG_DFL
+        with heeding_signals(last=last, then=then):
             status: int = module.main(arguments)
             sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        if started_by_torchrun() and os.environ.get("RANK", "0") != "0":
+        if tells_nothing():
             return TRY_AGAIN  # the first process tells
         same = command_line(["continual-repmode", verb, *arguments])
         command = str(stop) if isinstance(stop, Interrupted) else ""

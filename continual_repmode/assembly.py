@@ -1,7 +1,8 @@
 """One way to put a run together: for ``run``, for ``extend``, and in Python."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,17 @@ from continual_repmode.training.plugins.samples import SamplesPlugin
 from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
+
+
+@contextmanager
+def joined_processes() -> Iterator[None]:
+    """Let the processes that ``torchrun`` has started train together in the block.
+
+    This module must be imported before: Avalanche makes a logger on import, which it
+    refuses in all processes but one.
+    """
+    with distributed.joined(), distributed.errors_told_once():
+        yield
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -84,6 +84,7 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         window=data.window_size(),
         overlap=train.overlap,
         precision=train.precision,
+        compile=train.compile,
         num_workers=train.num_workers,
     )
 

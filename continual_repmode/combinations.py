@@ -47,6 +47,11 @@ def _check_shares(config: RunConfig) -> None:
             f"strategy={strategy_name(config.strategy)}: it cannot be trained by "
             f"several processes; {alone}, or choose another strategy"
         )
+    if config.train.compile:
+        raise UserError(
+            "train.compile=true: several processes must take the same steps, which "
+            f"compiled networks do not promise; leave it out, or {alone}"
+        )
     if config.train.loss == "spotlight":
         raise UserError(
             "train.loss=spotlight: it is no mean over the patches of a batch, so "

@@ -200,8 +200,8 @@ def labels_everywhere(labels: Iterable[int]) -> set[int]:
 
 
 @torch.no_grad()
-def sum_gradients(parameters: Iterable[Parameter]) -> None:
-    """Sum the gradients over all processes.
+def sum_gradients(parameters: Iterable[Parameter], stop: bool = False) -> bool:
+    """Sum the gradients over all processes, and agree whether to stop.
 
     A parameter that some process has used gets a gradient in all of them. One that none
     has used gets none, so that no optimizer moves it.
@@ -210,14 +210,25 @@ def sum_gradients(parameters: Iterable[Parameter]) -> None:
     ----------
     parameters : iterable of Parameter
         In the same order in all processes.
+    stop : bool
+        This process has been told to stop.
+
+    Returns
+    -------
+    bool
+        Whether any process has. Then there are no sums.
     """
     if world() == 1:
-        return
+        return stop
     trained = [p for p in parameters if p.requires_grad]
-    used = torch.tensor([p.grad is not None for p in trained], dtype=torch.uint8)
-    dist.all_reduce(used, dist.ReduceOp.MAX, group=_host)
+    told = [stop, *(p.grad is not None for p in trained)]
+    agreed = torch.tensor(told, dtype=torch.uint8)
+    dist.all_reduce(agreed, dist.ReduceOp.MAX, group=_host)
+    stop, *used = map(bool, agreed.tolist())
+    if stop:
+        return True
     bucket: list[Tensor] = []
-    for parameter, is_used in zip(trained, used.tolist(), strict=True):
+    for parameter, is_used in zip(trained, used, strict=True):
         if not is_used:
             continue
         if parameter.grad is None:
@@ -228,6 +239,7 @@ def sum_gradients(parameters: Iterable[Parameter]) -> None:
         bucket.append(parameter.grad)
     if bucket:
         _sum(bucket)
+    return False
 
 
 def _sum(gradients: list[Tensor]) -> None:

@@ -25,6 +25,11 @@ def started_by_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def tells_nothing() -> bool:
+    """Tell whether another of torchrun's processes writes and reports."""
+    return started_by_torchrun() and os.environ.get("RANK", "0") != "0"
+
+
 def end_with_parent() -> None:
     """Make this process end when the one that started it does, however that ends.
 

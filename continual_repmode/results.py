@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from continual_repmode.errors import UserError
 from continual_repmode.files import failure_told, sha256_of, write_whole
 from continual_repmode.paths import unicode_path, user_path
-from continual_repmode.processes import let_go
+from continual_repmode.processes import let_go, tells_nothing
 
 SCHEMA = "continual_repmode.results"
 SCHEMA_VERSION = 1
@@ -251,13 +251,17 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Keep other processes from working in the folder; it is made.
 
-        A lock ends with the process that took it, however that ends.
+        Of processes that train together, the first one holds it for all. A lock ends
+        with the process that took it, however that ends.
 
         Raises
         ------
         UserError
             If another process works in it, or it cannot be written.
         """
+        if tells_nothing():
+            yield
+            return
         unicode_path(self.path)
         lock = FileLock(self.path / ".lock", timeout=0)
         try:

@@ -69,6 +69,16 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Tell whether a device has instructions for bfloat16; emulated, it is slow."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return True
+    features = torch.cpu.get_capabilities()
+    return any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
+
+
 @cache
 def _network_fault(device: str) -> str | None:
     """Return what keeps a 3D U-Net from learning on a device, None if nothing does.

@@ -213,16 +213,18 @@ def heeding_signals(
     Heeds SIGINT, SIGTERM and SIGUSR1, where the system has them and whoever started
     this process does not have it ignore them. What other threads do is not changed. One
     that comes in the middle of an import waits for its end: packages that are half
-    imported fail in ways of their own, or hide it.
+    imported fail in ways of their own, or hide it. Within :func:`signals_noted` the
+    first one is raised at the end of that block.
 
     Parameters
     ----------
     last : bool
         The process ends after the block: once that is done, signals come too late.
     then : signal.Handlers
-        What a second signal does.
+        What a second signal does. If it is ignored, it still is after the block.
     """
     heeded: list[int] = []
+    stopped = False
     if threading.current_thread() is threading.main_thread():
         found = [getattr(signal, name, None) for name in _STOPPING]
         heeded += [s for s in found if s and signal.getsignal(s) != signal.SIG_IGN]
@@ -230,17 +232,23 @@ def heeding_signals(
     later: list[threading.Timer] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
         if is_importing(frame, outside):
             if not any(timer.is_alive() for timer in later):
                 later.append(threading.Timer(_A_MOMENT_S, send_to_main, [number]))
                 later[-1].daemon = True
                 later[-1].start()
             return
+        stopped = True
         for each in heeded:
             signal.signal(each, then)
         if os.getpid() != owner:  # a copy of this process, such as a loader of patches
+            signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        raise Interrupted
+        if _noting:
+            _noting[-1] = True
+        else:
+            raise Interrupted
 
     before = {each: signal.signal(each, stop) for each in heeded}
     try:
@@ -250,8 +258,43 @@ def heeding_signals(
     finally:
         for timer in later:
             timer.cancel()
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        if not stopped or then != signal.SIG_IGN:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+_noting: list[bool] = []
+"""Whether a signal has come in the blocks of :func:`signals_noted`."""
+
+
+@contextmanager
+def signals_noted() -> Iterator[Callable[[], bool]]:
+    """Let a signal to stop be raised only at the end of the block.
+
+    For several processes that work together, which must stop at the same step.
+
+    Yields
+    ------
+    callable
+        Tells whether a signal has come.
+
+    Raises
+    ------
+    Interrupted
+        At the end, if one has; also in place of an error, which may be the end of
+        another process that it has reached.
+    """
+    _noting.append(False)
+    try:
+        yield lambda: _noting[-1]
+    except Exception as error:
+        if _noting[-1]:
+            raise Interrupted from error
+        raise
+    finally:
+        has_come = _noting.pop()
+    if has_come:
+        raise Interrupted
 
 
 def _carry_out(

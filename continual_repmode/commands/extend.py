@@ -17,7 +17,9 @@ the bit, and this is proved. MANIFEST is a CSV file as `continual-repmode check`
 it; only its rows of the task are used. The same check is made first.
 
 Learns from all training images, then, to show how many seem enough, from fewer of
-them. After an interruption, the same command resumes."""
+them. After an interruption, the same command resumes.
+`torchrun --nproc-per-node 4 -m continual_repmode extend ...` learns with four
+processes."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,18 +38,22 @@ def main(arguments: Sequence[str]) -> int:
     if settings.expert is None:
         say_unused(chosen, "with --expert none", "--expert-mix")
 
+    from continual_repmode.assembly import joined_processes
+    from continual_repmode.distributed import is_first
     from continual_repmode.extending.extension import extend_model
     from continual_repmode.extending.summary import format_extension
 
-    extension = extend_model(
-        chosen.model,
-        chosen.manifest,
-        chosen.task,
-        folder=chosen.out,
-        settings=settings,
-    )
-    print(format_extension(extension))
-    _write_report(extension.folder)
+    with joined_processes():
+        extension = extend_model(
+            chosen.model,
+            chosen.manifest,
+            chosen.task,
+            folder=chosen.out,
+            settings=settings,
+        )
+        if is_first():
+            print(format_extension(extension))
+            _write_report(extension.folder)
     return 0
 
 

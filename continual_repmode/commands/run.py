@@ -9,7 +9,6 @@ The path of a run: :mod:`continual_repmode.compose` reads the settings,
 import sys
 import textwrap
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +79,9 @@ def main(arguments: Sequence[str]) -> int:
         print(_help())
         return 0
     if started_by_torchrun():
-        # Avalanche makes a logger on import, which it refuses in all processes but one.
-        import continual_repmode.training.avalanche_api  # noqa: F401
-        from continual_repmode.distributed import errors_told_once, joined
+        from continual_repmode.assembly import joined_processes
 
-        with joined(), errors_told_once():
+        with joined_processes():
             return _run(arguments)
     return _run(arguments)
 
@@ -116,7 +113,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
     from continual_repmode.results import RunFolder
 
     folder = RunFolder(distributed.of_first(path))
-    with _held(folder):
+    with folder.held():
         settings = dump_run_config(config)
         begun = distributed.of_first(folder.config.exists())
         if begun and folder.config.read_text(encoding="utf-8") != settings:
@@ -152,7 +149,7 @@ def resume(path: Path) -> int:
             f"resume={path}: no config.yaml there; name the folder of a run, for "
             "example runs/incremental/2026-01-31_12-00-00"
         )
-    with _held(folder):
+    with folder.held():
         text = folder.config.read_text(encoding="utf-8", errors="replace")
         config = load_run_config(text)
         reference = _read_reference(config)
@@ -165,13 +162,6 @@ def resume(path: Path) -> int:
             )
         _carry_out(run, reference)
     return 0
-
-
-def _held(folder: "RunFolder") -> AbstractContextManager[None]:
-    """Hold the folder; of several processes that train together, the first does."""
-    from continual_repmode import distributed
-
-    return folder.held() if distributed.is_first() else nullcontext()
 
 
 def _go_back(folder: "RunFolder") -> None:
@@ -202,10 +192,11 @@ def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
     if distributed.is_first():
         print(f"run folder: {folder.path}", file=sys.stderr)
     try:
-        run.learn(
-            lambda: publish(folder, reference),
-            adopt_first="base_model" in run.card.run,
-        )
+        with distributed.errors_told_once():
+            run.learn(
+                lambda: publish(folder, reference),
+                adopt_first="base_model" in run.card.run,
+            )
     except KeyboardInterrupt as stop:
         if not distributed.is_first():
             raise SystemExit(TRY_AGAIN) from stop  # the first one says how to go on

@@ -44,6 +44,8 @@ class TrainConfig:
     overlap: float = setting(0.5, SHARE)
     #: float32; on a GPU also bfloat16, or float16 with a loss that is scaled.
     precision: str = setting("float32", one_of(*PRECISIONS))
+    #: Compile the network for training (torch.compile): for GPUs. Takes minutes first.
+    compile: bool = False
     #: Processes that load training patches; the seed repeats a run with equally many.
     num_workers: int = setting(0, at_least(0))
 

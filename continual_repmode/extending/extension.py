@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from continual_repmode import distributed
 from continual_repmode.analysis.continual import publish
 from continual_repmode.analysis.plots import (
     plot_learning_curves,
@@ -31,6 +32,7 @@ from continual_repmode.paths import user_path
 from continual_repmode.processes import command_line
 from continual_repmode.results import ExperienceRecord, RunFolder, write_json
 from continual_repmode.runtime import resolve_device
+from continual_repmode.volumes.preparation import VoxelSizeUm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,11 +119,14 @@ def extend_model(
     base = open_base(model, task, settings)
     target = RunFolder(default_folder(model, task) if folder is None else folder)
     check_folder(target, task, base)
-    volumes = open_lab_volumes(manifest, task, base, settings)
+    with distributed.first_before_others():
+        volumes = open_lab_volumes(manifest, task, base, settings)
     num_train = len(volumes.collection.pairs(task, "train"))
     sizes = curve_sizes(settings.image_curve, num_train)
     with target.held():
-        provenance = claim_folder(target, provenance_of(task, base, volumes, settings))
+        provenance = provenance_of(task, base, volumes, settings)
+        with distributed.first_before_others():
+            provenance = claim_folder(target, provenance)
         settings = replace(settings, reference=provenance["reference"])
         command = _command(model, manifest, task, target.path, settings)
         lesson = Lesson(
@@ -166,7 +171,8 @@ def _compare_with_scratch(
     comparison = Comparison(
         extension=Side.of(record, variance), scratch=Side.of(other, variance)
     )
-    write_json(target.path / "reference.json", comparison.as_json())
+    if distributed.is_first():
+        write_json(target.path / "reference.json", comparison.as_json())
     return comparison
 
 
@@ -194,13 +200,21 @@ def _model(folder: RunFolder) -> Path:
 
 def _learn_and_publish(run: Run, command: str) -> ExperienceRecord:
     """Learn from all images; write the model, tables and figures."""
-    run.write_header(command)
-    run.learn()
     folder = run.folder
+    if distributed.is_first():
+        run.write_header(command)
+    run.learn()
+    with distributed.first_before_others():
+        if distributed.is_first():
+            _publish(folder, run.card.voxel_size_um)
+    return folder.records()[0]
+
+
+def _publish(folder: RunFolder, voxel_size_um: VoxelSizeUm | None) -> None:
     publish(folder)
     figures = {
         "learning_curves": plot_learning_curves(folder.records()),
-        "samples": plot_samples(folder, run.card.voxel_size_um),
+        "samples": plot_samples(folder, voxel_size_um),
     }
     for name, figure in figures.items():
         save_figure(figure, folder.figures / f"{name}.png")
@@ -208,7 +222,6 @@ def _learn_and_publish(run: Run, command: str) -> ExperienceRecord:
     if not model.is_file():
         with replacing(model) as temporary:
             shutil.copyfile(folder.checkpoint(0), temporary)
-    return folder.records()[0]
 
 
 def _learn_from_fewer(
@@ -217,7 +230,8 @@ def _learn_from_fewer(
     """Learn from the first training images; only the record is kept."""
     folder = RunFolder(target.path / "images" / str(num_images))
     lesson.extension(folder, num_images=num_images).learn()
-    folder.checkpoint(0).unlink(missing_ok=True)
+    with distributed.first_before_others():
+        folder.checkpoint(0).unlink(missing_ok=True)
     return folder.records()[0]
 
 
@@ -228,6 +242,8 @@ def _publish_curve(
     if len(points) < 2:
         return None
     said = verdict(points)
+    if not distributed.is_first():
+        return said
     content = {"points": [asdict(point) for point in points], "verdict": said}
     write_json(folder.path / "images.json", content)
     save_figure(plot_images(points, task), folder.figures / "images.png")
@@ -235,4 +251,5 @@ def _publish_curve(
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    if distributed.is_first():
+        print(line, file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from continual_repmode import distributed
 from continual_repmode.data.splits import MIN_SOURCES
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.extending.settings import (
@@ -78,7 +79,7 @@ def open_lab_volumes(
         yes=settings.yes,
         **chosen,
     )
-    for finding in check.findings:
+    for finding in check.findings if distributed.is_first() else ():
         _log.warning("%s: %s", finding.severity, finding.line())
     return LabVolumes(check.collection, patch_size, resize, order)
 

@@ -61,34 +61,65 @@ class TaskNorm(nn.BatchNorm3d):
                 range(group.start, group.stop)
             )
         if set(rows) <= {self}:
-            return self._normalize(features)
+            (only,) = self._normalize([self], [features])
+            return only
         if len(rows) == 1:
-            (norm,) = rows
-            return norm._normalize(features)
-        parts = [norm(features[_run(own)]) for norm, own in rows.items()]
+            (only,) = self._normalize(list(rows), [features])
+            return only
+        pieces = [features[_run(own)] for own in rows.values()]
+        parts = self._normalize(list(rows), pieces)
+        # An empty part would make the others contiguous, which convolutions undo.
+        joined = torch.cat([part for part in parts if len(part)] or parts)
         order = [row for own in rows.values() for row in own]
-        joined = torch.cat(parts)
         if order == sorted(order):
             return joined
         return joined[torch.tensor(order).argsort().to(features.device)]
 
-    def _normalize(self, features: Tensor) -> Tensor:
-        if not self.training or distributed.world() == 1:
-            return super().forward(features)
+    def _normalize(
+        self, norms: Sequence["TaskNorm"], pieces: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Normalize each piece of a batch by a normalization of this module.
+
+        What several processes share is exchanged in one message for all of them.
+        """
+        learning = [n for n in norms if n.training and distributed.world() > 1]
+        of_all = iter(
+            self._normalize_shared(
+                learning,
+                [p for n, p in zip(norms, pieces, strict=True) if n in learning],
+            )
+            if learning
+            else ()
+        )
+        return [
+            next(of_all) if norm in learning else super(TaskNorm, norm).forward(piece)
+            for norm, piece in zip(norms, pieces, strict=True)
+        ]
+
+    def _normalize_shared(
+        self, norms: Sequence["TaskNorm"], pieces: Sequence[Tensor]
+    ) -> list[Tensor]:
+        *normalized, means, variances = SharedBatchNorm.apply(
+            self.eps,
+            torch.stack([norm.weight for norm in norms]),
+            torch.stack([norm.bias for norm in norms]),
+            *pieces,
+        )
+        for norm, mean, variance in zip(norms, means, variances, strict=True):
+            norm._follow(mean, variance)
+        return list(normalized)
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of a batch."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        normalized, mean, variance = SharedBatchNorm.apply(
-            features, self.weight, self.bias, self.eps
-        )
         momentum = self.momentum
         if momentum is None:
             momentum = 1 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean.to(self.running_mean), momentum)
         self.running_var.lerp_(variance.to(self.running_var), momentum)
-        output: Tensor = normalized
-        return output
 
     def of(self, task: str) -> "TaskNorm":
         """Return the normalization that a task uses: its own one or the shared one."""

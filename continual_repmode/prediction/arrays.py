@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ def predict_array(
     overlap: Overlap | None = None,
     batch_size: int | None = None,
     device: str = "auto",
-    precision: Precision = "float32",
+    precision: Precision | Literal["auto"] = "float32",
     model_voxel_size_um: VoxelSizeUm | None = None,
     uncertainty: bool = False,
     ensemble: Sequence[str | Path] = (),

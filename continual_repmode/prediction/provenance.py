@@ -47,7 +47,7 @@ def provenance_of(image: Image, setup: Setup) -> dict[str, Any]:
         },
         "window": list(setup.window),
         "overlap": list(setup.overlap),
-        "precision": setup.options.precision,
+        "precision": setup.precision,
         "targets": {t: _channel(c) for t, c in image.targets.items() if t in tasks},
     }
 

@@ -3,7 +3,7 @@
 import math
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from continual_repmode.metrics.further import choose_metrics
 from continual_repmode.metrics.regression import Metric
 from continual_repmode.prediction.bounds import default_memory, memory_left
 from continual_repmode.prediction.options import PredictOptions
+from continual_repmode.prediction.precision import choose_precision
 from continual_repmode.runtime import resolve_device
-from continual_repmode.trained_model import TrainedModel, format_um
+from continual_repmode.trained_model import Precision, TrainedModel, format_um
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.preparation import (
     VOXEL_RANGE_UM,
@@ -41,6 +42,8 @@ class Setup:
     ----------
     options : PredictOptions
         As given; what they leave to defaults is in the other attributes.
+    precision : {"float32", "bfloat16"}
+        Of the network.
     intensities : mapping of str to Intensity
         Task -> what undoes the z-score; empty where z-scores are written.
     metrics : tuple of Metric
@@ -51,6 +54,7 @@ class Setup:
 
     model: TrainedModel
     options: PredictOptions
+    precision: Precision
     preparation: Preparation
     tasks: tuple[str, ...]
     intensities: Mapping[str, Intensity]
@@ -88,10 +92,14 @@ class Setup:
             raise UserError(f"batch_size={batch_size}: use 1 or more")
         if options.memory is not None:
             memory_left(options.memory)
+        others, precision = _others(model, options, tasks), options.precision
+        if precision == "auto":
+            precision = choose_precision((model, *others), tasks, device)
         to_target = options.intensity == "target"
         return cls(
             model=model,
             options=options,
+            precision=precision,
             preparation=model.preparation(),
             tasks=tasks,
             intensities={t: model.target_intensity(t) for t in tasks if to_target},
@@ -101,7 +109,7 @@ class Setup:
             memory=options.memory or default_memory(),
             device=device,
             metrics=choose_metrics(options.metrics, "--metrics "),
-            others=_others(model, options, tasks),
+            others=others,
         )
 
     def __reduce__(self) -> Any:
@@ -109,7 +117,8 @@ class Setup:
         if self.model.path is None:
             return super().__reduce__()
         sha256 = tuple(model.sha256 for model in (self.model, *self.others))
-        return _setup_again, (self.model.path, sha256, pickle.dumps(self.options))
+        options = replace(self.options, precision=self.precision)
+        return _setup_again, (self.model.path, sha256, pickle.dumps(options))
 
     @property
     def blank(self) -> float:
@@ -131,7 +140,7 @@ class Setup:
     def predictor(self, task: str) -> Predict:
         """Return what predicts windows of a task; a second channel is the deviation."""
         networks = [
-            model.predictor(task, self.options.precision, self.device)
+            model.predictor(task, self.precision, self.device)
             for model in (self.model, *self.others)
         ]
         if self.num_answers == 1:

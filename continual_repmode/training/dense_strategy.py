@@ -16,7 +16,7 @@ The loop of every strategy here::
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -52,6 +52,7 @@ from continual_repmode.training.sampling import (
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
 from continual_repmode.training.task_module import TaskModule
 from continual_repmode.volumes.volume import DEFAULT_WINDOW
+from continual_repmode.workers import Interrupted, signals_noted
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +111,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Of forward and backward passes (autocast). With ``"float16"`` the loss is scaled
         so that small gradients do not vanish; where a scaled one overflows, the step is
         left out and the scale halved.
+    compile : bool
+        See :class:`~continual_repmode.training.task_module.TaskModule`.
     num_workers : int
         Processes that load training patches. Each draws random places of its own, so
         a run repeats with equally many.
@@ -153,6 +156,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         window: tuple[int, int, int] = DEFAULT_WINDOW,
         overlap: Overlap = DEFAULT_OVERLAP,
         precision: str = "float32",
+        compile: bool = False,
         num_workers: int = 0,
     ) -> None:
         method.check(model, len(model.task_names))
@@ -178,9 +182,10 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self._sampler: RecordingSampler | None = None
         self._side_predictions: tuple[Tensor, ...] = ()
         self._deployed: dict[int, Any] = {}
+        self._told_to_stop: Callable[[], bool] = bool
         model.to(device)
         super().__init__(
-            model=TaskModule(model, method, precision=precision),
+            model=TaskModule(model, method, precision=precision, compiled=compile),
             optimizer=optimizer or Adam(model.parameters(), lr=1e-4, fused=True),
             criterion=over_recorded(criterion or nn.MSELoss()),
             train_mb_size=train_mb_size,
@@ -336,12 +341,31 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.first_epoch = 0
         self._has_learned = True
 
+    def _check_distributed_training_compatibility(self) -> bool:
+        """Tell Avalanche nothing: what cannot be shared is refused before any work."""
+        return True
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """Take the steps of an epoch; several processes stop at the same one."""
+        if distributed.world() == 1:
+            super().training_epoch(**kwargs)
+            return
+        with signals_noted() as self._told_to_stop:
+            super().training_epoch(**kwargs)
+            if any(distributed.gathered(self._told_to_stop())):
+                raise Interrupted
+
     def batch_images(self) -> list[str]:
         """Return the names of the images that this process has of the batch."""
         if self.mbatch is None:
             return []
         own = distributed.share(self._batch_indices())
         return [self.train_pairs[index].name for index in own]
+
+    @property
+    def num_patches(self) -> int:
+        """Patches in the current batch, of all processes."""
+        return len(self._batch_indices() if distributed.world() > 1 else self.mb_x)
 
     def _batch_indices(self) -> list[int]:
         """Return the places in the dataset of the current batch, of all processes."""
@@ -358,10 +382,11 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         """
         part = self.loss
         if distributed.world() > 1:
-            part = part * (len(self.mb_x) / len(self._batch_indices()))
+            part = part * (len(self.mb_x) / self.num_patches)
         self.scaler.scale(part).backward()
         if distributed.world() > 1:
-            distributed.sum_gradients(self.model.parameters())
+            if distributed.sum_gradients(self.model.parameters(), self._told_to_stop()):
+                raise Interrupted
             self.loss = distributed.sum_over_processes(part.detach())
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)

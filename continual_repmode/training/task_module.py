@@ -1,12 +1,13 @@
 """Wraps a plain task-conditioned network for Avalanche, and lets it grow."""
 
+import logging
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from continual_repmode import distributed
-from continual_repmode.errors import UserError
+from continual_repmode.errors import UserError, one_line
 from continual_repmode.models import TaskNetwork
 from continual_repmode.runtime import PRECISIONS
 from continual_repmode.training.avalanche_api import CLExperience, MultiTaskModule
@@ -15,6 +16,8 @@ from continual_repmode.training.strategies.strategy_config import (
     CLOSEST,
     StrategyConfig,
 )
+
+_log = logging.getLogger(__name__)
 
 
 class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
@@ -28,15 +31,24 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
     ``precision``: "float32" or "bfloat16" or "float16"; of the network's arithmetic.
         Applied here and not in the strategy because some of Avalanche's plugins call
         the model themselves.
+    ``compiled``: let PyTorch compile the network for training: once for every mixture
+        of tasks in a batch, up to its limit. Where that fails, it is told once, and the
+        network goes on as it is.
     """
 
     def __init__(
-        self, net: TaskNetwork, method: StrategyConfig, *, precision: str = "float32"
+        self,
+        net: TaskNetwork,
+        method: StrategyConfig,
+        *,
+        precision: str = "float32",
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
         self._method = method
         self._dtype = PRECISIONS[precision]
+        self._compiled = torch.compile(net.forward) if compiled else None
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which the network computes on ``device``."""
@@ -57,10 +69,27 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
         The network is left without side predictions, so that it holds no graph.
         """
         with self.autocast(x.device):
-            output: Tensor = self.net(x, task_labels)
+            output = self._run(x, task_labels)
         sides = tuple(side.float() for side in self.net.side_predictions)
         self.net.side_predictions = ()
         return output.float(), sides
+
+    def _run(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
+        if self._compiled is not None and self.training:
+            from torch._dynamo.exc import TorchDynamoException
+
+            try:
+                compiled: Tensor = self._compiled(x, task_labels)
+                return compiled
+            except TorchDynamoException as error:
+                self._compiled = None
+                _log.warning(
+                    "train.compile=true: the network cannot be compiled here (%s); "
+                    "training goes on without",
+                    one_line(str(error).strip().partition("\n")[0])[:200],
+                )
+        output: Tensor = self.net(x, task_labels)
+        return output
 
     def adaptation(self, experience: CLExperience) -> None:
         """Add the experience's unknown tasks; only in training.

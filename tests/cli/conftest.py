@@ -1,6 +1,7 @@
 """Runs the command as a user does: in a process of its own, in any folder."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,6 +90,30 @@ def fresh_command() -> Callable[..., Done]:
         )  # fmt: skip
 
     return call
+
+
+@pytest.fixture(scope="session")
+def spawn_two() -> Callable[..., "subprocess.Popen[str]"]:
+    """Start a module of the package in two processes that train together."""
+    begin = ["continual_repmode.torchrun", "--standalone", "--nproc-per-node", "2"]
+
+    def start(*words: str, cwd: Path) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", *begin, "-m", *words],
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_hear_ctrl_c,
+        )
+
+    return start
+
+
+def _hear_ctrl_c() -> None:
+    """Shells let what they start in the background, such as these tests, ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

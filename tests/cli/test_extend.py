@@ -160,6 +160,30 @@ def test_killed_and_called_again_it_ends_as_if_undisturbed(lab, spawn, command):
     assert not (lab / "killed" / "state").exists()
 
 
+def test_two_processes_add_what_one_adds(lab, command, spawn_two):
+    words = ["extend", "base.safetensors", "lab.csv", "--task", "lysosome", *QUICK,
+             "--batch-size", "3", "--reference", "scratch"]  # fmt: skip
+    alone = command(*words, "--out", "alone", cwd=lab)
+    assert alone.returncode == 0, alone.stderr
+    process = spawn_two("continual_repmode", *words, "--out", "two", cwd=lab)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out.count("2 of 2 earlier structures unchanged (SHA-256)") == 1
+    assert err.count("warning: task lysosome: images: 2 train") == 1
+    assert_old_tasks_unchanged(lab / "base.safetensors", lab / "two/model.safetensors")
+    for path in ("", "reference"):
+        one, two = (RunFolder(lab / f / path).records()[0] for f in ("alone", "two"))
+        for row, expected in zip(two.rows, one.rows, strict=True):
+            for metric in ("mse", "r2"):
+                assert row[metric] == pytest.approx(expected[metric], abs=1e-3)
+        losses, expected = ([p["train_loss"] for p in r.curve] for r in (two, one))
+        assert losses == pytest.approx(expected, abs=2e-3)
+    process = spawn_two("continual_repmode", *words, "--out", "lab.csv", cwd=lab)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert err.count("error: lab.csv: is a file; choose another folder") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -153,6 +153,14 @@ SMALL = (
 )
 
 TABLE: dict[str, list[tuple[str, int, str]]] = {
+    "`predict --precision auto` | the processor has no instructions for bfloat16, or "
+    "the model no test MSE": [
+        (
+            f"{P} a.ome.tif {ONE} --precision auto",
+            0,
+            "note: --precision auto: float32; (model|cpu).* has no",
+        ),
+    ],
     "`predict --voxel-size` | the file has another, an impossible one, or none": [
         (
             f"{P} a.ome.tif {ONE} --voxel-size 0.6 0.3 0.3",

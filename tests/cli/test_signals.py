@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -40,15 +42,21 @@ TINY = [
 class Disturbed:
     """A command that is stopped again and again, and begun again."""
 
-    def __init__(self, folder: Path, words: list[str], status: int = 0) -> None:
+    def __init__(
+        self, folder: Path, words: list[str], status: int = 0, *, together: int = 0
+    ) -> None:
         self.folder = folder
-        self.words = words
+        self.words = ["continual_repmode", *words]
+        self.together = together
+        if together:
+            start = ["continual_repmode.torchrun", "--nproc-per-node", str(together)]
+            self.words = [*start, "--standalone", "-m", *self.words]
         self.status = status
         self.rng = random.Random(f"20261129 {words[0]}")
 
     def start(self) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, "-m", "continual_repmode", *self.words],
+            [sys.executable, "-m", *self.words],
             cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -57,9 +65,17 @@ class Disturbed:
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        while process.poll() is None and not heeds_signals(process.pid):
+        while process.poll() is None and not self.is_up(process):
             time.sleep(0.01)
         return process
+
+    def is_up(self, process: "subprocess.Popen[str]") -> bool:
+        """Tell whether all processes have come so far as to catch SIGUSR1."""
+        with suppress(psutil.Error, OSError):
+            begun = psutil.Process(process.pid).children() if self.together else ()
+            pids = [process.pid, *(child.pid for child in begun)]
+            return len(begun) == self.together and all(map(heeds_signals, pids))
+        return False
 
     def finish(self) -> float:
         """Let the command come to its end; return how long it took."""
@@ -121,9 +137,11 @@ def check(disturbed: Disturbed, made: Path, pattern: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_run(tmp_path, cells_cache):
+@pytest.mark.parametrize("together", [0, 2])
+def test_a_run(tmp_path, cells_cache, together):
     words = ["run", "scenario=base_tasks", "hydra.run.dir=run", *TINY]
-    disturbed = Disturbed(tmp_path, [*words, f"data.cache_dir={cells_cache}"])
+    words += [f"data.cache_dir={cells_cache}"]
+    disturbed = Disturbed(tmp_path, words, together=together)
     check(disturbed, tmp_path / "run", "*.safetensors image_metrics.csv")
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 
+from continual_repmode import distributed
 from continual_repmode.checks import at_least, setting
 from continual_repmode.models import TaskNetwork
 from continual_repmode.training.context import task_names_of
@@ -19,7 +20,6 @@ class LwFConfig(ProtectingConfig):
     """Stay close to what the old network predicts for the new signals."""
 
     label: ClassVar[str] = "LwF"
-    shares_batches: ClassVar[bool] = False  # draws an old task for each patch
     tuning: ClassVar[Tuning | None] = Tuning(
         chosen="lwf_2_own", settings=("strength",), values=(0.1, 1.0, 10.0)
     )
@@ -68,11 +68,16 @@ class LwFPlugin:
         if self._teacher is None:
             return
         signal = strategy.mb_x
-        drawn = torch.randint(len(self._old_labels), (len(signal),))
-        labels = self._old_labels[drawn].to(strategy.device)
+        drawn = torch.randint(len(self._old_labels), (strategy.num_patches,))
+        own = list(distributed.share(range(len(drawn))))
+        labels = self._old_labels[drawn[own]].to(strategy.device)
+        found = strategy.model(signal, labels)
+        if not len(signal):  # other processes have the patches
+            strategy.loss = strategy.loss + found.sum()
+            return
         with torch.no_grad(), strategy.model.autocast(strategy.device):
             wanted = self._teacher(signal, labels)
-        distance = F.mse_loss(strategy.model(signal, labels), wanted.float())
+        distance = F.mse_loss(found, wanted.float())
         strategy.loss = strategy.loss + self._strength * distance
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:

@@ -1,5 +1,6 @@
 """Files of pixels that are written piece by piece, in any order: TIFF and Zarr."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.volumes.formats.image_metadata import NAMESPACE, ngff, ome_tiff
+from continual_repmode.volumes.formats.shards import Shards
 from continual_repmode.volumes.formats.writable import WritableImage
 
 _CHUNK = {"T": 1, "C": 1, "Z": 32, "Y": 128, "X": 128}
@@ -27,6 +29,13 @@ class PixelFile(Protocol):
         self, channel: int, planes: slice, rows: slice, block: NDArray[Any]
     ) -> None:
         """Write pixels (z, y, X), of the type of the file."""
+        ...
+
+    def settle(self, channel: int) -> None:
+        """Bring the pixels of a channel, which are all written, into their last form.
+
+        May be called again.
+        """
         ...
 
     def close(self, ranges: list[tuple[float, float]]) -> None:
@@ -71,6 +80,9 @@ class TiffPixels:
                 file.seek(self._first_pixel() + row * block.dtype.itemsize)
                 file.write(np.ascontiguousarray(piece).data)
 
+    def settle(self, channel: int) -> None:
+        """Do nothing: pixels are written in place."""
+
     def close(self, ranges: list[tuple[float, float]]) -> None:
         """Do nothing: a TIFF says all when it is made."""
 
@@ -85,7 +97,10 @@ class TiffPixels:
 
 
 class ZarrPixels:
-    """An OME-Zarr of one level, in chunks of one channel.
+    """An OME-Zarr of one level, in chunks of one channel that lie in shards.
+
+    While a channel is written its chunks are files beside the folder. Then they are
+    copied into shards, each of which appears whole or not at all.
 
     ``image``: its axes are some of CZYX, in this order.
     """
@@ -95,19 +110,29 @@ class ZarrPixels:
     ) -> None:
         self._folder, self._image, self._attributes = folder, image, attributes
         self.planes_at_a_time = min(_CHUNK["Z"], image.shape_czyx[1])
+        axes, shape = image.stored_axes, image.stored_shape
+        chunk = tuple(map(min, shape, (_CHUNK[axis] for axis in axes)))
+        self._shards = Shards(axes, shape, chunk, image.dtype.itemsize)
+        self._loose = folder.with_name(f"{folder.stem}.chunks")
+        if self._shards.hold_one_chunk:
+            self._loose = folder / "0"
 
     def create(self) -> None:
         """Make the folder, with an array without chunks."""
         import zarr
 
-        axes, shape = self._image.stored_axes, self._image.stored_shape
-        zarr.create_group(str(self._folder)).create_array(
-            "0",
-            shape=shape,
-            chunks=tuple(map(min, shape, (_CHUNK[axis] for axis in axes))),
-            dtype=self._image.dtype,
-            dimension_names=list(axes.lower()),
-        )
+        options: dict[str, Any] = {
+            "shape": self._image.stored_shape,
+            "chunks": self._shards.chunk,
+            "dtype": self._image.dtype,
+        }
+        group = zarr.create_group(str(self._folder))
+        shards = None
+        if not self._shards.hold_one_chunk:
+            zarr.create_array(str(self._loose), **options)
+            shards = self._shards.shape
+        names = list(self._image.stored_axes.lower())
+        group.create_array("0", shards=shards, dimension_names=names, **options)
 
     def write(
         self, channel: int, planes: slice, rows: slice, block: NDArray[Any]
@@ -119,18 +144,30 @@ class ZarrPixels:
         import zarr
 
         with zarr.config.set({"array.write_empty_chunks": True}):
-            array = zarr.open_array(str(self._folder / "0"), mode="r+")
+            array = zarr.open_array(str(self._loose), mode="r+")
+        place = {**self._place(channel), "Z": planes, "Y": rows}
         axes = self._image.stored_axes
-        time, own = divmod(channel, self._image.shape_czyx[0])
-        place: dict[str, Any] = {"T": time, "C": own, "Z": planes, "Y": rows}
         where = tuple(place.get(axis, slice(None)) for axis in axes)
         array[where] = block if "Z" in axes else block[0]
 
+    def settle(self, channel: int) -> None:
+        """Copy the chunks of a channel into shards; those that are there stay."""
+        if not self._shards.hold_one_chunk:
+            place = self._place(channel)
+            self._shards.pack(self._loose, self._folder / "0", place)
+
     def close(self, ranges: list[tuple[float, float]]) -> None:
-        """Write the attributes of the image."""
+        """Write the attributes of the image; no chunk stays outside of shards."""
         import zarr
 
         own = {NAMESPACE: dict(self._attributes)} if self._attributes else {}
         zarr.open_group(str(self._folder), mode="r+").update_attributes(
             {"ome": ngff(self._image, ranges), **own}
         )
+        if not self._shards.hold_one_chunk:
+            shutil.rmtree(self._loose, ignore_errors=True)
+
+    def _place(self, channel: int) -> dict[str, Any]:
+        """Return time point and channel of a channel of the writer."""
+        time, own = divmod(channel, self._image.shape_czyx[0])
+        return {"T": time, "C": own}

@@ -150,7 +150,7 @@ class VolumeWriter:
         self._journal_file = work / "written.jsonl"
         self._journal = WriteJournal(self._journal_file, self.shape_czyx)
         header = {
-            "format": "zarr" if image.format == OME_ZARR else "tiff",
+            "format": "zarr in shards" if image.format == OME_ZARR else "tiff",
             "shape_czyx": self.shape_czyx,
             "num_times": image.num_times,
             "dtype": image.dtype.name,
@@ -191,11 +191,15 @@ class VolumeWriter:
             raise ValueError(f"channel={channel}: there are {self.shape_czyx[0]}")
         if not block.size:
             return
+        if not self.missing(channel):
+            raise ValueError(f"channel={channel}: all of it is written already")
         block = block.astype(self._image.dtype, casting="same_kind", copy=False)
         with failure_told(self._image.path, block.nbytes, _REMEDY):
             self._pixels.write(channel, planes, rows, block)
             low, high = float(block.min()), float(block.max())
             self._journal.add(channel, planes, rows, low, high)
+            if not self.missing(channel):
+                self._pixels.settle(channel)
 
     def channel(self, channel: int) -> "WriterChannel":
         """Return one channel as a target of ``resize_stream``."""
@@ -213,6 +217,7 @@ class VolumeWriter:
                 raise ValueError(
                     f"channel {channel}: {len(missing)} planes are missing"
                 )
+            self._pixels.settle(channel)
         self._pixels.close(self._journal.ranges())
         for file in (self._unfinished, *self._unfinished.rglob("*")):
             if file.suffix == ".partial":  # a chunk that a killed process was at

@@ -33,7 +33,11 @@ def _no_fresh_processes(monkeypatch):
 
 @pytest.mark.usefixtures("_no_fresh_processes")
 @pytest.mark.parametrize(
-    "name", [pytest.param("processes", marks=pytest.mark.slow), *OTHERS]
+    "name",
+    [
+        *OTHERS,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("processes", "cluster")),
+    ],
 )
 def test_section_measures_something(name, settings):
     rows = SECTIONS[name].measure(settings)

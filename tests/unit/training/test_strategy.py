@@ -526,3 +526,33 @@ def test_float16_learns_as_float32_and_leaves_out_steps_that_overflow(
     assert moved.norm() == 0  # every step overflowed
     steps = strategy.clock.train_iterations
     assert strategy.scaler.get_scale() == 2.0 ** (100 - steps)
+
+
+def _keep(graph, _):
+    return graph.forward
+
+
+def _fail(graph, _):
+    raise RuntimeError("no compiler is here")
+
+
+@pytest.mark.parametrize(
+    ("compiler", "fails"), [pytest.param(_keep, 0, marks=pytest.mark.slow), (_fail, 1)]
+)
+def test_a_compiled_network_learns_the_same_also_where_that_fails(
+    make_strategy, benchmark, monkeypatch, caplog, compiler, fails
+):
+    """With a compiler that keeps the operations, as the usual one takes minutes."""
+
+    def losses(**options):
+        strategy = learn(make_strategy(Naive, train_epochs=1, **options), benchmark, 1)
+        return [point.train_loss for point in strategy.validation.curve]
+
+    expected = losses()
+    torch.compiler.reset()
+    used = partial(torch.compile, backend=compiler)
+    monkeypatch.setattr(torch, "compile", used)
+    assert losses(compile=True) == pytest.approx(expected, rel=1e-4)
+    said = [m for m in caplog.messages if m.startswith("train.compile=true: ")]
+    assert len(said) == fails
+    assert all("training goes on without" in message for message in said)

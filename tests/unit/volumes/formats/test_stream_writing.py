@@ -1,14 +1,21 @@
 import json
+import random
 import re
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from continual_repmode import files as disk
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.formats import shards
 from continual_repmode.volumes.formats.pixel_files import TiffPixels, ZarrPixels
 from continual_repmode.volumes.formats.stream_writing import (
     VolumeWriter,
@@ -29,6 +36,9 @@ IMAGE: dict[str, Any] = {
     "shape_czyx": SHAPE, "dtype": "float32", "voxel_size_um": UM,
     "channel_names": NAMES,
 }  # fmt: skip
+
+
+CHUNK_BYTES = 4 * 32 * 128 * 128
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -350,11 +360,94 @@ def test_a_tiff_beyond_four_gigabytes_is_a_bigtiff(tmp_path: Path) -> None:
     np.testing.assert_array_equal(memory_map[4, -1], last[0, 0])
 
 
-def test_chunks_of_zeros_are_stored(tmp_path: Path) -> None:
+def test_chunks_of_zeros_are_stored_in_one_shard_per_channel(tmp_path: Path) -> None:
     with open_writer(tmp_path / "a.zarr", **IMAGE) as writer:
         write_all(writer, np.zeros(SHAPE, np.float32))
 
-    assert len(list((tmp_path / "a.zarr" / "0" / "c").glob("*/*/*/*"))) == 2 * 2 * 2
+    files = [f for f in (tmp_path / "a.zarr/0/c").rglob("*") if f.is_file()]
+    assert len(files) == 2
+    for shard in files:
+        index = np.frombuffer(shard.read_bytes()[-4 - 4 * 16 : -4], "<u8")
+        assert (index.reshape(2 * 2, 2)[:, 1] < 2**20).all()  # none is said to be empty
+
+
+@pytest.mark.parametrize("largest", [1, 2 * CHUNK_BYTES, 5 * CHUNK_BYTES])
+def test_shards_that_do_not_divide_the_chunks_open_in_other_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    monkeypatch.setattr(shards, "_LARGEST", largest)
+    path, data = tmp_path / "a.zarr", noise(2, 70, 300, 140)  # 3 x 3 x 2 chunks
+    image = {**IMAGE, "shape_czyx": data.shape, "attributes": ATTRIBUTES}
+    with open_writer(path, **image) as writer:
+        write_all(writer, data, 32)
+        with pytest.raises(ValueError, match="all of it is written already"):
+            writer.write(0, slice(0, 32), data[0, :32])
+    np.testing.assert_array_equal(read_zarr_elsewhere(path)[0], data)
+    np.testing.assert_array_equal(read_all(path), data)
+    files = {f.relative_to(path) for f in (path / "0/c").rglob("*") if f.is_file()}
+    counts = zarr.open_array(str(path / "0"), mode="r").shards or (1, 32, 128, 128)
+    grid = [-(-n // side) for n, side in zip(data.shape, counts, strict=True)]
+    assert len(files) == np.prod(grid)
+    assert np.prod(counts) * 4 <= max(largest, CHUNK_BYTES)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+WRITES_PLANES = """
+import sys
+from pathlib import Path
+import numpy as np
+from continual_repmode.volumes.formats import shards
+from continual_repmode.volumes.formats.stream_writing import open_writer
+shards._LARGEST = 2**22
+folder, data = Path(sys.argv[1]), np.load(sys.argv[1] + "/data.npy")
+with open_writer(
+    folder / "a.zarr", shape_czyx=data.shape, dtype="float32", voxel_size_um=(1, 1, 1),
+    work_path=folder / "work",
+) as writer:
+    (folder / "begun").touch()
+    for channel, stack in enumerate(data):
+        for first in writer.missing(channel)[::16]:
+            last = first + 16
+            writer.write(channel, slice(first, last), stack[first:last])
+"""
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_killed_writer_leaves_only_whole_shards(tmp_path: Path, kills: int) -> None:
+    rng, data = random.Random(kills), noise(2, 64, 160, 256)
+    np.save(tmp_path / "data.npy", data)
+    path, begun = tmp_path / "a.zarr", tmp_path / "begun"
+
+    def write(kill_after_s: float | None) -> float:
+        begun.unlink(missing_ok=True)
+        process = subprocess.Popen([sys.executable, "-c", WRITES_PLANES, str(tmp_path)])
+        while not begun.exists() and process.poll() is None:
+            time.sleep(0.005)
+        start = time.monotonic()
+        if kill_after_s is not None:
+            time.sleep(kill_after_s)
+            process.kill()
+        process.wait()
+        return time.monotonic() - start
+
+    longest_s = write(None)
+    shutil.rmtree(path)
+    for _ in range(kills):
+        write(rng.uniform(0, longest_s))
+        folder = (path if path.exists() else tmp_path / "work/volume.zarr") / "0"
+        array = zarr.open_array(str(folder), mode="r")
+        for shard in folder.glob("c/*/*/*/[0-9]*"):
+            cell = map(int, shard.relative_to(folder / "c").parts)
+            box = tuple(
+                slice(i * n, (i + 1) * n)
+                for i, n in zip(cell, array.shards, strict=True)
+            )
+            np.testing.assert_array_equal(array[box], data[box])
+        if path.exists():
+            shutil.rmtree(path)
+    assert write(None)
+    np.testing.assert_array_equal(read_all(path), data)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.zarr", "begun", "data.npy"}
 
 
 def test_infinite_intensities_leave_a_range_that_viewers_can_show(
