@@ -29,6 +29,9 @@ class TaskCard:
         :func:`continual_repmode.training.data_hash.hash_of_pairs` takes it.
     metrics : dict of str to float or None
         Metric -> mean over the test images when the file was written.
+    signals : dict of str to list of float or None
+        What the training signals look like, as
+        :func:`continual_repmode.data.signals.signal_statistics` measures it.
     """
 
     target_mean: float | None = None
@@ -36,6 +39,7 @@ class TaskCard:
     num_images: dict[str, int] | None = None
     data_sha256: str | None = None
     metrics: dict[str, float | None] | None = None
+    signals: dict[str, list[float | None]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from continual_repmode.data.signals import look_of
 from continual_repmode.errors import UserError
 from continual_repmode.files import failure_told
 from continual_repmode.inference.tiled import predict_into
@@ -238,6 +239,8 @@ class Job:
         if known.hidden is not None:
             self._mask_file.create(known.hidden)
         self._tell(frame, known.padding)
+        if not frame:
+            self._warn_if_unlike(signal)
         padding = known.padding and asdict(known.padding)
         note = {"frame": frame, **asdict(known.intensity), "padding": padding}
         self.work.write_note("signal", note)
@@ -276,6 +279,13 @@ class Job:
                 padding.of,
                 "NaN" if self.setup.options.padding == "nan" else "0",
             )
+
+    def _warn_if_unlike(self, signal: VolumeFile) -> None:
+        """Say if the light is not what the model was trained on."""
+        look = look_of(signal, self.setup.preparation.voxel_size_um)
+        said = self.setup.model.unlikeness(look, self.setup.tasks)
+        if said is not None:
+            _log.warning("%s: %s", self.image.signal.label, said)
 
     @property
     def _mask_file(self) -> MaskFile:

@@ -271,8 +271,13 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
         ("run seed=1 seed=2", 2, "seed=1 and seed=2 are both given: leave one out"),
         ("tables table1 run=false run=true", 2, "are both given: leave"),
     ],
-    "`predict --model-voxel-size`, `export --voxel-size`, `extend --voxel-size` | the "
-    "model has another": [
+    "`predict --model-voxel-size`, `export --voxel-size`, `extend --voxel-size`, "
+    "`check --model --voxel-size` | the model has another": [
+        (
+            "check pairs.csv --model model.safetensors --voxel-size 1 1 1",
+            2,
+            "leave the option out",
+        ),
         (f"{P} a.ome.tif {ONE} --model-voxel-size 1 1 1", 2, "leave the option out"),
         (
             "export model.safetensors --task dna --format torch --voxel-size 1 1 1",
@@ -342,8 +347,9 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
             "set data.resize=paper",
         ),
     ],
-    "`check --cache-dir`, `--workers`, ... | `--headers-only`": [
+    "`check --cache-dir`, `--model`, `--workers`, ... | `--headers-only`": [
         (f"{C} --cache-dir x --workers 1", 0, "--cache-dir, --workers: without"),
+        (f"{C} --model model.safetensors", 0, "--model: without effect"),
     ],
     "`--workers`, `tables workers=` | a Dask cluster (`--scheduler`)": [
         (
