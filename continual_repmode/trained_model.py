@@ -27,6 +27,7 @@ from continual_repmode.models import (
 from continual_repmode.models.fingerprint import sha256_of_tensors
 from continual_repmode.models.model_file import read_structure
 from continual_repmode.paths import user_path
+from continual_repmode.tasks import meant_task
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.preparation import Order, Preparation, VoxelSizeUm
 from continual_repmode.volumes.resampling import ResizeMethod
@@ -129,7 +130,8 @@ class TrainedModel:
         Parameters
         ----------
         tasks : str or sequence of str
-            Names, ``"all"``, or names with commas between them.
+            Names, also as tables print them and in any case; ``"all"``; or names with
+            commas between them.
 
         Raises
         ------
@@ -137,7 +139,7 @@ class TrainedModel:
             If the network does not know one of them; lists those that it knows.
         """
         names = tasks.split(",") if isinstance(tasks, str) else list(tasks)
-        names = [name.strip() for name in names]
+        names = [meant_task(name.strip(), self.net.task_names) for name in names]
         if names == ["all"]:
             return self.net.task_names
         unknown = [name for name in names if name not in self.net.task_names]

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         voxels="none" if chosen.headers_only else "measure",
         workers=workers_of(chosen),
         part=part_of(chosen),
-        unlike=model and model.unlike_all,
+        unlike=None if model is None else model.unlike_all,
         **settings,
     )
     if not check.collection.splits_at_random:

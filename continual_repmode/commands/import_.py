@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from continual_repmode.commands._manifest_arguments import Parser, parse
 from continual_repmode.errors import UserError
 from continual_repmode.paths import user_path
+from continual_repmode.tasks import TASKS, meant_task
 
 _ABOUT = """\
 Make a model file of weights that another program trained.
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--out {out}: give a name that ends with .safetensors")
     if out.exists() and not chosen.overwrite:
         raise UserError(f"--out {out}: exists; give another name or --overwrite")
-    tasks = [name.strip() for name in (chosen.tasks or "").split(",") if name.strip()]
+    named = [name.strip() for name in (chosen.tasks or "").split(",") if name.strip()]
+    tasks = [meant_task(name, TASKS) for name in named]
 
     from continual_repmode.models import save_model
     from continual_repmode.prediction.setup import check_voxel_size

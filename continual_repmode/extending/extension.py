@@ -16,7 +16,7 @@ from continual_repmode.assembly import Run
 from continual_repmode.extending.base_network import open_base
 from continual_repmode.extending.image_curve import CurvePoint, curve_sizes, verdict
 from continual_repmode.extending.image_figure import plot_images
-from continual_repmode.extending.lab_volumes import open_lab_volumes
+from continual_repmode.extending.lab_volumes import open_lab_volumes, task_in
 from continual_repmode.extending.learning import Lesson
 from continual_repmode.extending.provenance import (
     PROVENANCE_FILE,
@@ -94,7 +94,7 @@ def extend_model(
         :class:`continual_repmode.manifests.manifest.ManifestCollection`. Rows of other
         tasks are ignored.
     task : str
-        The structure, as the manifest calls it.
+        The structure, as the manifest calls it, in any case.
     folder : str or Path, optional
         Where the results go; by default that of :func:`default_folder`.
     settings : ExtensionSettings, optional
@@ -114,6 +114,7 @@ def extend_model(
     settings = settings or ExtensionSettings()
     model, manifest = user_path(model), user_path(manifest)
     device = resolve_device(settings.device)
+    task = task_in(manifest, task, settings)
     base = open_base(model, task, settings)
     target = RunFolder(default_folder(model, task) if folder is None else folder)
     check_folder(target, task, base)

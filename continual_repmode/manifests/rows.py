@@ -18,6 +18,7 @@ from continual_repmode.manifests.files import (
 )
 from continual_repmode.paths import is_there, not_there, user_path
 from continual_repmode.tasks import check_task_name
+from continual_repmode.volumes.formats.plane_pattern import is_pattern, plane_files
 from continual_repmode.volumes.preparation import VOXEL_RANGE_UM, is_voxel_length
 from continual_repmode.volumes.volume import CHOICES, VoxelSize, index_from
 
@@ -126,7 +127,7 @@ def _read_file(
     header, lines = read_csv(path, _KNOWN)
     header = [_OTHER_NAMES.get(name, name) for name in header]
     task, split = told_by_name(path)
-    columns = _path_columns(path, header, task)
+    _check_header(path, header, task)
     rows = []
     for number, values in lines:
         with faults:
@@ -144,27 +145,22 @@ def _read_file(
             if "split" not in header and split:
                 cells["split"] = split
             needed = tasks is None or cells.get("task") in tasks
-            rows.append(_row(_Cells(where, cells, needed), number, root, columns))
+            rows.append(_row(_Cells(where, cells, needed), number, root))
     if not lines:
         raise UserError(f"{path}: has no rows below its header")
     return rows
 
 
-def _path_columns(
-    path: Path, header: Sequence[str], task: str | None
-) -> tuple[str, str]:
-    """Return the columns of the signal's and the target's file."""
+def _check_header(path: Path, header: Sequence[str], task: str | None) -> None:
+    """Refuse a header without the columns of files; it may have those of both kinds."""
     counts = Counter(name for name in header if name)
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
         raise UserError(f"{path}: column {repeated[0]!r} appears twice; rename one")
     one_file, two_files = "path" in header, set(TWO_FILES) & set(header)
-    if one_file and two_files:
-        raise UserError(
-            f"{path}: has column 'path' and {min(two_files)!r}; keep 'path' for files "
-            "with both channels, or 'path_signal' and 'path_target' for two files"
-        )
     needed = [*(TWO_FILES if two_files else ONE_FILE)]
+    if one_file and two_files:
+        needed = list(dict.fromkeys((*ONE_FILE, *TWO_FILES)))
     if task is None:
         needed.insert(0, "task")
     missing = [name for name in needed if name not in header]
@@ -174,13 +170,10 @@ def _path_columns(
             f"task and {', '.join(ONE_FILE)} (both channels in one file), or task and "
             f"{', '.join(TWO_FILES)}; found {', '.join(header):.{MAX_SHOWN}}"
         )
-    return TWO_FILES if two_files else ("path", "path")
 
 
-def _row(
-    cells: "_Cells", number: int, root: Path, columns: tuple[str, str]
-) -> ManifestRow:
-    signal_column, target_column = columns
+def _row(cells: "_Cells", number: int, root: Path) -> ManifestRow:
+    signal_column, target_column = cells.path_columns()
     try:
         task = check_task_name(cells.text("task"))
     except UserError as error:
@@ -213,6 +206,21 @@ class _Cells:
         value = self.values.get(column, "")
         return "" if value.lower() in _BLANK else value
 
+    def path_columns(self) -> tuple[str, str]:
+        """Return the columns of the signal's and the target's file in this row."""
+        filled = [name for name in ("path", *TWO_FILES) if self.text(name)]
+        if "path" in filled and len(filled) > 1:
+            raise cell_error(
+                self.where,
+                filled[1],
+                self.text(filled[1]),
+                "'path' is filled, too; keep 'path' for a file with both channels, or "
+                "'path_signal' and 'path_target' for two files",
+            )
+        if "path" in filled or (not filled and "path" in self.values):
+            return "path", "path"
+        return TWO_FILES
+
     def choice(self, column: str) -> str:
         """Return a cell, an index as a whole number though it is written as 1.0."""
         value = self.text(column)
@@ -228,7 +236,7 @@ class _Cells:
         except UserError:  # nothing can be called so
             path, found = root / value, False
         else:
-            found = is_there(path)
+            found = bool(plane_files(path)) if is_pattern(path) else is_there(path)
         if self.files_needed and not found:
             reason = not_there(path) if value else "no such file"
             remedy = (

@@ -294,6 +294,12 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
             "it knows dna, nucleolus",
         ),
     ],
+    '`--tasks DNA`, `--task "Nuclear envelope"` | the model or manifest has `dna`, '
+    "`nuclear_envelope`": [
+        (f"{P} a.ome.tif {ONE} --tasks DNA,Nucleolus", 0, "predicted as"),
+        ("export model.safetensors --task Dna --format torch --out u.pt", 0, "u.pt"),
+        ("extend model.safetensors pairs.csv --task DNA", 2, "knows dna already"),
+    ],
     "`predict --intensity target` | the model does not know intensities": [
         (f"{P} a.ome.tif --out o --intensity target", 2, "'nucleolus' .*; use zscore"),
     ],

@@ -129,7 +129,7 @@ WHOLE: dict[str, tuple[bytes, str]] = {
     ),
     "both-kinds-of-path": (
         HEADER.replace(b"split", b"path_target") + OK,
-        "keep 'path' for files",
+        "has no column 'path_signal'",
     ),
     "signal-without-target": (
         HEADER.replace(b"path", b"path_signal") + OK,
