@@ -357,6 +357,9 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
         (f"{C} --cache-dir x --workers 1", 0, "--cache-dir, --workers: without"),
         (f"{C} --model model.safetensors", 0, "--model: without effect"),
     ],
+    "`inspect --channel`, `--window`, ... | no `--model`": [
+        ("inspect a.ome.tif --channel 0 --device cpu", 0, "--channel, --device: witho"),
+    ],
     "`--workers`, `tables workers=` | a Dask cluster (`--scheduler`)": [
         (
             "prepare pairs.csv --workers 2 --scheduler nowhere.json",
