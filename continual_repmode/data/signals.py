@@ -195,7 +195,8 @@ def _shape_of(moments: NDArray[np.float64]) -> tuple[float, float]:
     return float(third / variance**1.5), math.log(max(fourth / variance**2, 1e-6))
 
 
-def _positions() -> NDArray[np.float64]:
+def positions_um() -> NDArray[np.float64]:
+    """Return where along z (um) profiles are sampled, about the middle of a stack."""
     return np.arange(-_REACH_UM, _REACH_UM + _STEP_UM / 2, _STEP_UM)
 
 
@@ -205,8 +206,8 @@ def _profile(
     """Return values along z at the positions of all profiles."""
     known = np.isfinite(values)
     if known.sum() < 2:
-        return np.full(len(_positions()), np.nan)
-    found = np.interp(_positions(), heights_um[known], values[known], np.nan, np.nan)
+        return np.full(len(positions_um()), np.nan)
+    found = np.interp(positions_um(), heights_um[known], values[known], np.nan, np.nan)
     return np.asarray(found)
 
 

@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.data.signals import EDGES_PER_UM, VERSION, Look, shift_of
+from continual_repmode.data.signals import (
+    EDGES_PER_UM,
+    VERSION,
+    Look,
+    positions_um,
+    shift_of,
+)
 
 _SIGMAS, _FOCUS_SIGMAS = 5.0, 4.0
 """Standard deviations of the training images that are still usual."""
@@ -36,7 +42,7 @@ def unlikeness(
     str or None
         What differs, with a number; None if nothing does, or nothing is known.
     """
-    if look is None or not statistics or statistics.get("version") != [VERSION]:
+    if look is None or not statistics or not _is_ours(statistics):
         return None
     usual, spread = (_array(statistics[name]) for name in ("power", "power_std"))
     found = _spectrum_differs(look, usual, spread)
@@ -60,6 +66,18 @@ def unlikeness(
                 f"{'above' if away > 0 else 'below'} its usual place in the stack)"
             )
     return "; ".join(said) or None
+
+
+def _is_ours(statistics: Mapping[str, Sequence[float | None]]) -> bool:
+    """Return whether the measures are those of this version, and complete."""
+    bands, positions = len(EDGES_PER_UM) - 1, len(positions_um())
+    lengths = {
+        **{"power": {bands}, "power_std": {bands}, "profile": {positions}},
+        **{"skewness": {2}, "kurtosis": {2}, "focus_um": {0, 2}},
+    }
+    return statistics.get("version") == [VERSION] and all(
+        len(statistics.get(name, ())) in allowed for name, allowed in lengths.items()
+    )
 
 
 def _spectrum_differs(

@@ -75,7 +75,7 @@ def test_what_it_would_be_as_input_of_a_model(image, capsys):
     looks = {
         "version": [1], "num_images": [4], "power": [0.0] * 10,
         "power_std": [0.01] * 10, "skewness": [9.0, 0.1], "kurtosis": [0.6, 0.1],
-        "profile": [], "focus_um": [],
+        "profile": [None] * 97, "focus_um": [],
     }  # fmt: skip
     for name, known in (("old", TaskCard()), ("new", TaskCard(signals=looks))):
         card = ModelCard(

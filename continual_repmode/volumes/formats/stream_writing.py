@@ -53,7 +53,7 @@ def open_writer(
     """Open a file for writing; it takes its name when the block ends.
 
     ``path``: ``.ome.zarr`` or ``.zarr`` for OME-Zarr 0.5, ``.ome.tif`` or ``.ome.tiff``
-        for OME-TIFF without compression, as BigTIFF where it needs to be.
+        for OME-TIFF, compressed by zlib in the end, as BigTIFF where it needs to be.
     ``shape_czyx``: voxels along (C, Z, Y, X).
     ``dtype``: of the pixels.
     ``voxel_size_um``: along (z, y, x), in micrometres.

@@ -87,6 +87,18 @@ def test_three_kinds_of_wrong_images_are_told_and_sound_ones_are_not(cells):
     assert all(numbers[name] >= least[name] for name in least), (numbers, told)
 
 
+def test_damaged_measures_and_those_of_another_version_say_nothing(cells):
+    looks = [look_of(zscore(stack[OFF:-OFF])[0], UM) for stack in cells[0]]
+    statistics = signal_statistics(looks)
+    coarse = cells[1][0], statistics, (0.29, 0.5, 0.5)
+    assert said(*coarse)
+    for name in statistics:
+        damaged = {**statistics, name: statistics[name][1:]}
+        assert said(coarse[0], damaged, coarse[2]) is None or name == "num_images"
+    assert unlikeness(looks[0], None) is unlikeness(None, statistics) is None
+    assert signal_statistics([None]) is None
+
+
 def test_real_images_of_other_kinds_are_told_and_other_fields_are_not():
     """Half of a field is trained on; the other half is sound."""
     if not DATA.is_dir():
