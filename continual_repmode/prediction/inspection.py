@@ -65,7 +65,8 @@ def open_for_inspection(path: str | Path, choices: Choices) -> Inspected:
     UserError
         If the file is missing, of an unknown kind or damaged.
     """
-    path, known, several = user_path(path), dict(choices), []
+    path, known = user_path(path), dict(choices)
+    several: list[str] = []
     while True:
         try:
             return Inspected(open_volume(path, known), known, several)
@@ -243,7 +244,7 @@ def format_inspection(facts: Mapping[str, Any], given: Mapping[str, Any] | None)
 
 def _channel_table(channels: list[dict[str, Any]]) -> list[str]:
     columns = ("min", "p1", "median", "p99", "max", "mean", "std")
-    rows = [("channel", "name", "named like", *columns)]
+    rows: list[tuple[str, ...]] = [("channel", "name", "named like", *columns)]
     for known in channels:
         values = (known[name] for name in columns)
         rows.append(

@@ -80,4 +80,5 @@ def halved(block: NDArray[Any]) -> NDArray[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of nothing but NaN
         mean = np.nanmean(parts, axis=0)
-    return (mean if block.dtype.kind == "f" else np.rint(mean)).astype(block.dtype)
+    whole = mean if block.dtype.kind == "f" else np.rint(mean)
+    return np.asarray(whole, block.dtype)
