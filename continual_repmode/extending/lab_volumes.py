@@ -81,6 +81,11 @@ def open_lab_volumes(
         divisor,
         pad_small=settings.pad_small,
     )
+    if task in headers.collection.projections and settings.patch_size is None:
+        deepest = max((z for z, _, _ in shapes), default=patch_size[0])
+        part = divisor[0]  # a patch must hold every plane
+        if settings.pad_small or deepest % part == 0:
+            patch_size = (-(-deepest // part) * part, *patch_size[1:])
     check = sound_collection(
         manifest,
         patch_size=patch_size,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from continual_repmode.data.collection import Split
 from continual_repmode.errors import Faults, UserError
+from continual_repmode.inference.projection import PROJECTIONS, Projection
 from continual_repmode.manifests.files import (
     MAX_SHOWN,
     SPLIT_NAMES,
@@ -25,6 +26,7 @@ from continual_repmode.volumes.volume import CHOICES, VoxelSize, index_from
 ONE_FILE = ("path", "channel_signal", "channel_target")
 TWO_FILES = ("path_signal", "path_target")
 VOXEL_SIZE = ("voxel_size_z_um", "voxel_size_y_um", "voxel_size_x_um")
+TARGET_KIND = "target_kind"
 CROP = ("z0", "z1", "y0", "y1", "x0", "x1")
 
 _OTHER_NAMES = {"path_czi": "path"}
@@ -32,6 +34,7 @@ _OTHER_NAMES = {"path_czi": "path"}
 
 _KNOWN = {
     *("task", "split", *ONE_FILE, *TWO_FILES, *VOXEL_SIZE, *CROP, *CHOICES),
+    TARGET_KIND,
     *_OTHER_NAMES,
 }
 _BLANK = {"nan", "<na>", "none", "null"}
@@ -63,6 +66,8 @@ class ManifestRow:
     voxel_size_um: VoxelSize
     #: ``z0, z1, y0, y1, x0, x1`` in raw voxels, None where blank.
     crop: tuple[int | None, ...]
+    #: What the one plane of the target is of a stack; None for a stack.
+    target_kind: Projection | None = None
 
 
 def cell_error(where: str, column: str, value: object, remedy: str) -> UserError:
@@ -110,7 +115,7 @@ def read_rows(
 
 def misspelled_columns(path: Path) -> list[str]:
     """Return, a line each, columns that look like one of ours but are left alone."""
-    known = {*ONE_FILE, *TWO_FILES, *VOXEL_SIZE, *CROP, *CHOICES, "task", "split"}
+    known = {*_KNOWN} - {*_OTHER_NAMES}
     found = []
     for file in csv_files(path):
         header = [_OTHER_NAMES.get(name, name) for name in read_csv(file, _KNOWN)[0]]
@@ -191,6 +196,7 @@ def _row(cells: "_Cells", number: int, root: Path) -> ManifestRow:
         choices=tuple((n, cells.choice(n)) for n in CHOICES if cells.choice(n)),
         voxel_size_um=(voxel_z_um, voxel_y_um, voxel_x_um),
         crop=tuple(map(cells.voxel_index, CROP)),
+        target_kind=cells.target_kind(),
     )
 
 
@@ -251,6 +257,16 @@ class _Cells:
         if value and value.lower() not in SPLIT_NAMES:
             raise cell_error(self.where, "split", value, "use train, valid or test")
         return SPLIT_NAMES[value.lower()] if value else None
+
+    def target_kind(self) -> Projection | None:
+        value = self.text(TARGET_KIND).lower()
+        if value in ("", "stack"):
+            return None
+        found = next((kind for kind in PROJECTIONS if kind == value), None)
+        if found is None:
+            known = ", ".join(("stack", *PROJECTIONS))
+            raise cell_error(self.where, TARGET_KIND, value, f"use one of {known}")
+        return found
 
     def positive(self, column: str) -> float | None:
         value = self.text(column)

@@ -165,6 +165,7 @@ def _training_card(
     card = TaskCard(
         num_images={split: len(pairs) for split, pairs in images.items()},
         data_sha256=hash_of_pairs(images["train"]),
+        target_kind=benchmark.projections.get(task),
         signals=None
         if voxel_size_um is None
         else _looks(images["train"], voxel_size_um),
