@@ -173,7 +173,7 @@ class ManifestPair:
         def hidden_target() -> NDArray[np.bool_] | None:
             found, light = hidden_voxels(read_target(), strict=True), hidden_light()
             if light is not None and self.row.target_kind is not None:
-                light = light.all(axis=0, keepdims=True)
+                light = np.logical_and.reduce(light, axis=0, keepdims=True)
                 light = light if light.any() else None
             if found is None or light is None:
                 return light if found is None else found[1]

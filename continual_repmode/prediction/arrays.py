@@ -100,7 +100,7 @@ def predict_array(
         predicted |= {deviation_name(task): volume for volume in deviation}
     if hidden is not None:
         if setup.projection is not None:
-            hidden = hidden.all(axis=0, keepdims=True)
+            hidden = np.logical_and.reduce(hidden, axis=0, keepdims=True)
         for prediction in predicted.values():
             prediction[hidden] = setup.blank
     return predicted

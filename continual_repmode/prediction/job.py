@@ -362,16 +362,18 @@ class Job:
             beside=mask,
             progress=self.setup.options.progress,
         )
+        prediction = predicted[0]
+        recorded = signal if self.setup.projection is None else prediction
         measured = compare(
-            predicted[0],
+            prediction,
             target,
-            signal if self.setup.projection is None else predicted[0],
+            recorded,
             task,
             self.setup.preparation.voxel_size_um,
             self.setup.metrics,
         )
         if predicted[1:]:
-            curve = calibrate(*predicted, target, predicted[0])
+            curve = calibrate(prediction, predicted[1], target, recorded)
             self.work.write_note(f"calibration-{task}", {"points": curve})
         self.work.write_note(note, measured)
         target.remove()

@@ -79,7 +79,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
         return torch.cat(
             [
                 one if kind is None else projected_like(one, kind)
-                for one, kind in zip(stacks.split(1), kinds, strict=True)
+                for one, kind in zip(torch.split(stacks, 1), kinds, strict=True)
             ]
         )
 
