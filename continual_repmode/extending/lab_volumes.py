@@ -164,7 +164,11 @@ def choose_patch(
 
 def task_in(manifest: Path, task: str, settings: ExtensionSettings) -> str:
     """Return a task as the manifest writes it; looks at no files."""
-    return meant_task(task, (row.task for row in _rows(manifest, settings)))
+    try:
+        listed = [row.task for row in _rows(manifest, settings)]
+    except UserError:  # told when the volumes are opened
+        return task
+    return meant_task(task, listed)
 
 
 def _rows(manifest: Path, settings: ExtensionSettings) -> list[ManifestRow]:

@@ -150,7 +150,9 @@ def _read_file(
             if "split" not in header and split:
                 cells["split"] = split
             needed = tasks is None or cells.get("task") in tasks
-            rows.append(_row(_Cells(where, cells, needed), number, root))
+            rows.append(
+                _row(_Cells(where, cells, needed, "path" not in header), number, root)
+            )
     if not lines:
         raise UserError(f"{path}: has no rows below its header")
     return rows
@@ -207,6 +209,8 @@ class _Cells:
     where: str
     values: dict[str, str]
     files_needed: bool
+    two_files: bool
+    """Whether there is no column of one file."""
 
     def text(self, column: str) -> str:
         value = self.values.get(column, "")
@@ -223,7 +227,7 @@ class _Cells:
                 "'path' is filled, too; keep 'path' for a file with both channels, or "
                 "'path_signal' and 'path_target' for two files",
             )
-        if "path" in filled or (not filled and "path" in self.values):
+        if "path" in filled or not (filled or self.two_files):
             return "path", "path"
         return TWO_FILES
 

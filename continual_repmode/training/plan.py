@@ -159,7 +159,7 @@ def measure_step(
     net: TaskNetwork, patch: Size3, batch_size: int, device: torch.device
 ) -> tuple[float, int | None]:
     """Return the time (s) and the peak memory (bytes) of a step of training."""
-    trained = copy.deepcopy(net).to(device).train()
+    trained = copy.deepcopy(net).to(device).train().requires_grad_(True)
     optimizer = torch.optim.Adam(trained.parameters())
     light = torch.randn(batch_size, net.in_channels, *patch, device=device)
     labels = torch.arange(batch_size, device=device) % len(net.task_names)

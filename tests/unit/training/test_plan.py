@@ -81,7 +81,7 @@ def test_epochs_make_600_steps_for_each_task_and_fit_into_a_day(net, machine):
     assert tested.seconds - found.seconds == pytest.approx(10**9 * 1e-9 / 3 * 8)
     assert plan(net, epochs=[7, None]).epochs == (7, 200)
     assert plan(net, patch_size=(4, 8, 8)).patch_size == (4, 8, 8)
-    machine(voxel_s=1e-3, voxel_bytes=1)
+    machine(voxel_s=1e-2, voxel_bytes=1)
     slow = plan(net, epochs=[None, 30])
     assert slow.patch_size == (8, 32, 32)
     assert slow.epochs[1] == 30
