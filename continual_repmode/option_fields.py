@@ -4,7 +4,7 @@ A field that :func:`option` makes is an option of the command; others are not.
 """
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import Field, field, fields
 from typing import Any
 
@@ -80,11 +80,14 @@ def refuse_repeated_settings(words: Iterable[str]) -> None:
             raise UserError(f"{first[name]} and {word} are both given: leave one out")
 
 
-def add_options(parser: argparse.ArgumentParser, kind: Any) -> None:
-    """Add the options of a dataclass, in the order of its fields."""
+def add_options(
+    parser: argparse.ArgumentParser, kind: Any, only: Container[str] | None = None
+) -> None:
+    """Add the options of a dataclass, or those of some fields, in their order."""
     groups: dict[str | None, argparse._ActionsContainer] = {None: parser}
     for declared in fields(kind):
-        if "argument" in declared.metadata:
+        wanted = only is None or declared.name in only
+        if wanted and "argument" in declared.metadata:
             group = declared.metadata["group"]
             if group not in groups:
                 groups[group] = parser.add_argument_group(group)

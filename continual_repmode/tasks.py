@@ -86,6 +86,30 @@ def check_apart(names: Iterable[str], where: str) -> None:
             )
 
 
+def meant_task(said: str, known: Iterable[str]) -> str:
+    """Return the task that somebody means, as tables print it or in any case.
+
+    Returns
+    -------
+    str
+        ``said`` itself if it is a known task, or means none of them, or several.
+
+    Examples
+    --------
+    >>> meant_task("Nuclear envelope", TASKS)
+    'nuclear_envelope'
+    >>> meant_task("DNA", ("dna", "DNA"))
+    'DNA'
+    """
+    names = list(dict.fromkeys(known))
+    found = [name for name in names if _plain(name) == _plain(said)]
+    return found[0] if len(found) == 1 and said not in names else said
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_]+", "_", name.strip().casefold())
+
+
 def display_name(task: str) -> str:
     """Return the name of a task as text for people.
 

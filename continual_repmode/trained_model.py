@@ -11,6 +11,8 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
+from continual_repmode.data.signals import Look
+from continual_repmode.data.unlikeness import unlikeness
 from continual_repmode.errors import UserError
 from continual_repmode.files import sha256_of
 from continual_repmode.inference.windows import FAST_OVERLAP, Overlap
@@ -25,6 +27,7 @@ from continual_repmode.models import (
 from continual_repmode.models.fingerprint import sha256_of_tensors
 from continual_repmode.models.model_file import read_structure
 from continual_repmode.paths import user_path
+from continual_repmode.tasks import meant_task
 from continual_repmode.volumes.normalization import Intensity
 from continual_repmode.volumes.preparation import Order, Preparation, VoxelSizeUm
 from continual_repmode.volumes.resampling import ResizeMethod
@@ -127,7 +130,8 @@ class TrainedModel:
         Parameters
         ----------
         tasks : str or sequence of str
-            Names, ``"all"``, or names with commas between them.
+            Names, also as tables print them and in any case; ``"all"``; or names with
+            commas between them.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class TrainedModel:
             If the network does not know one of them; lists those that it knows.
         """
         names = tasks.split(",") if isinstance(tasks, str) else list(tasks)
-        names = [name.strip() for name in names]
+        names = [meant_task(name.strip(), self.net.task_names) for name in names]
         if names == ["all"]:
             return self.net.task_names
         unknown = [name for name in names if name not in self.net.task_names]
@@ -232,6 +236,40 @@ class TrainedModel:
                 f"{task!r} in training; use zscore"
             )
         return Intensity(known.target_mean, known.target_std)
+
+    def unlikeness(self, look: Look | None, tasks: Sequence[str]) -> str | None:
+        """Say what distinguishes an image from the training images of some tasks.
+
+        Parameters
+        ----------
+        look : Look or None
+            Of the signal on the model grid.
+        tasks : sequence of str
+
+        Returns
+        -------
+        str or None
+            A phrase with a number; None if nothing differs or the model does not know
+            what its training images looked like.
+        """
+        found = {
+            task: said
+            for task in tasks
+            if (said := unlikeness(look, self.card.task(task).signals))
+        }
+        if not found:
+            return None
+        (first, said), more = next(iter(found.items())), len(found) - 1
+        others = f" and {more} more" if more else ""
+        return f"unlike the training images of {first}{others} in {self.name}: {said}"
+
+    def unlike_all(self, task: str, look: Look | None) -> str | None:
+        """Say it of a task; of a new one, if the image is unlike those of all tasks."""
+        if task in self.net.task_names:
+            return self.unlikeness(look, [task])
+        tasks = [t for t in self.net.task_names if self.card.task(t).signals]
+        found = [self.unlikeness(look, [known]) for known in tasks]
+        return found[0] if found and all(found) else None
 
     def check_finite(self) -> None:
         """Raise if the network has numbers that files cannot be predicted with.

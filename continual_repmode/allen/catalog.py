@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from continual_repmode.errors import UserError
-from continual_repmode.tasks import TASK_OF_LABEL, TASKS
+from continual_repmode.tasks import TASK_OF_LABEL, TASKS, meant_task
 
 BASE_URL = (
     "https://s3-us-west-2.amazonaws.com/downloads.allencell.org/"
@@ -69,12 +69,13 @@ def choose_datasets(names: Sequence[str]) -> tuple[Dataset, ...]:
     Raises UserError if there is neither a task nor a data set of such a name.
     """
     chosen: set[str] = set()
-    for name in names or TASKS:
+    for said in names or TASKS:
+        name = meant_task(said, (*TASKS, *(dataset.name for dataset in DATASETS)))
         needed = [dataset.name for dataset in DATASETS if dataset.name == name]
         needed = needed or [dataset.name for dataset in datasets_of(name)]
         if not needed:
             raise UserError(
-                f"no task or data set {name!r} in the collection; choose from the "
+                f"no task or data set {said!r} in the collection; choose from the "
                 f"tasks {', '.join(TASKS)}, or the data sets "
                 f"{', '.join(dataset.name for dataset in DATASETS)}"
             )

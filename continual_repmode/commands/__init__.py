@@ -7,6 +7,7 @@ VERBS = {
     "import": "weights of the published RepMode or fnet as a model file",
     "export": "one task of a model as ONNX, PyTorch program or bioimage.io package",
     "info": "tell what is in a model file",
+    "inspect": "tell what is in an image file, and what a model would make of it",
     "report": "show runs in one HTML file",
     "run": "learn a stream of tasks, testing after each experience",
     "tables": "run what a table of the paper needs, or of ours, and write it",

@@ -41,6 +41,12 @@ def main(arguments: Sequence[str]) -> int:
         action="store_true",
         help="volumes smaller than the patch will be padded (data.pad_small=true)",
     )
+    add(
+        "--model",
+        metavar="MODEL",
+        help="also say which images are unlike those that this model was trained on; "
+        "on its grid",
+    )
     add("--scenario", metavar="NAME", help="look only at the tasks of this stream")
     add("--headers-only", action="store_true", help="do not read any pixels")
     add("--verbose", action="store_true", help="name every file of a finding")
@@ -49,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     if chosen is None:
         return 0
     if chosen.headers_only:
-        say_unused(chosen, "with --headers-only", "--cache-dir", *_WORK)
+        say_unused(chosen, "with --headers-only", "--cache-dir", "--model", *_WORK)
     if chosen.json:
         say_unused(chosen, "with --json, which has all", "--verbose")
 
@@ -58,6 +64,20 @@ def main(arguments: Sequence[str]) -> int:
     from continual_repmode.manifests.checks.report import format_report, to_json
     from continual_repmode.scenario import load_scenario
 
+    settings = manifest_settings(chosen)
+    model = None
+    if chosen.model and not chosen.headers_only:
+        from continual_repmode.trained_model import TrainedModel
+
+        model = TrainedModel.outline(chosen.model)
+        given = chosen.voxel_size if "--voxel-size" in chosen.given else None
+        model = model.with_voxel_size(given and tuple(given), "--voxel-size")
+        grid = model.preparation()
+        settings |= {
+            "voxel_size_um": grid.voxel_size_um,
+            "resize": grid.resize,
+            "order": grid.order,
+        }
     tasks = load_scenario(chosen.scenario).task_names if chosen.scenario else None
     z, y, x = chosen.patch_size
     if min(z, y, x) < 1:
@@ -71,7 +91,8 @@ def main(arguments: Sequence[str]) -> int:
         voxels="none" if chosen.headers_only else "measure",
         workers=workers_of(chosen),
         part=part_of(chosen),
-        **manifest_settings(chosen),
+        unlike=None if model is None else model.unlike_all,
+        **settings,
     )
     if not check.collection.splits_at_random:
         say_unused(chosen, "as the manifest says the split", "--seed")

@@ -8,6 +8,7 @@ from pathlib import Path
 from continual_repmode.commands._manifest_arguments import Parser, parse
 from continual_repmode.errors import UserError
 from continual_repmode.paths import user_path
+from continual_repmode.tasks import meant_task
 
 _ABOUT = """\
 Write one task of a model for other programs: as the merged plain U-Net that it is, for
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     tasks = (
         model.net.task_names
         if chosen.task == "all"
-        else (model.net.task_name(chosen.task),)
+        else (model.net.task_name(meant_task(chosen.task, model.net.task_names)),)
     )
     paths = [_path(chosen, task) for task in tasks]
     taken = [str(path) for path in paths if path.exists()]

@@ -8,6 +8,7 @@ from continual_repmode.commands._manifest_arguments import (
     model_output,
     parse,
 )
+from continual_repmode.tasks import TASKS, meant_task
 
 _ABOUT = """\
 Make a model file of weights that another program trained.
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     if chosen is None:
         return 0
     out = model_output(chosen)
-    tasks = [name.strip() for name in (chosen.tasks or "").split(",") if name.strip()]
+    named = [name.strip() for name in (chosen.tasks or "").split(",") if name.strip()]
+    tasks = [meant_task(name, TASKS) for name in named]
 
     from continual_repmode.models import save_model
     from continual_repmode.prediction.setup import check_voxel_size

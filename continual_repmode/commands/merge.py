@@ -13,6 +13,7 @@ from continual_repmode.commands._manifest_arguments import (
 )
 from continual_repmode.errors import UserError
 from continual_repmode.paths import user_path
+from continual_repmode.tasks import meant_task
 
 if TYPE_CHECKING:
     from continual_repmode.models import ModelCard, RepModeUNet
@@ -93,6 +94,7 @@ def _renamed(parts: Sequence[_Part], wanted: Sequence[str]) -> list[_Part]:
             raise UserError(f"--rename {text}: write it as OLD=NEW")
         if [other.partition("=")[0] for other in wanted].count(old) > 1:
             raise UserError(f"--rename {text}: {old} gets two names; give one")
+        old = meant_task(old, (name for part in renamed for name in part.names))
         having = [i for i, part in enumerate(renamed) if old in part.names]
         if not having:
             raise UserError(f"--rename {text}: no model but the first has a task {old}")

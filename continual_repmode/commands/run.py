@@ -55,6 +55,8 @@ settings, their choices (* is the default):
   hydra.run.dir=FOLDER
               where the results go; otherwise runs/<scenario>/<date>_<time>. The same
               command resumes an interrupted run in FOLDER
+  plan=auto   patch, window and epochs proposed from the volumes and the machine,
+              where you do not give them; written into config.yaml
   resume=FOLDER
               resume an interrupted run; all settings come from the folder
 
@@ -114,9 +116,11 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
 
     folder = RunFolder(distributed.of_first(path))
     with folder.held():
-        settings = dump_run_config(config)
         begun = distributed.of_first(folder.config.exists())
-        if begun and folder.config.read_text(encoding="utf-8") != settings:
+        written = folder.config.read_text(encoding="utf-8") if begun else ""
+        config, note = _planned(config, written, overrides)
+        settings = note + dump_run_config(config)
+        if begun and written != settings:
             raise UserError(
                 f"{path} already holds a run with other settings: resume it with "
                 f"resume={path}, or choose another folder with hydra.run.dir=FOLDER"
@@ -131,6 +135,29 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
             run.write_header(command_line(["continual-repmode", "run", *overrides]))
             write_whole(folder.config, settings)
         _carry_out(run, reference)
+
+
+def _planned(
+    config: "RunConfig", written: str, overrides: Sequence[str]
+) -> "tuple[RunConfig, str]":
+    """Return the settings with a plan, if one is wanted, and what it expects.
+
+    Where the run was begun already, its plan stays.
+    """
+    if config.plan is None:
+        return config, ""
+    from continual_repmode import distributed
+    from continual_repmode.config.run import load_run_config
+    from continual_repmode.run_plan import taken_from, with_plan
+
+    if written:
+        first = written.splitlines(keepends=True)[0]
+        note = first if first.startswith("#") else ""
+        return taken_from(config, load_run_config(written)), note
+    config, plan = distributed.of_first(with_plan(config, overrides))
+    if distributed.is_first():
+        print(f"plan: {plan}", file=sys.stderr)
+    return config, f"# plan: {plan}\n"
 
 
 def resume(path: Path) -> int:

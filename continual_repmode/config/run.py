@@ -42,6 +42,9 @@ class RunConfig:
     base_model: str | None = None
     #: Folder of an interrupted run to resume; given alone.
     resume: str | None = None
+    #: auto: patch, window and epochs are proposed from the volumes and the machine, and
+    #: take the place of presets; null: as the settings say.
+    plan: str | None = None
     #: Metrics of tests beside MSE, MAE, R2 and Pearson's r: [ssim,dice] or a set of
     #: them, field, objects or lightmycells; see docs/metrics.md.
     metrics: Any = field(default_factory=list)
@@ -53,6 +56,7 @@ class RunConfig:
         require(listed, "metrics", self.metrics, "names, such as [ssim,dice]")
         choose_metrics(names, "metrics=")
         self.metrics = names
+        require(self.plan in (None, "auto"), "plan", self.plan, "auto, or null")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def stream(self) -> Scenario:

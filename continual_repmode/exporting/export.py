@@ -85,6 +85,12 @@ def export_task(
     """
     check_request(format, publication)
     path = unicode_path(path)
+    kind = model.card.task(model.net.task_name(task)).target_kind
+    if kind is not None:
+        raise UserError(
+            f"task {task!r}: its stacks are projected ({kind}) after the network, "
+            "which exported files cannot do; use continual-repmode predict"
+        )
     traced = trace(model.net, model.net.task_name(task))
     facts = facts_of(model, task, any_batch=traced.any_batch)
     with replacing(path) as temporary:

@@ -1,10 +1,13 @@
 """The whole of an extension: check, learn, prove, compare, write."""
 
+import math
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import torch
 
 from continual_repmode import distributed
 from continual_repmode.analysis.continual import publish
@@ -17,7 +20,11 @@ from continual_repmode.assembly import Run
 from continual_repmode.extending.base_network import open_base
 from continual_repmode.extending.image_curve import CurvePoint, curve_sizes, verdict
 from continual_repmode.extending.image_figure import plot_images
-from continual_repmode.extending.lab_volumes import open_lab_volumes
+from continual_repmode.extending.lab_volumes import (
+    LabVolumes,
+    open_lab_volumes,
+    task_in,
+)
 from continual_repmode.extending.learning import Lesson
 from continual_repmode.extending.provenance import (
     PROVENANCE_FILE,
@@ -30,8 +37,15 @@ from continual_repmode.extending.settings import ExtensionSettings
 from continual_repmode.files import replacing
 from continual_repmode.paths import user_path
 from continual_repmode.processes import command_line
-from continual_repmode.results import ExperienceRecord, RunFolder, write_json
+from continual_repmode.results import (
+    ExperienceRecord,
+    RunFolder,
+    read_json,
+    write_json,
+)
 from continual_repmode.runtime import resolve_device
+from continual_repmode.trained_model import TrainedModel
+from continual_repmode.training.plan import Learning, plan_training
 from continual_repmode.volumes.preparation import VoxelSizeUm
 
 
@@ -96,7 +110,7 @@ def extend_model(
         :class:`continual_repmode.manifests.manifest.ManifestCollection`. Rows of other
         tasks are ignored.
     task : str
-        The structure, as the manifest calls it.
+        The structure, as the manifest calls it, in any case.
     folder : str or Path, optional
         Where the results go; by default that of :func:`default_folder`.
     settings : ExtensionSettings, optional
@@ -116,11 +130,14 @@ def extend_model(
     settings = settings or ExtensionSettings()
     model, manifest = user_path(model), user_path(manifest)
     device = resolve_device(settings.device)
+    task = task_in(manifest, task, settings)
     base = open_base(model, task, settings)
     target = RunFolder(default_folder(model, task) if folder is None else folder)
     check_folder(target, task, base)
     with distributed.first_before_others():
         volumes = open_lab_volumes(manifest, task, base, settings)
+    if settings.plan == "auto":
+        settings, volumes = _planned(target, base, volumes, task, settings, device)
     num_train = len(volumes.collection.pairs(task, "train"))
     sizes = curve_sizes(settings.image_curve, num_train)
     with target.held():
@@ -159,6 +176,40 @@ def extend_model(
             verdict=_publish_curve(target, task, points),
             comparison=comparison,
         )
+
+
+def _planned(
+    target: RunFolder,
+    base: TrainedModel,
+    volumes: LabVolumes,
+    task: str,
+    settings: ExtensionSettings,
+    device: torch.device,
+) -> tuple[ExtensionSettings, LabVolumes]:
+    """Return what a plan proposes, or the one that the folder was begun with."""
+    if (target.path / PROVENANCE_FILE).is_file():
+        written = read_json(target.path / PROVENANCE_FILE)
+        epochs, (z, y, x) = written["epochs"], written["patch_size"]
+        settings = replace(settings, plan=None, epochs=epochs, patch_size=(z, y, x))
+        return settings, replace(volumes, patch_size=(z, y, x))
+    train, test = (volumes.collection.pairs(task, s) for s in ("train", "test"))
+    z, y, x = (min(sides) for sides in zip(*(p.grid_shape for p in train), strict=True))
+    num_voxels = sum(math.prod(pair.grid_shape) for pair in test)
+    own = plan_training(
+        base.net,
+        (z, y, x),
+        [Learning(1, len(train), (len(base.net.task_names) + 1) * num_voxels)],
+        batch_size=settings.batch_size,
+        device=device,
+        epochs=[settings.epochs],
+        patch_size=settings.patch_size,
+    )
+    plan = distributed.of_first(own)
+    _say(f"plan: {plan}")
+    settings = replace(
+        settings, plan=None, epochs=plan.epochs[0], patch_size=plan.patch_size
+    )
+    return settings, replace(volumes, patch_size=plan.patch_size)
 
 
 def _compare_with_scratch(

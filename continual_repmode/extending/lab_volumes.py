@@ -15,9 +15,10 @@ from continual_repmode.extending.settings import (
 )
 from continual_repmode.manifests.check import check_manifest, sound_collection
 from continual_repmode.manifests.manifest import ManifestCollection
-from continual_repmode.manifests.rows import read_rows
+from continual_repmode.manifests.rows import ManifestRow, read_rows
 from continual_repmode.models.spatial import Size3
 from continual_repmode.paths import source_of, user_path
+from continual_repmode.tasks import meant_task
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.workers import Workers
 
@@ -72,6 +73,11 @@ def open_lab_volumes(
         divisor,
         pad_small=settings.pad_small,
     )
+    if task in headers.collection.projections and settings.patch_size is None:
+        deepest = max((z for z, _, _ in shapes), default=patch_size[0])
+        part = divisor[0]  # a patch must hold every plane
+        if settings.pad_small or deepest % part == 0:
+            patch_size = (-(-deepest // part) * part, *patch_size[1:])
     check = sound_collection(
         manifest,
         patch_size=patch_size,
@@ -131,10 +137,23 @@ def choose_patch(
     return asked
 
 
+def task_in(manifest: Path, task: str, settings: ExtensionSettings) -> str:
+    """Return a task as the manifest writes it; looks at no files."""
+    try:
+        listed = [row.task for row in _rows(manifest, settings)]
+    except UserError:  # told when the volumes are opened
+        return task
+    return meant_task(task, listed)
+
+
+def _rows(manifest: Path, settings: ExtensionSettings) -> list[ManifestRow]:
+    root = None if settings.root is None else user_path(settings.root)
+    return read_rows(manifest, root, tasks=(), faults=Faults())
+
+
 def _check_rows(manifest: Path, task: str, settings: ExtensionSettings) -> None:
     """Say what a manifest lacks of one task; looks at no files."""
-    root = None if settings.root is None else user_path(settings.root)
-    rows = read_rows(manifest, root, tasks=(), faults=Faults())
+    rows = _rows(manifest, settings)
     images = {source_of(row.signal_path) for row in rows if row.task == task}
     if not images:
         present = ", ".join(dict.fromkeys(row.task for row in rows)) or "no usable row"

@@ -61,6 +61,13 @@ class ExtensionSettings:
         int,
         _LEARNING,
     )
+    plan: str | None = option(
+        None,
+        "auto: the patch as large as memory and two hours allow, and as many epochs "
+        "as fit into a day, tried on this machine, where you do not give them",
+        group=_LEARNING,
+        choices=("auto",),
+    )
     pad_small: bool = option(
         False,
         "pad training images smaller than the patch instead of refusing them",
@@ -212,6 +219,8 @@ class ExtensionSettings:
                 raise UserError(f"{name}={sides}: use whole numbers from 1")
         if self.schedule not in ("one_cycle", "constant"):
             raise UserError(f"schedule={self.schedule!r}: use one_cycle or constant")
+        if self.plan not in (None, "auto"):
+            raise UserError(f"plan={self.plan!r}: use auto or None")
         if self.reference not in (None, "scratch"):
             raise UserError(f"reference={self.reference!r}: use scratch or None")
         if self.precision not in ("float32", "bfloat16"):

@@ -3,7 +3,13 @@
 import math
 
 from continual_repmode.errors import UserError
-from continual_repmode.manifests.rows import CROP, VOXEL_SIZE, ManifestRow, cell_error
+from continual_repmode.manifests.rows import (
+    CROP,
+    TARGET_KIND,
+    VOXEL_SIZE,
+    ManifestRow,
+    cell_error,
+)
 from continual_repmode.paths import source_of
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import Box, SourceChannel
@@ -24,11 +30,27 @@ def source_channels(
         outside.
     """
     box, target_box = _box(row, signal), _box(row, target)
-    if target_box != box:
+    if row.target_kind is not None:
+        num_z = volume_shape(target)[0]
+        if num_z != 1:
+            raise cell_error(
+                row.where,
+                TARGET_KIND,
+                row.target_kind,
+                f"{target.path.name} holds {num_z} planes, not one; leave the cell "
+                "blank for a target that is a stack",
+            )
+        box_of_target = (slice(0, 1), *target_box[1:])
+    else:
+        box_of_target = target_box
+    if target_box[row.target_kind is not None :] != box[row.target_kind is not None :]:
         shape, target_shape = volume_shape(signal), volume_shape(target)
         remedy = f"crop both to the same part by the columns {', '.join(CROP)}"
         if 1 in (shape[0], target_shape[0]):
-            remedy = "a single plane or projection cannot be paired with a stack"
+            remedy = (
+                "a single plane is paired with a stack by the column "
+                f"{TARGET_KIND!r}: max (a maximum projection) or focus"
+            )
         raise UserError(
             f"{row.where}: the two images differ in shape (z, y, x): "
             f"{signal.path.name} {shape}, {target.path.name} {target_shape}; {remedy}"
@@ -45,7 +67,7 @@ def source_channels(
         )
     return (
         SourceChannel(signal, signal_index, box),
-        SourceChannel(target, target_index, box),
+        SourceChannel(target, target_index, box_of_target),
     )
 
 
@@ -108,6 +130,8 @@ def row_voxel_size_um(
         what they tell is no size of a voxel; unless row or user say it.
     """
     signal_um, target_um = signal.voxel_size_um, target.voxel_size_um
+    if row.target_kind is not None:  # one plane has no distance of planes
+        target_um = (None, *target_um[1:])
     remedy = f"fill the columns {', '.join(VOXEL_SIZE)} with the right one, or {remedy}"
     found: list[float] = []
     for axis, along in enumerate("zyx"):

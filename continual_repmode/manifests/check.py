@@ -1,11 +1,12 @@
 """The data check: a manifest, its files and their voxels, before anything runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from continual_repmode.data.collection import Split
+from continual_repmode.data.signals import Look, look_of
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.manifests.checks.checked_pair import CheckedPair, Finding
 from continual_repmode.manifests.checks.facts import PairFacts
@@ -18,9 +19,12 @@ from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.manifests.pairs import ManifestPair
 from continual_repmode.manifests.preparing import measure_pairs
 from continual_repmode.paths import user_path
+from continual_repmode.volumes.padding import hidden_voxels
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.volume import VolumeReader, missing_chunks
 from continual_repmode.workers import HERE, WHOLE, Part, Workers
+
+Unlike = Callable[[str, Look | None], str | None]
 
 _FORMATS = {
     "TiffVolume": "TIFF",
@@ -63,6 +67,7 @@ def check_manifest(
     progress: bool = True,
     workers: Workers = HERE,
     part: Part = WHOLE,
+    unlike: Unlike | None = None,
     **settings: Any,
 ) -> Check:
     """Check a manifest, the headers of its files and, unless told not to, all voxels.
@@ -88,6 +93,8 @@ def check_manifest(
         Who shares the work.
     part : Part
         Of the pairs: the voxels of the others are left to other calls.
+    unlike : callable, optional
+        Says of a task and the look of a signal what is unusual, if anything is.
     **settings
         As for :class:`continual_repmode.manifests.manifest.ManifestCollection`.
 
@@ -118,8 +125,9 @@ def check_manifest(
             tasks=tasks,
             listed=collection.listed_tasks,
         )
-        return Check(collection, pairs, findings)
+        return Check(collection, pairs, findings + unusual)
 
+    unusual: list[Finding] = []
     headers = judged([None] * len(listed))
     prepare = voxels == "prepare"
     if voxels == "none" or (prepare and headers.errors):
@@ -135,6 +143,8 @@ def check_manifest(
     )
     for index, found in zip(chosen, measured, strict=True):
         facts[index] = found
+        if unlike is not None and found is not None and found.usable:
+            unusual += _unusual(listed[index][0], unlike)
     return judged(facts)
 
 
@@ -166,6 +176,21 @@ def refuse_doubtful(collection: ManifestCollection, yes: bool) -> None:
         for finding in doubtful(_checked(pair, split, None), yes):
             if finding.severity == "error":
                 raise UserError(finding.line())
+
+
+def _unusual(pair: ManifestPair, unlike: Unlike) -> Iterator[Finding]:
+    """Yield a warning if the signal looks unusual."""
+    raw = pair.signal.read()
+    hidden = hidden_voxels(raw)
+    signal, _ = pair.preparation.apply(
+        raw, pair.source_voxel_size_um, hidden and hidden[1]
+    )
+    look = look_of(signal, pair.preparation.voxel_size_um)
+    said = unlike(pair.task, look)
+    if said is not None:
+        remedy = "see that channel and voxel size are right, or train on such images"
+        channel = _channel(pair.signal)
+        yield Finding("warning", "unlike-model", pair.row.where, channel, said, remedy)
 
 
 def _checked(

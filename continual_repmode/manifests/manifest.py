@@ -11,6 +11,7 @@ from tqdm import tqdm
 from continual_repmode.data.collection import Split
 from continual_repmode.data.splits import split_sources
 from continual_repmode.errors import Faults, UserError
+from continual_repmode.inference.projection import Projection
 from continual_repmode.manifests.channels import (
     opening_error,
     overruled_size,
@@ -21,6 +22,7 @@ from continual_repmode.manifests.pairs import ManifestPair, check_grid
 from continual_repmode.manifests.preparing import prepare_pairs
 from continual_repmode.manifests.rows import (
     CROP,
+    TARGET_KIND,
     VOXEL_SIZE,
     ManifestRow,
     misspelled_columns,
@@ -144,6 +146,30 @@ class ManifestCollection:
             splits = _assign_splits(path, rows, seed)
         self._pairs = [(pair, splits[position]) for position, pair in pairs.items()]
         _check_no_leak(self._pairs, faults)
+        self._check_kinds(faults)
+
+    def _check_kinds(self, faults: Faults) -> None:
+        """Find tasks whose targets are of more than one kind."""
+        first: dict[str, ManifestRow] = {}
+        for pair, _ in self._pairs:
+            with faults:
+                known = first.setdefault(pair.task, pair.row)
+                if known.target_kind != pair.row.target_kind:
+                    raise UserError(
+                        f"{pair.row.where}, column {TARGET_KIND!r}: "
+                        f"{pair.row.target_kind or 'stack'}, but "
+                        f"{known.target_kind or 'stack'} in row {known.number}; "
+                        "targets of one task are of one kind, so name them differently"
+                    )
+
+    @property
+    def projections(self) -> dict[str, Projection]:
+        """The tasks whose targets are projections, and what kind."""
+        return {
+            pair.task: pair.row.target_kind
+            for pair, _ in self._pairs
+            if pair.row.target_kind is not None
+        }
 
     def _open(
         self,

@@ -86,9 +86,12 @@ class ManifestPair:
     def load(self) -> LoadedPair:
         """Return both volumes as read-only memory maps; prepares them if need be."""
         signal, target = self._arrays()
+        light, wanted = signal.open(), target.open()
+        if self.row.target_kind is not None:  # the plane stands for each of the stack
+            wanted = np.broadcast_to(wanted, light.shape)
         return LoadedPair(
-            signal.open(),
-            target.open(),
+            light,
+            wanted,
             signal.intensity,
             target.intensity,
             max(signal.hidden, target.hidden),
@@ -168,6 +171,9 @@ class ManifestPair:
 
         def hidden_target() -> NDArray[np.bool_] | None:
             found, light = hidden_voxels(read_target(), strict=True), hidden_light()
+            if light is not None and self.row.target_kind is not None:
+                light = np.logical_and.reduce(light, axis=0, keepdims=True)
+                light = light if light.any() else None
             if found is None or light is None:
                 return light if found is None else found[1]
             return found[1] | light
@@ -194,9 +200,10 @@ class ManifestPair:
                 return found
             mask = hidden()
             try:
-                prepared, intensity = self.preparation.apply(
-                    read(), self.source_voxel_size_um, mask
-                )
+                from_um = self.source_voxel_size_um
+                if channel is self.target and self.row.target_kind is not None:
+                    from_um = (self.preparation.voxel_size_um[0], *from_um[1:])
+                prepared, intensity = self.preparation.apply(read(), from_um, mask)
             except UserError as error:
                 raise UserError(f"{channel.label}: {error}") from error
             share = 0.0 if mask is None else float(mask.mean())

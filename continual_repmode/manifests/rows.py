@@ -9,6 +9,7 @@ from pathlib import Path
 
 from continual_repmode.data.collection import Split
 from continual_repmode.errors import Faults, UserError
+from continual_repmode.inference.projection import PROJECTIONS, Projection
 from continual_repmode.manifests.files import (
     MAX_SHOWN,
     SPLIT_NAMES,
@@ -18,12 +19,14 @@ from continual_repmode.manifests.files import (
 )
 from continual_repmode.paths import is_there, not_there, user_path
 from continual_repmode.tasks import check_task_name
+from continual_repmode.volumes.formats.plane_pattern import is_pattern, plane_files
 from continual_repmode.volumes.preparation import VOXEL_RANGE_UM, is_voxel_length
 from continual_repmode.volumes.volume import CHOICES, VoxelSize, index_from
 
 ONE_FILE = ("path", "channel_signal", "channel_target")
 TWO_FILES = ("path_signal", "path_target")
 VOXEL_SIZE = ("voxel_size_z_um", "voxel_size_y_um", "voxel_size_x_um")
+TARGET_KIND = "target_kind"
 CROP = ("z0", "z1", "y0", "y1", "x0", "x1")
 
 _OTHER_NAMES = {"path_czi": "path"}
@@ -31,6 +34,7 @@ _OTHER_NAMES = {"path_czi": "path"}
 
 _KNOWN = {
     *("task", "split", *ONE_FILE, *TWO_FILES, *VOXEL_SIZE, *CROP, *CHOICES),
+    TARGET_KIND,
     *_OTHER_NAMES,
 }
 _BLANK = {"nan", "<na>", "none", "null"}
@@ -62,6 +66,8 @@ class ManifestRow:
     voxel_size_um: VoxelSize
     #: ``z0, z1, y0, y1, x0, x1`` in raw voxels, None where blank.
     crop: tuple[int | None, ...]
+    #: What the one plane of the target is of a stack; None for a stack.
+    target_kind: Projection | None = None
 
 
 def cell_error(where: str, column: str, value: object, remedy: str) -> UserError:
@@ -108,7 +114,7 @@ def read_rows(
 
 def misspelled_columns(path: Path) -> list[str]:
     """Return, a line each, columns that look like one of ours but are left alone."""
-    known = {*ONE_FILE, *TWO_FILES, *VOXEL_SIZE, *CROP, *CHOICES, "task", "split"}
+    known = {*_KNOWN} - {*_OTHER_NAMES}
     found = []
     for file in csv_files(path):
         header = [_OTHER_NAMES.get(name, name) for name in read_csv(file, _KNOWN)[0]]
@@ -125,7 +131,7 @@ def _read_file(
     header, lines = read_csv(path, _KNOWN)
     header = [_OTHER_NAMES.get(name, name) for name in header]
     task, split = told_by_name(path)
-    columns = _path_columns(path, header, task)
+    _check_header(path, header, task)
     rows = []
     for number, values in lines:
         with faults:
@@ -143,27 +149,24 @@ def _read_file(
             if "split" not in header and split:
                 cells["split"] = split
             needed = tasks is None or cells.get("task") in tasks
-            rows.append(_row(_Cells(where, cells, needed), number, root, columns))
+            rows.append(
+                _row(_Cells(where, cells, needed, "path" not in header), number, root)
+            )
     if not lines:
         raise UserError(f"{path}: has no rows below its header")
     return rows
 
 
-def _path_columns(
-    path: Path, header: Sequence[str], task: str | None
-) -> tuple[str, str]:
-    """Return the columns of the signal's and the target's file."""
+def _check_header(path: Path, header: Sequence[str], task: str | None) -> None:
+    """Refuse a header without the columns of files; it may have those of both kinds."""
     counts = Counter(name for name in header if name)
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
         raise UserError(f"{path}: column {repeated[0]!r} appears twice; rename one")
     one_file, two_files = "path" in header, set(TWO_FILES) & set(header)
-    if one_file and two_files:
-        raise UserError(
-            f"{path}: has column 'path' and {min(two_files)!r}; keep 'path' for files "
-            "with both channels, or 'path_signal' and 'path_target' for two files"
-        )
     needed = [*(TWO_FILES if two_files else ONE_FILE)]
+    if one_file and two_files:
+        needed = list(dict.fromkeys((*ONE_FILE, *TWO_FILES)))
     if task is None:
         needed.insert(0, "task")
     missing = [name for name in needed if name not in header]
@@ -173,13 +176,10 @@ def _path_columns(
             f"task and {', '.join(ONE_FILE)} (both channels in one file), or task and "
             f"{', '.join(TWO_FILES)}; found {', '.join(header):.{MAX_SHOWN}}"
         )
-    return TWO_FILES if two_files else ("path", "path")
 
 
-def _row(
-    cells: "_Cells", number: int, root: Path, columns: tuple[str, str]
-) -> ManifestRow:
-    signal_column, target_column = columns
+def _row(cells: "_Cells", number: int, root: Path) -> ManifestRow:
+    signal_column, target_column = cells.path_columns()
     try:
         task = check_task_name(cells.text("task"))
     except UserError as error:
@@ -197,6 +197,7 @@ def _row(
         choices=tuple((n, cells.choice(n)) for n in CHOICES if cells.choice(n)),
         voxel_size_um=(voxel_z_um, voxel_y_um, voxel_x_um),
         crop=tuple(map(cells.voxel_index, CROP)),
+        target_kind=cells.target_kind(),
     )
 
 
@@ -207,10 +208,27 @@ class _Cells:
     where: str
     values: dict[str, str]
     files_needed: bool
+    two_files: bool
+    """Whether there is no column of one file."""
 
     def text(self, column: str) -> str:
         value = self.values.get(column, "")
         return "" if value.lower() in _BLANK else value
+
+    def path_columns(self) -> tuple[str, str]:
+        """Return the columns of the signal's and the target's file in this row."""
+        filled = [name for name in ("path", *TWO_FILES) if self.text(name)]
+        if "path" in filled and len(filled) > 1:
+            raise cell_error(
+                self.where,
+                filled[1],
+                self.text(filled[1]),
+                "'path' is filled, too; keep 'path' for a file with both channels, or "
+                "'path_signal' and 'path_target' for two files",
+            )
+        if "path" in filled or not (filled or self.two_files):
+            return "path", "path"
+        return TWO_FILES
 
     def choice(self, column: str) -> str:
         """Return a cell, an index as a whole number though it is written as 1.0."""
@@ -227,7 +245,7 @@ class _Cells:
         except UserError:  # nothing can be called so
             path, found = root / value, False
         else:
-            found = is_there(path)
+            found = bool(plane_files(path)) if is_pattern(path) else is_there(path)
         if self.files_needed and not found:
             reason = not_there(path) if value else "no such file"
             remedy = (
@@ -242,6 +260,16 @@ class _Cells:
         if value and value.lower() not in SPLIT_NAMES:
             raise cell_error(self.where, "split", value, "use train, valid or test")
         return SPLIT_NAMES[value.lower()] if value else None
+
+    def target_kind(self) -> Projection | None:
+        value = self.text(TARGET_KIND).lower()
+        if value in ("", "stack"):
+            return None
+        found = next((kind for kind in PROJECTIONS if kind == value), None)
+        if found is None:
+            known = ", ".join(("stack", *PROJECTIONS))
+            raise cell_error(self.where, TARGET_KIND, value, f"use one of {known}")
+        return found
 
     def positive(self, column: str) -> float | None:
         value = self.text(column)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -29,6 +29,12 @@ class TaskCard:
         :func:`continual_repmode.training.data_hash.hash_of_pairs` takes it.
     metrics : dict of str to float or None
         Metric -> mean over the test images when the file was written.
+    target_kind : {"max", "focus"} or None
+        How predicted stacks are projected to the one plane that targets are; None for
+        targets that are stacks.
+    signals : dict of str to list of float or None
+        What the training signals look like, as
+        :func:`continual_repmode.data.signals.signal_statistics` measures it.
     """
 
     target_mean: float | None = None
@@ -36,6 +42,8 @@ class TaskCard:
     num_images: dict[str, int] | None = None
     data_sha256: str | None = None
     metrics: dict[str, float | None] | None = None
+    target_kind: Literal["max", "focus"] | None = None
+    signals: dict[str, list[float | None]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

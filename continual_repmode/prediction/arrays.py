@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from continual_repmode.errors import UserError
+from continual_repmode.inference.projection import project_answers
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.inference.windows import Overlap
 from continual_repmode.prediction.options import Blank, PredictOptions, Unit
@@ -62,7 +63,8 @@ def predict_array(
     -------
     dict of str to ndarray of float32, shape (Z, Y, X)
         Task -> prediction on the grid of ``volume``, as z-score unless asked otherwise;
-        with ``uncertainty`` also the standard deviation, under ``<task>_std``.
+        one plane of it (1, Y, X) where the task predicts projections; with
+        ``uncertainty`` also the standard deviation, under ``<task>_std``.
 
     Raises
     ------
@@ -97,6 +99,8 @@ def predict_array(
     for task, (_, *deviation) in found_by.items():
         predicted |= {deviation_name(task): volume for volume in deviation}
     if hidden is not None:
+        if setup.projection is not None:
+            hidden = np.logical_and.reduce(hidden, axis=0, keepdims=True)
         for prediction in predicted.values():
             prediction[hidden] = setup.blank
     return predicted
@@ -115,6 +119,9 @@ def _predict(
         device=setup.device,
         progress=setup.options.progress,
     ).reshape(-1, *light.shape)
+    if setup.projection is not None:
+        predicted = project_answers(predicted, setup.projection)
+        light, shape = predicted[:1], (1, *shape[1:])
     known = predicted.masked_fill(predicted.isnan() & light.isnan(), 0).numpy()
     found = [resize(volume, shape, setup.preparation.resize) for volume in known]
     intensity = setup.intensities.get(task, Intensity(0.0, 1.0))

@@ -17,6 +17,7 @@ from continual_repmode.paths import (
 )
 from continual_repmode.prediction.plates import fields_of, place_in_plate
 from continual_repmode.volumes.formats import FOLDER_SUFFIX, plain_stem, readable
+from continual_repmode.volumes.formats.plane_pattern import is_pattern
 
 _ZARR_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
@@ -68,7 +69,7 @@ def is_zarr(path: Path) -> bool:
 def _matching(given: str | Path) -> list[Path]:
     """Return the path itself, or what it matches as a pattern."""
     path = user_path(given)
-    if is_there(path):
+    if is_there(path) or is_pattern(path):
         return [path]
     matches = [Path(path.anchor)]
     for part in path.parts[bool(path.anchor) :]:

@@ -24,6 +24,7 @@ from continual_repmode.volumes.volume import (
     volume_shape,
 )
 
+_ONE_PLANE = ", of which one plane is predicted"
 VOXEL_SIZE_REMEDY = (
     "give the right one in micrometres with --voxel-size Z Y X (in Python: "
     "voxel_size_um=)"
@@ -128,6 +129,7 @@ def with_target(
     target: int | str | VolumeReader,
     *,
     size_given: bool = False,
+    projected: bool = False,
 ) -> Image:
     """Return the image with a target: one of its channels, or another file.
 
@@ -151,12 +153,14 @@ def with_target(
         )
     else:
         found = SourceChannel.whole(target, 0)
-    if found.shape != signal.shape:
+    wanted = (1, *signal.shape[1:]) if projected else signal.shape
+    if found.shape != wanted:
         raise UserError(
             f"{found.label}: shape (z, y, x) {found.shape} for a signal of "
-            f"{signal.shape}; give the target of the same field"
+            f"{signal.shape}{_ONE_PLANE if projected else ''}; give the target of the "
+            "same field"
         )
-    told = overruled_size(found.volume, image.signal_um)
+    told = None if projected else overruled_size(found.volume, image.signal_um)
     if told and not size_given:
         used = " x ".join(f"{um:g}" for um in image.signal_um)
         raise UserError(

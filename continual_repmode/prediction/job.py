@@ -20,8 +20,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from continual_repmode.data.signals import look_of
 from continual_repmode.errors import UserError
 from continual_repmode.files import failure_told
+from continual_repmode.inference.projection import project_files
 from continual_repmode.inference.tiled import predict_into
 from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.prediction.bounds import resizing_memory
@@ -67,6 +69,12 @@ class Job:
         return self.setup.preparation.grid_shape(signal.shape, self.image.signal_um)
 
     @property
+    def shape(self) -> Size3:
+        """Shape (z, y, x) of what is written: one plane of a projection."""
+        whole = self.image.shape
+        return whole if self.setup.projection is None else (1, *whole[1:])
+
+    @property
     def work(self) -> WorkFolder:
         """Where it is made."""
         return WorkFolder(self.output, self.root)
@@ -88,7 +96,7 @@ class Job:
         """Size of the output, uncompressed."""
         times = len(self.image.frames)
         channels = len(self.setup.channel_names)
-        return 4 * times * channels * math.prod(self.image.shape)
+        return 4 * times * channels * math.prod(self.shape)
 
     @property
     def plates(self) -> tuple[Path, Path] | None:
@@ -115,7 +123,7 @@ class Job:
         estimate = estimator.estimate(
             self.image.signal.shape,
             self.grid_shape,
-            self.image.shape,
+            self.shape,
             len(self.setup.tasks),
             deviations=self.setup.options.uncertainty,
             compared=bool(self.provenance["targets"]),
@@ -137,7 +145,7 @@ class Job:
                     self._signal(0)  # a fault of the image is told before any output
                 with open_writer(
                     self.output,
-                    shape_czyx=(len(setup.channel_names), *image.shape),
+                    shape_czyx=(len(setup.channel_names), *self.shape),
                     dtype="float32",
                     voxel_size_um=image.voxel_size_um,
                     channel_names=setup.channel_names,
@@ -222,6 +230,8 @@ class Job:
         if known.hidden is not None:
             self._mask_file.create(known.hidden)
         self._tell(frame, known.padding)
+        if not frame:
+            self._warn_if_unlike(signal)
         padding = known.padding and asdict(known.padding)
         note = {"frame": frame, **asdict(known.intensity), "padding": padding}
         self.work.write_note("signal", note)
@@ -261,6 +271,13 @@ class Job:
                 "NaN" if self.setup.options.padding == "nan" else "0",
             )
 
+    def _warn_if_unlike(self, signal: VolumeFile) -> None:
+        """Say if the light is not what the model was trained on."""
+        look = look_of(signal, self.setup.preparation.voxel_size_um)
+        said = self.setup.model.unlikeness(look, self.setup.tasks)
+        if said is not None:
+            _log.warning("%s: %s", self.image.signal.label, said)
+
     @property
     def _mask_file(self) -> MaskFile:
         return MaskFile(self.work.path / "padding.npy", self.image.signal.shape)
@@ -274,7 +291,7 @@ class Job:
         names = ["prediction", "deviation"][: 1 + setup.options.uncertainty]
         volumes = [self._volume(name) for name in names]
         if self.work.note("prediction") == made:
-            return volumes
+            return self._written(volumes)
         signal = self._signal(frame)
         self.work.write_note("prediction", {"task": None})
         for volume in volumes:
@@ -290,8 +307,25 @@ class Job:
         )
         for volume in volumes:
             volume.settle()
+        self._project(volumes)
         self.work.write_note("prediction", made)
-        return volumes
+        return self._written(volumes)
+
+    def _project(self, stacks: Sequence[VolumeFile]) -> None:
+        """Project predicted stacks, where that is what is to be written."""
+        kind = self.setup.projection
+        if kind is not None:
+            project_files(stacks, self._written(stacks), kind)
+
+    def _written(self, stacks: Sequence[VolumeFile]) -> list[VolumeFile]:
+        """Return the stacks, or the files of their projections."""
+        if self.setup.projection is None:
+            return list(stacks)
+        shape = (1, *self.grid_shape[1:])
+        return [
+            VolumeFile(stack.path.with_stem(f"{stack.path.stem}_plane"), shape)
+            for stack in stacks
+        ]
 
     def _measure(
         self, predicted: Sequence[VolumeFile], signal: VolumeFile, task: str
@@ -301,6 +335,8 @@ class Job:
         if channel is None or self.work.note(note) is not None:
             return
         target, mask = self._volume("target"), self._mask(0)
+        if self.setup.projection is not None:  # light of all planes stands for a voxel
+            target, mask = VolumeFile(target.path, predicted[0].shape), None
         prepare_channel(
             channel,
             target,
@@ -310,16 +346,18 @@ class Job:
             beside=mask,
             progress=self.setup.options.progress,
         )
+        prediction = predicted[0]
+        recorded = signal if self.setup.projection is None else prediction
         measured = compare(
-            predicted[0],
+            prediction,
             target,
-            signal,
+            recorded,
             task,
             self.setup.preparation.voxel_size_um,
             self.setup.metrics,
         )
         if predicted[1:]:
-            curve = calibrate(predicted[0], predicted[1], target, signal)
+            curve = calibrate(prediction, predicted[1], target, recorded)
             self.work.write_note(f"calibration-{task}", {"points": curve})
         self.work.write_note(note, measured)
         target.remove()

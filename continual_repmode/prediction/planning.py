@@ -138,9 +138,10 @@ def plan_outputs(
     for job in jobs:
         with faults:
             _check_plausible(job)
+            _check_targets(job)
             check_writable(
                 job.output,
-                shape_czyx=(len(setup.channel_names), *job.image.shape),
+                shape_czyx=(len(setup.channel_names), *job.shape),
                 dtype="float32",
                 voxel_size_um=job.image.voxel_size_um,
                 channel_names=setup.channel_names,
@@ -193,7 +194,13 @@ def find_images(
                         _check_one_meaning(options.target, image)
                     target = _open_target(target, options, setup)
                 given = options.voxel_size_um is not None
-                image = with_target(image, setup.tasks[0], target, size_given=given)
+                image = with_target(
+                    image,
+                    setup.tasks[0],
+                    target,
+                    size_given=given,
+                    projected=setup.projection is not None,
+                )
             images.append(image)
     for manifest in manifests:
         images += listed_images(
@@ -382,6 +389,19 @@ def _check_plausible(job: Job) -> None:
             f"{signal.volume.path}: {', and '.join(found)}; mend it or, if it is "
             "right, continue with --yes (in Python: yes=True)"
         )
+
+
+def _check_targets(job: Job) -> None:
+    """Raise if stacks would be compared with single planes, or the reverse."""
+    kind = job.setup.projection
+    for task, target in job.image.targets.items():
+        planes = job.image.signal.shape[0] if kind is None else 1
+        if task in job.setup.tasks and target.shape[0] != planes:
+            raise UserError(
+                f"{target.label}: has {target.shape[0]} planes, but "
+                f"{job.setup.model.name} predicts {kind or 'a stack'} of {planes}; "
+                "give a target of that kind"
+            )
 
 
 def _check_disk(root: Path, jobs: Sequence[Job]) -> None:

@@ -13,6 +13,12 @@ from continual_repmode.runtime import package_versions
 from continual_repmode.volumes.source_channels import SourceChannel
 
 _PROGRAM = "continual-repmode"
+_MEANING = (
+    "fluorescence that a network expects from transmitted light, not a measurement: "
+    "where and in what shape a structure is, and how bright relative to the rest of "
+    "the same image. Brightness is not comparable between images, as each was "
+    "z-scored, nor with counts of a camera; amounts of a protein cannot be read from it"
+)
 _UNCERTAINTY = "eight orientations of the plane"
 _UNITS = {
     "zscore": "z-score: mean 0 and standard deviation 1 over a whole image",
@@ -57,6 +63,7 @@ def attributes_of(provenance: Mapping[str, Any], setup: Setup) -> dict[str, Any]
     attributes = {
         "program": f"{_PROGRAM} {package_versions([_PROGRAM])[_PROGRAM]}",
         "unit": _UNITS[setup.options.intensity],
+        "meaning": _MEANING,
         "recipe": dict(provenance),
     }
     if setup.options.uncertainty:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from continual_repmode.errors import UserError
+from continual_repmode.inference.projection import Projection
 from continual_repmode.inference.symmetries import NUM_SYMMETRIES, Ensemble
 from continual_repmode.inference.tiled import Predict
 from continual_repmode.inference.windows import WindowGrid, overlap_per_axis
@@ -80,6 +81,7 @@ class Setup:
         check_voxel_size("--voxel-size", options.voxel_size_um)
         check_voxel_size("--model-voxel-size", options.model_voxel_size_um)
         tasks = model.choose_tasks(options.tasks)
+        _check_kinds(model, tasks)
         device = resolve_device(options.device)
         model = model.with_voxel_size(options.model_voxel_size_um, "--model-voxel-size")
         window = options.window or model.window
@@ -126,6 +128,11 @@ class Setup:
         return math.nan if self.options.padding == "nan" else 0.0
 
     @property
+    def projection(self) -> Projection | None:
+        """How the predicted stacks become planes; None where stacks are written."""
+        return self.model.card.task(self.tasks[0]).target_kind
+
+    @property
     def num_answers(self) -> int:
         """How often each window is predicted, by all models."""
         each = NUM_SYMMETRIES if self.options.uncertainty else 1
@@ -147,6 +154,19 @@ class Setup:
             return networks[0]
         spread = self.options.uncertainty
         return Ensemble(networks, symmetric=spread, deviation=spread)
+
+
+def _check_kinds(model: TrainedModel, tasks: Sequence[str]) -> None:
+    """Refuse tasks that cannot be in one file: stacks and projections."""
+    first, *others = tasks
+    kinds = {task: model.card.task(task).target_kind for task in tasks}
+    for task in others:
+        if kinds[task] != kinds[first]:
+            raise UserError(
+                f"tasks={','.join(tasks)}: {first} is predicted as "
+                f"{kinds[first] or 'a stack'}, {task} as {kinds[task] or 'a stack'}; "
+                "predict them into different folders (--tasks, --out)"
+            )
 
 
 def deviation_name(task: str) -> str:

@@ -3,11 +3,12 @@
 Imports nothing of Avalanche, so that strategies can be chosen without it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from continual_repmode.data.collection import Pair
 from continual_repmode.errors import UserError
+from continual_repmode.inference.projection import Projection
 
 if TYPE_CHECKING:
     from continual_repmode.training.avalanche_api import CLExperience
@@ -30,6 +31,8 @@ class ExperienceContext:
     validation: "TaskDataset"
     #: Its pairs, in the same order.
     validation_pairs: list[Pair]
+    #: Task label -> how its predictions are projected to the one plane of its targets.
+    projections: dict[int, Projection] = field(default_factory=dict)
 
 
 def context_of(experience: "CLExperience") -> ExperienceContext:

@@ -27,6 +27,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from continual_repmode import distributed
 from continual_repmode.data.collection import Pair
 from continual_repmode.errors import UserError
+from continual_repmode.inference.projection import projected_like
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
 from continual_repmode.models import TaskNetwork, deploy
@@ -501,7 +502,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
                 window=self.window,
                 overlap=self.overlap,
             )
-        return predicted[None]
+        kind = self.model.projections.get(label)
+        whole = predicted[None]
+        return whole if kind is None else projected_like(whole, kind)
 
     def forget_deployed(self) -> None:
         """Drop the merged networks of :meth:`predict`; call it when weights change."""

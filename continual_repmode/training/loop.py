@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from continual_repmode import distributed
 from continual_repmode.data.collection import Pair, Split
+from continual_repmode.data.signals import MAX_IMAGES, look_of, signal_statistics
 from continual_repmode.files import sha256_of
 from continual_repmode.inference.windows import overlap_per_axis
 from continual_repmode.metrics.regression import METRICS
@@ -148,7 +149,7 @@ def _with_tasks(
     for task in dict.fromkeys(row["task"] for row in rows):
         known = card.task(task)
         if task in learned:
-            known = _training_card(benchmark, task)
+            known = _training_card(benchmark, task, card.voxel_size_um)
         elif known.target_mean is None:
             known = _with_intensity(known, _images_of(task, benchmark.pairs["train"]))
         own_rows = [row for row in rows if row["task"] == task]
@@ -160,14 +161,30 @@ def _with_tasks(
     return replace(card, tasks=tasks, run={**card.run, "experience": index})
 
 
-def _training_card(benchmark: CLScenario, task: str) -> TaskCard:
+def _training_card(
+    benchmark: CLScenario, task: str, voxel_size_um: tuple[float, float, float] | None
+) -> TaskCard:
     """Describe the images that a task was learned from."""
     images = {s: _images_of(task, benchmark.pairs[s]) for s in get_args(Split)}
     card = TaskCard(
         num_images={split: len(pairs) for split, pairs in images.items()},
         data_sha256=hash_of_pairs(images["train"]),
+        target_kind=benchmark.projections.get(task),
+        signals=None
+        if voxel_size_um is None
+        else _looks(images["train"], voxel_size_um),
     )
     return _with_intensity(card, images["train"])
+
+
+def _looks(
+    train: list[Pair], voxel_size_um: tuple[float, float, float]
+) -> dict[str, list[float | None]] | None:
+    """Measure what the signals look like, of some images if there are many."""
+    some = train[:: -(-len(train) // MAX_IMAGES)]
+    return signal_statistics(
+        look_of(pair.load().signal, voxel_size_um) for pair in some
+    )
 
 
 def _with_intensity(card: TaskCard, train: list[Pair]) -> TaskCard:

@@ -106,6 +106,9 @@ def build_benchmark(
         pairs["train"][later] = [
             _first_in_turn(p, num_new) for p in pairs["train"][later]
         ]
+    kinds = getattr(data, "projections", {})
+    projections = {task_names.index(t): k for t, k in kinds.items() if t in task_names}
+    _check_depth([p for e in pairs["train"] for p in e if p.task in kinds], patch_size)
     patches: dict[str, Any] = {
         "patch_size": patch_size,
         "flip_axes": flip_axes,
@@ -135,11 +138,13 @@ def build_benchmark(
                 patch_size=patch_size,
                 validation=benchmark.valid_stream[index].dataset,
                 validation_pairs=pairs["valid"][index],
+                projections=projections,
             )
     benchmark.scenario = scenario
     benchmark.base_tasks = tuple(known_tasks) or scenario.base_tasks
     benchmark.task_names = task_names
     benchmark.pairs = pairs
+    benchmark.projections = {task_names[label]: k for label, k in projections.items()}
     return benchmark
 
 
@@ -159,6 +164,20 @@ def _check_tasks(
             f"has only {', '.join(data.tasks)}: add volumes of that task, or choose "
             "another scenario"
         )
+
+
+def _check_depth(pairs: Sequence[Pair], patch_size: Sequence[int]) -> None:
+    """Refuse patches that do not hold all planes that a target was projected from."""
+    for pair in pairs:
+        num_z = pair.load().signal.shape[0]
+        if num_z > patch_size[0]:
+            raise UserError(
+                f"patch {' x '.join(map(str, patch_size))}: the targets of "
+                f"{pair.task} are projections, so a patch must hold all planes of an "
+                f"image, and {pair.name} has {num_z} on the model grid; use at least "
+                "as many (data.patch_size, --patch-size), and data.pad_small=true "
+                "(--pad-small) where the network needs more"
+            )
 
 
 def _pairs(scenario: Scenario, data: Collection, split: Split) -> list[list[Pair]]:

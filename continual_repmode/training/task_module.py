@@ -8,6 +8,7 @@ from torch import Tensor
 
 from continual_repmode import distributed
 from continual_repmode.errors import UserError, one_line
+from continual_repmode.inference.projection import Projection, projected_like
 from continual_repmode.models import TaskNetwork
 from continual_repmode.runtime import PRECISIONS
 from continual_repmode.training.avalanche_api import CLExperience, MultiTaskModule
@@ -49,6 +50,8 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
         self._method = method
         self._dtype = PRECISIONS[precision]
         self._compiled = torch.compile(net.forward) if compiled else None
+        #: Task label -> how its predictions are projected before the loss.
+        self.projections: dict[int, Projection] = {}
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which the network computes on ``device``."""
@@ -72,7 +75,25 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
             output = self._run(x, task_labels)
         sides = tuple(side.float() for side in self.net.side_predictions)
         self.net.side_predictions = ()
-        return output.float(), sides
+        projected = [
+            self._projected(each, task_labels) for each in (output.float(), *sides)
+        ]
+        return projected[0], tuple(projected[1:])
+
+    def _projected(self, stacks: Tensor, task_labels: Tensor | int) -> Tensor:
+        """Project what is compared with projections; in every plane, the same."""
+        if not self.projections or not len(stacks):
+            return stacks
+        labels = torch.as_tensor(task_labels).expand(len(stacks)).tolist()
+        kinds = [self.projections.get(label) for label in labels]
+        if not any(kinds):
+            return stacks
+        return torch.cat(
+            [
+                one if kind is None else projected_like(one, kind)
+                for one, kind in zip(torch.split(stacks, 1), kinds, strict=True)
+            ]
+        )
 
     def _run(self, x: Tensor, task_labels: Tensor | int) -> Tensor:
         if self._compiled is not None and self.training:
@@ -96,6 +117,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
 
         Raises UserError if the network's labels would not be those of the stream.
         """
+        self.projections |= context_of(experience).projections
         if not self.training:
             return
         stream_names = context_of(experience).stream_tasks

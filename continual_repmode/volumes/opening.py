@@ -13,8 +13,10 @@ from continual_repmode.volumes.formats import (
     FOLDER_READER,
     FOLDER_SUFFIX,
     READERS,
+    STACK_READER,
     readable,
 )
+from continual_repmode.volumes.formats.plane_pattern import is_pattern
 from continual_repmode.volumes.volume import (
     CHOICES,
     Choices,
@@ -47,7 +49,8 @@ def open_volume(
     Parameters
     ----------
     path : str or Path
-        A TIFF, CZI or NumPy file, or the folder of an OME-Zarr.
+        A TIFF, CZI or NumPy file, the folder of an OME-Zarr, or a pattern with ``{z}``
+        of the files of single planes (see :mod:`.formats.plane_stack`).
     choices : mapping of str to str, optional
         What to take of a file with several scenes, time points and so on; see
         ``CHOICES``. A file with only one of them needs no choice.
@@ -63,6 +66,8 @@ def open_volume(
         of which none was chosen; then it lists the choices.
     """
     path, choices = user_path(path), dict(choices or {})
+    if is_pattern(path):
+        return _open_with(STACK_READER, path, choices)
     if not is_there(path):
         raise UserError(f"{path}: {not_there(path)}")
     if not path.is_dir():

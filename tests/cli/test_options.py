@@ -254,9 +254,15 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
         [(f"{P} a.ome.tif {ONE} --tasks nucleolus", 2, "--tasks is given twice"),
         (f"{X} pairs.csv --task x --private-bn --no-private-bn", 2, "both given"),
         ("run seed=1 seed=2", 2, "seed=1 and seed=2 are both given: leave one out"),
-        ("tables table1 run=false run=true", 2, "are both given: leave")],
-    "`predict --model-voxel-size`, `export --voxel-size`, `extend --voxel-size` | the "
-    "model has another": [
+        ("tables table1 run=false run=true", 2, "are both given: leave"),
+    ],
+    "`predict --model-voxel-size`, `export --voxel-size`, `extend --voxel-size`, "
+    "`check --model --voxel-size` | the model has another": [
+        (
+            "check pairs.csv --model model.safetensors --voxel-size 1 1 1",
+            2,
+            "leave the option out",
+        ),
         (f"{P} a.ome.tif {ONE} --model-voxel-size 1 1 1", 2, "leave the option out"),
         (
             "export model.safetensors --task dna --format torch --voxel-size 1 1 1",
@@ -265,10 +271,20 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
         ),
         (f"{X} pairs.csv --task x --voxel-size 1 1 1", 2, "leave the option out"),
     ],
-    "`predict --tasks`, `export --task` | the model has no such task":
-        [(f"{P} a.ome.tif --out out --tasks golgi", 2, "knows dna, nucleolus"),
-        ("export model.safetensors --task golgi --format torch", 2,
-        "it knows dna, nucleolus")],
+    "`predict --tasks`, `export --task` | the model has no such task": [
+        (f"{P} a.ome.tif --out out --tasks golgi", 2, "knows dna, nucleolus"),
+        (
+            "export model.safetensors --task golgi --format torch",
+            2,
+            "it knows dna, nucleolus",
+        ),
+    ],
+    '`--tasks DNA`, `--task "Nuclear envelope"` | the model or manifest has `dna`, '
+    "`nuclear_envelope`": [
+        (f"{P} a.ome.tif {ONE} --tasks DNA,Nucleolus", 0, "predicted as"),
+        ("export model.safetensors --task Dna --format torch --out u.pt", 0, "u.pt"),
+        ("extend model.safetensors pairs.csv --task DNA", 2, "knows dna already"),
+    ],
     "`predict --intensity target` | the model does not know intensities": [
         (f"{P} a.ome.tif --out o --intensity target", 2, "'nucleolus' .*; use zscore"),
     ],
@@ -315,24 +331,49 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
             "set data.resize=paper",
         ),
     ],
-    "`check --cache-dir`, `--workers`, ... | `--headers-only`":
-        [(f"{C} --cache-dir x --workers 1", 0, "--cache-dir, --workers: without")],
-    "`--workers`, `tables workers=` | a Dask cluster (`--scheduler`)":
-        [("prepare pairs.csv --workers 2 --scheduler nowhere.json", 2,
-        "note: --workers: without effect with --scheduler")],
-    "`check --verbose` | `--json`, which has all": [(f"{C} --json --verbose", 0,
-        "note: --verbose: without effect with --json")],
-    "`download --mirror`, `--proxy`, ... | `--list`":
-        [("download --list --mirror http://localhost --delete-archives", 0,
-        "note: --mirror, --delete-archives: without effect with --list")],
-    "`download --voxel-size`, `--published-lists` | `--no-manifest`":
-        [("download dna --no-manifest --voxel-size metadata --to pairs.csv", 2,
-        "note: --voxel-size: without effect with --no-manifest")],
-    "`export --license`, `--author` | a format that keeps none":
-        [("export model.safetensors --task dna --format torch --license X --author Y",
-        2, "leave out --license and --author"),
-        ("export model.safetensors --task dna --format bioimageio --license X", 2,
-        "give both or none")],
+    "`check --cache-dir`, `--model`, `--workers`, ... | `--headers-only`": [
+        (f"{C} --cache-dir x --workers 1", 0, "--cache-dir, --workers: without"),
+        (f"{C} --model model.safetensors", 0, "--model: without effect"),
+    ],
+    "`inspect --channel`, `--window`, ... | no `--model`": [
+        ("inspect a.ome.tif --channel 0 --device cpu", 0, "--channel, --device: witho"),
+    ],
+    "`--workers`, `tables workers=` | a Dask cluster (`--scheduler`)": [
+        (
+            "prepare pairs.csv --workers 2 --scheduler nowhere.json",
+            2,
+            "note: --workers: without effect with --scheduler",
+        ),
+    ],
+    "`check --verbose` | `--json`, which has all": [
+        (f"{C} --json --verbose", 0, "note: --verbose: without effect with --json"),
+    ],
+    "`download --mirror`, `--proxy`, ... | `--list`": [
+        (
+            "download --list --mirror http://localhost --delete-archives",
+            0,
+            "note: --mirror, --delete-archives: without effect with --list",
+        ),
+    ],
+    "`download --voxel-size`, `--published-lists` | `--no-manifest`": [
+        (
+            "download dna --no-manifest --voxel-size metadata --to pairs.csv",
+            2,
+            "note: --voxel-size: without effect with --no-manifest",
+        ),
+    ],
+    "`export --license`, `--author` | a format that keeps none": [
+        (
+            "export model.safetensors --task dna --format torch --license X --author Y",
+            2,
+            "leave out --license and --author",
+        ),
+        (
+            "export model.safetensors --task dna --format bioimageio --license X",
+            2,
+            "give both or none",
+        ),
+    ],
     "`extend --outer-rate` | an expert that is not of low rank": [
         (f"{X} pairs.csv --task dna --outer-rate 3", 2, "--outer-rate: without effect"),
     ],

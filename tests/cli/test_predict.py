@@ -21,12 +21,14 @@ from skimage.filters import threshold_otsu
 from skimage.metrics import structural_similarity
 
 from continual_repmode.__main__ import main
+from continual_repmode.data.signals import look_of, signal_statistics
 from continual_repmode.models import RepModeUNet, save_model
 from continual_repmode.models.model_card import ModelCard, TaskCard
 from continual_repmode.prediction.arrays import predict_array
 from continual_repmode.prediction.work_folder import FOLDER
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.formats.writing import save_volume
+from continual_repmode.volumes.normalization import zscore
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.volume import volume_shape
 
@@ -525,3 +527,41 @@ def test_uncertainty_of_orientations_and_models(predict, folder, net):
         done = predict("in", "--ensemble", wrong)
         assert done.returncode == 2
         assert re.search(message, done.stderr)
+
+
+def test_images_unlike_the_training_are_told_in_a_line(folder, net, capsys, caplog):
+    shape = (9, 96, 96)
+    looks = [
+        look_of(zscore(save_light(folder / "x.ome.tif", seed, shape))[0], UM)
+        for seed in range(10, 14)
+    ]
+    known = TaskCard(signals=signal_statistics(looks))
+    card = replace(CARD, voxel_size_um=UM, tasks={"dna": known})
+    save_model(net, folder / "knows.safetensors", card)
+    save_light(folder / "sound.ome.tif", 5, shape)
+    light = open_volume(folder / "sound.ome.tif").read_channel(0)
+    blurred = np.stack([gaussian_filter(light, (0, 2, 2)), light])
+    save_volume(
+        folder / "blurred.ome.tif", blurred, axes="CZYX", voxel_size_um=UM,
+        channel_names=["Bright", "DAPI"],
+    )  # fmt: skip
+    (folder / "pairs.csv").write_text(
+        "task,path,channel_signal,channel_target,split\n"
+        "dna,sound.ome.tif,Bright,DAPI,train\nmito,blurred.ome.tif,Bright,DAPI,test\n"
+    )
+    for model, expected in (("knows.safetensors", 1), (MODEL, 0)):
+        images = [str(folder / f"{name}.ome.tif") for name in ("sound", "blurred")]
+        command = ["predict", str(folder / model), *images, "--tasks", "dna"]
+        caplog.clear()
+        assert main([*command, "--out", str(folder / f"out-{model}")]) == 0
+        lines = [r.getMessage() for r in caplog.records if "unlike" in r.getMessage()]
+        assert len(lines) == expected, lines
+        capsys.readouterr()
+        check = ["check", str(folder / "pairs.csv"), "--patch-size", "1", "1", "1"]
+        main([*check, "--json", "--model", str(folder / model)])
+        found = json.loads(capsys.readouterr().out)["findings"]
+        told = [each for each in found if each["code"] == "unlike-model"]
+        assert len(told) == expected
+        for text in (*lines, *(each["message"] for each in told)):
+            assert "unlike the training images of dna in knows.safetensors: bl" in text
+            assert re.search(r"as by a Gaussian of 0\.\d+ um", text)

@@ -1,5 +1,6 @@
 import pytest
 
+from continual_repmode.allen.catalog import choose_datasets
 from continual_repmode.errors import UserError
 from continual_repmode.manifests.manifest import ManifestCollection
 from continual_repmode.models import RepModeUNet
@@ -9,6 +10,7 @@ from continual_repmode.tasks import (
     TASKS,
     check_task_name,
     display_name,
+    meant_task,
 )
 
 
@@ -64,3 +66,17 @@ def test_names_for_people():
     assert display_name("dna") == "DNA"
     assert display_name("golgi_apparatus-round") == "Golgi apparatus-round"
     assert display_name("lamin-b1_wt") == "lamin-b1 wt"
+
+
+def test_a_task_is_found_as_it_is_printed_and_in_any_case():
+    known = ("dna", "nuclear_envelope", "dna-round", "my_Cells")
+    for said, meant in (
+        *((display_name(task), task) for task in known),
+        *(("Nuclear  Envelope", "nuclear_envelope"), ("MY CELLS", "my_Cells")),
+        *(("gold", "gold"), ("all", "all"), ("nuclear-envelope", "nuclear-envelope")),
+    ):
+        assert meant_task(said, known) == meant
+    assert meant_task("Dna", ("dna", "DNA")) == "Dna"
+    assert [d.name for d in choose_datasets(["Golgi apparatus", "DNA"])] == [
+        d.name for d in choose_datasets(["golgi_apparatus", "dna"])
+    ]

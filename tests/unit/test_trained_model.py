@@ -83,6 +83,7 @@ def test_tasks_are_names_or_all(model):
     assert model.choose_tasks("all") == ("dna", "nucleolus")
     assert model.choose_tasks("nucleolus, dna,nucleolus") == ("nucleolus", "dna")
     assert model.choose_tasks(("dna",)) == ("dna",)
+    assert model.choose_tasks("DNA,Nucleolus") == ("dna", "nucleolus")
     for unknown in ("dna,golgi", "", ()):
         with pytest.raises(UserError, match="knows dna, nucleolus"):
             model.choose_tasks(unknown)

@@ -24,9 +24,9 @@ FEW_LEVELS = 64
 contrast setting or a bad conversion, and a z-score only stretches the steps."""
 YES_REMEDY = "mend it or, if it is right, continue with --yes (run: data.yes=true)"
 LEAST_NOISE = 1.9
-"""Sharpness of a light that is noise. Where pixels two apart have nothing in common it is
-2, whatever the noise; of 55 channels of 25 real files the largest was 1.73 (a mask), of
-real transmitted light 1.43, of generated light 1.52."""
+"""Sharpness of a light that is noise. Where pixels two apart have nothing in common it
+is 2, whatever the noise; of 55 channels of 25 real files the largest was 1.73 (a mask),
+of real transmitted light 1.43, of generated light 1.52."""
 LEAST_IMAGES: dict[Split, int] = {"train": 3, "valid": 1, "test": 3}
 """Fewer give no result worth reporting: one odd image decides it."""
 LEAST_SHIFT_PX = 3.0

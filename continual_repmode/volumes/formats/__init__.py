@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from continual_repmode.offers import offers
+from continual_repmode.volumes.formats.plane_pattern import is_pattern, stack_name
 
 READERS: Mapping[str, str] = {
     **dict.fromkeys((".tif", ".tiff", ".tf2", ".tf8", ".btf"), "tiff.TiffVolume"),
@@ -16,6 +17,9 @@ READERS: Mapping[str, str] = {
 
 FOLDER_READER, FOLDER_SUFFIX = "ome_zarr.ZarrVolume", ".zarr"
 """What reads a folder, and the usual suffix of one; any suffix will do."""
+
+STACK_READER = "plane_stack.PlaneStack"
+"""What reads files of one plane each."""
 
 OME_TIFF = (".ome.tif", ".ome.tiff")
 OME_ZARR = (".ome.zarr", ".zarr")
@@ -33,7 +37,10 @@ def plain_stem(path: Path) -> str:
 
     >>> plain_stem(Path("plate.ome.zarr"))
     'plate'
+    >>> plain_stem(Path("B02_bf_z{z}.tif"))
+    'B02_bf'
     """
     suffixes = "|".join(map(re.escape, (*readable(), FOLDER_SUFFIX)))
     ending = rf"(\.companion)?(\.ome)?({suffixes})$"
-    return re.sub(ending, "", path.name, flags=re.IGNORECASE) or path.name
+    stem = re.sub(ending, "", path.name, flags=re.IGNORECASE) or path.name
+    return stack_name(stem) if is_pattern(path) else stem

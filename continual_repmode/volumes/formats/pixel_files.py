@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.volumes.formats.image_metadata import NAMESPACE, ngff, ome_tiff
+from continual_repmode.volumes.formats.pyramid import num_levels, write_levels
 from continual_repmode.volumes.formats.shards import Shards
 from continual_repmode.volumes.formats.writable import WritableImage
 
+_CLASSIC_BYTES = 2**32 - 2**25
+"""Larger ones are BigTIFF."""
 _CHUNK = {"T": 1, "C": 1, "Z": 32, "Y": 128, "X": 128}
 
 
@@ -44,7 +47,10 @@ class PixelFile(Protocol):
 
 
 class TiffPixels:
-    """An uncompressed OME-TIFF (C, Z, Y, X), whose planes lie one after the other."""
+    """An OME-TIFF (C, Z, Y, X), compressed when all is written.
+
+    Before, its planes lie one after the other, so that any part can be written.
+    """
 
     planes_at_a_time = 1
 
@@ -84,7 +90,31 @@ class TiffPixels:
         """Do nothing: pixels are written in place."""
 
     def close(self, ranges: list[tuple[float, float]]) -> None:
-        """Do nothing: a TIFF says all when it is made."""
+        """Compress the planes into another file that takes the place of this one."""
+        import tifffile
+
+        image = self._image
+        with tifffile.TiffFile(self._path) as tif:
+            if tif.pages.first.compression != 1:
+                return  # done before the process was killed
+        raw = np.memmap(
+            self._path, image.dtype, "r", self._first_pixel(), image.stored_shape
+        )
+        packed = self._path.with_name(f"{self._path.stem}.packed")
+        tifffile.imwrite(
+            packed,
+            iter(raw.reshape(-1, *raw.shape[-2:])),
+            shape=image.stored_shape,
+            dtype=image.dtype,
+            bigtiff=raw.nbytes > _CLASSIC_BYTES,
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            compressionargs={"level": 3},
+            metadata=ome_tiff(image, self._attributes),
+        )
+        del raw  # some systems do not replace a file that is mapped
+        packed.replace(self._path)
 
     def _first_pixel(self) -> int:
         """Return where in the file the pixels begin."""
@@ -97,7 +127,7 @@ class TiffPixels:
 
 
 class ZarrPixels:
-    """An OME-Zarr of one level, in chunks of one channel that lie in shards.
+    """An OME-Zarr in chunks of one channel that lie in shards, with coarser levels.
 
     While a channel is written its chunks are files beside the folder. Then they are
     copied into shards, each of which appears whole or not at all.
@@ -157,9 +187,11 @@ class ZarrPixels:
             self._shards.pack(self._loose, self._folder / "0", place)
 
     def close(self, ranges: list[tuple[float, float]]) -> None:
-        """Write the attributes of the image; no chunk stays outside of shards."""
+        """Write coarser levels and attributes; no chunk stays outside of shards."""
         import zarr
 
+        count = num_levels(*self._image.shape_czyx[2:])
+        write_levels(self._folder, self._image.stored_axes, count)
         own = {NAMESPACE: dict(self._attributes)} if self._attributes else {}
         zarr.open_group(str(self._folder), mode="r+").update_attributes(
             {"ome": ngff(self._image, ranges), **own}

@@ -8,7 +8,7 @@ import tifffile
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.extending import ExtensionSettings, extend_model
+from continual_repmode.extending import ExtensionSettings, extend_model, extension
 from continual_repmode.extending.extension import default_folder
 from continual_repmode.extending.summary import format_extension
 from continual_repmode.models import (
@@ -224,3 +224,23 @@ def test_folders_are_called_after_what_was_added(first, tmp_path, monkeypatch):
     monkeypatch.chdir(first.folder)
     model = first.model.relative_to(first.folder)
     assert str(default_folder(model, "dna")) == "base+lysosome+dna"
+
+
+def test_a_plan_is_made_once_and_kept_in_the_folder(lab, tmp_path, monkeypatch, capfd):
+    settings = ExtensionSettings(
+        plan="auto", epochs=2, image_curve=(), device="cpu", expert=None
+    )
+    folder = tmp_path / "planned"
+
+    extend_model(lab.model, lab.manifest, "lysosome", folder=folder, settings=settings)
+
+    assert "plan: patches and windows of 8 x 24 x 24, 2 epochs: about" in (
+        capfd.readouterr().err
+    )
+    written = json.loads((folder / "extension.json").read_text())
+    assert (written["patch_size"], written["epochs"]) == ([8, 24, 24], 2)
+    monkeypatch.setattr(extension, "plan_training", None)  # another machine
+    again = extend_model(
+        lab.model, lab.manifest, "LYSOSOME", folder=folder, settings=settings
+    )
+    assert again.task == "lysosome"

@@ -290,7 +290,7 @@ WRONG = [
     ("task,path_signal,path_target", "dna,a.ome.tif,thin.tif",
      r"row 2: .*shape.*: a\.ome\.tif \(4, 12, 10\), thin\.tif \(3, 12, 10\)"),
     ("task,path_signal,path_target", "dna,a.ome.tif,plane.tif",
-     r"plane\.tif \(1, 12, 10\); a single plane or projection cannot be paired"),
+     r"plane\.tif \(1, 12, 10\); a single plane is paired with a stack by"),
     ("task,path_signal,path_target", "dna,flat.tif,coarse.tif",
      r"row 2: flat\.tif says 0\.29 µm and coarse\.tif 0\.5 µm along x; .*_x_um"),
     ("task,path_signal,path_target", "dna,flat.tif,flat.tif", r"same channel"),

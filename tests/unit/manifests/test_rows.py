@@ -132,3 +132,26 @@ def test_what_could_mean_two_things_is_asked_back(folder: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(UserError, match=message):
             read_rows(path)
+
+
+def test_rows_of_one_and_of_two_files_may_be_mixed(tmp_path: Path) -> None:
+    for name in ("both", "light", "dye"):
+        (tmp_path / f"{name}.tif").touch()
+    header = "task,path,channel_signal,channel_target,path_signal,path_target\n"
+    table = tmp_path / "mixed.csv"
+    table.write_text(f"{header}dna,both.tif,0,1\ndna,,,,light.tif,dye.tif\n")
+
+    one, two = read_rows(table)
+
+    assert one.signal_path == one.target_path == tmp_path / "both.tif"
+    assert (one.signal_channel, one.target_channel) == ("0", "1")
+    assert (two.signal_path.name, two.target_path.name) == ("light.tif", "dye.tif")
+    assert (two.signal_channel, two.target_channel) == (None, None)
+    for row, message in (
+        ("dna,both.tif,0,1,light.tif,dye.tif", "column 'path_signal': .*'path' is fil"),
+        ("dna,,,,light.tif,", "column 'path_target': ''"),
+        ("dna,,0,1", "column 'path': ''"),
+    ):
+        table.write_text(f"{header}{row}\n")
+        with pytest.raises(UserError, match=message):
+            read_rows(table)

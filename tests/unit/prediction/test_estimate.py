@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from continual_repmode.errors import UserError
 from continual_repmode.measuring import resident_bytes
@@ -22,6 +23,24 @@ def test_windows_are_those_of_the_model_grid_for_each_task(model):
     assert one.window == (4, 8, 8)
     assert one.seconds < two.seconds <= 2 * one.seconds
     assert resident_bytes() < one.memory_bytes < resident_bytes() + 10**8
+
+
+def test_uncertainty_is_counted_with_all_its_answers(model):
+    shape = (8, 24, 24)
+    found = []
+    for uncertainty in (False, True):
+        options = PredictOptions(
+            uncertainty=uncertainty, window=(4, 8, 8), device="cpu", tasks="dna"
+        )
+        setup = Setup.of(model, options)
+        estimator = Estimator(setup)
+        found.append(estimator.estimate(shape, shape, shape, 1, deviations=uncertainty))
+        answers = setup.predictor("dna")(torch.zeros(1, 1, 4, 8, 8))
+        assert answers.shape[1] == len(setup.channel_names) == 1 + uncertainty
+    one, eight = found
+    assert (one.answers, eight.answers) == (1, 8)
+    assert eight.memory_bytes > 0 < eight.seconds
+    assert "75 windows of 4 x 8 x 8, each predicted 8 times, " in str(eight)
 
 
 def test_windows_are_cut_down_to_flat_images(model):

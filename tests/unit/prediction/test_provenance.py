@@ -76,6 +76,7 @@ def test_attributes_tell_the_unit_and_what_undid_the_zscore(image, model):
 
     assert told["training_targets"] == {"dna": {"mean": 400.0, "std": 25.0}}
     assert "not of this image" in told["unit"]
+    assert "not a measurement" in told["meaning"]
     zscored = setup_of(model)
     told = attributes_of(provenance_of(image, zscored), zscored)
     assert "training_targets" not in told

@@ -57,6 +57,8 @@ def test_each_learned_task_has_its_images_their_hash_and_its_metrics(
         assert known.num_images == {"train": 4, "valid": 1, "test": 2}
         assert (known.target_mean, known.target_std) == (20.0, 2.0)
         one, other = (row for row in rows if row["task"] == task)
+        if known.signals is not None:
+            assert known.signals["num_images"] == [4]
         assert set(known.metrics) == {"mse", "mae", "r2", "pearson_r"}
         for metric, value in known.metrics.items():
             assert value == pytest.approx((one[metric] + other[metric]) / 2)

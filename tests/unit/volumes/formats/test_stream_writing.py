@@ -382,7 +382,7 @@ def test_shards_that_do_not_divide_the_chunks_open_in_other_programs(
         write_all(writer, data, 32)
         with pytest.raises(ValueError, match="all of it is written already"):
             writer.write(0, slice(0, 32), data[0, :32])
-    np.testing.assert_array_equal(read_zarr_elsewhere(path)[0], data)
+    np.testing.assert_array_equal(read_elsewhere(path)[0], data)
     np.testing.assert_array_equal(read_all(path), data)
     files = {f.relative_to(path) for f in (path / "0/c").rglob("*") if f.is_file()}
     counts = zarr.open_array(str(path / "0"), mode="r").shards or (1, 32, 128, 128)

@@ -1,0 +1,84 @@
+"""Coarser copies of an OME-Zarr, so that viewers open large fields at once."""
+
+import warnings
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LARGEST = 256
+"""Rows or columns of a level that needs no coarser one."""
+_BLOCK = {"T": 1, "C": 1, "Z": 32, "Y": 256, "X": 2048}
+_CHUNK = {"T": 1, "C": 1, "Z": 32, "Y": 128, "X": 128}
+
+
+def num_levels(num_y: int, num_x: int) -> int:
+    """Return how many levels a plane has; each halves rows and columns."""
+    count, side = 1, max(num_y, num_x)
+    while side > _LARGEST:
+        count, side = count + 1, -(-side // 2)
+    return count
+
+
+def write_levels(folder: Path, axes: str, count: int) -> None:
+    """Write the levels ``1`` and so on from level ``0``, block by block.
+
+    Each voxel is the mean of two by two of the finer level (of those that are known
+    where some are NaN); at the far ends of odd sizes, of those that are there.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the image.
+    axes : str
+        Of its arrays; some of TCZYX.
+    count : int
+        Levels, with the one that is there.
+    """
+    import zarr
+
+    for level in range(1, count):
+        finer = zarr.open_array(str(folder / str(level - 1)), mode="r")
+        shape = tuple(
+            -(-n // 2) if axis in "YX" else n
+            for n, axis in zip(finer.shape, axes, strict=True)
+        )
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            coarser = zarr.create_array(
+                str(folder / str(level)),
+                shape=shape,
+                chunks=tuple(map(min, shape, (_CHUNK[axis] for axis in axes))),
+                dtype=finer.dtype,
+                dimension_names=list(axes.lower()),
+                overwrite=True,
+            )
+        for part in _blocks(finer.shape, axes):
+            goal = tuple(
+                slice(side.start // 2, -(-side.stop // 2)) if axis in "YX" else side
+                for side, axis in zip(part, axes, strict=True)
+            )
+            coarser[goal] = halved(np.asarray(finer[part]))
+
+
+def _blocks(shape: tuple[int, ...], axes: str) -> Iterator[tuple[slice, ...]]:
+    sides = (
+        [slice(k, min(k + _BLOCK[axis], n)) for k in range(0, n, _BLOCK[axis])]
+        for n, axis in zip(shape, axes, strict=True)
+    )
+    return product(*sides)
+
+
+def halved(block: NDArray[Any]) -> NDArray[Any]:
+    """Return the means of two by two of the last axes, of the same type."""
+    *_, num_y, num_x = block.shape
+    width = [(0, 0)] * (block.ndim - 2) + [(0, num_y % 2), (0, num_x % 2)]
+    known = np.pad(block, width, mode="edge").astype(np.float64)
+    parts = np.stack([known[..., y::2, x::2] for y in (0, 1) for x in (0, 1)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of nothing but NaN
+        mean = np.nanmean(parts, axis=0)
+    whole = mean if block.dtype.kind == "f" else np.rint(mean)
+    return np.asarray(whole, block.dtype)
