@@ -18,7 +18,7 @@ from continual_repmode.analysis._result_figures import (
     plot_learning_curves,
     plot_result_matrix,
 )
-from continual_repmode.analysis._sample_figures import plot_samples
+from continual_repmode.analysis._sample_figures import plot_predictions, plot_samples
 from continual_repmode.analysis.gating import read_gating_weights
 from continual_repmode.results import RunFolder
 
@@ -29,6 +29,7 @@ __all__ = [
     "plot_gating",
     "plot_gating_overview",
     "plot_learning_curves",
+    "plot_predictions",
     "plot_result_matrix",
     "plot_samples",
     "plot_scale_preference",

@@ -53,6 +53,8 @@ settings, their choices (* is the default):
               a finished run to compute forward transfer against
   base_model=FILE
               a model of the first experience's tasks to start from, not to learn
+  loggers=[csv,tensorboard]
+              also mlflow and wandb: where learning curves, figures and models go
   hydra.run.dir=FOLDER
               where the results go; otherwise runs/<scenario>/<date>_<time>. The same
               command resumes an interrupted run in FOLDER
@@ -199,21 +201,34 @@ def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
     if distributed.is_first():
         print(f"run folder: {folder.path}", file=sys.stderr)
     try:
-        run.learn(
-            lambda: publish(folder, reference),
-            adopt_first="base_model" in run.card.run,
-        )
+        with run.tracking():
+            run.learn(
+                lambda: _publish(run, reference),
+                adopt_first="base_model" in run.card.run,
+            )
+            if not distributed.is_first():
+                return
+            publish(folder, reference)
+            run.show(*save_figures(folder))
+            run.hand_over()
     except KeyboardInterrupt as stop:
         if not distributed.is_first():
             raise SystemExit(TRY_AGAIN) from stop  # the first one says how to go on
         command = ["continual-repmode", "run", f"resume={folder.path}"]
         raise Interrupted(command_line(command)) from stop
-    if not distributed.is_first():
-        return
-    publish(folder, reference)
-    save_figures(folder)
     print(format_table(folder.read_results()))
     print(f"results, figures and models: {folder.path}")
+
+
+def _publish(run: "Run", reference: dict[str, Any] | None) -> None:
+    """Write results and samples as they are after an experience."""
+    from continual_repmode.analysis.continual import publish
+    from continual_repmode.analysis.plots import plot_samples, save_figure
+
+    publish(run.folder, reference)
+    if run.trackers:
+        figure = plot_samples(run.folder, run.card.voxel_size_um)
+        run.show(save_figure(figure, run.folder.figures / "samples.png"))
 
 
 def _help() -> str:

@@ -45,6 +45,9 @@ class RunConfig:
     #: Metrics of tests beside MSE, MAE, R2 and Pearson's r: [ssim,dice] or a set of
     #: them, field, objects or lightmycells; see docs/metrics.md.
     metrics: Any = field(default_factory=list)
+    #: Where learning curves, figures and models go besides the run folder: some of
+    #: csv, tensorboard, mlflow and wandb; see docs/training.md.
+    loggers: Any = field(default_factory=lambda: ["csv", "tensorboard"])
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -53,12 +56,19 @@ class RunConfig:
         require(listed, "metrics", self.metrics, "names, such as [ssim,dice]")
         choose_metrics(names, "metrics=")
         self.metrics = names
+        chosen = [self.loggers] if isinstance(self.loggers, str) else self.loggers or []
+        known = isinstance(chosen, list) and all(n in LOGGERS for n in chosen)
+        require(known, "loggers", self.loggers, f"some of [{','.join(LOGGERS)}]")
+        self.loggers = chosen
         require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def stream(self) -> Scenario:
         """Return the scenario as the strategy learns it."""
         return self.strategy.stream(self.scenario)
 
+
+LOGGERS = ("csv", "tensorboard", "mlflow", "wandb")
+"""What ``loggers=`` can name."""
 
 GROUPS = ("data", "model", "strategy")
 """Groups whose options have settings of their own."""

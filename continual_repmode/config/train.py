@@ -31,6 +31,8 @@ class TrainConfig:
     ema: float = 0.0
     #: Epochs between validations; null: they take at most a quarter of training time.
     validate_every: int | None = 20
+    #: End an experience when no validation of so many epochs was better; null: never.
+    patience: int | None = None
     #: Epochs between savings of the training state.
     save_every: int = 1
     #: Overlap of prediction windows, 0 to below 1.
@@ -45,7 +47,7 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "save_every"):
             value = getattr(self, name)
             require(value >= 1, f"train.{name}", value, "at least 1")
-        for name in ("extension_epochs", "validate_every"):
+        for name in ("extension_epochs", "validate_every", "patience"):
             value, allowed = getattr(self, name), "at least 1, or null"
             require(value is None or value >= 1, f"train.{name}", value, allowed)
         rate = self.learning_rate
