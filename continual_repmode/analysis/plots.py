@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-def save_figures(folder: RunFolder) -> list[Path]:
+def save_figures(folder: RunFolder, *formats: str) -> list[Path]:
     """Write all figures of a run as PNG files into its folder ``figures``.
 
     Parameters
@@ -77,6 +77,6 @@ def save_figures(folder: RunFolder) -> list[Path]:
         name = results["strategy"]
         figures["forgetting"] = plot_forgetting({name: results}, "r2")
     return [
-        save_figure(figure, folder.figures / f"{name}.png")
+        save_figure(figure, folder.figures / f"{name}.png", *formats)
         for name, figure in figures.items()
     ]

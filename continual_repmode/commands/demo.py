@@ -91,9 +91,9 @@ def _show(folder: Path, epochs: int) -> None:
         folder / name for name in ("model.safetensors", "images", "both.safetensors")
     )
     images.mkdir(exist_ok=True)
-    shutil.copyfile(MODEL, model)
-    for image in IMAGES:
-        shutil.copyfile(image, images / image.name)
+    for source, copy in [(MODEL, model), *((i, images / i.name) for i in IMAGES)]:
+        if not copy.is_file():  # a copy of now would be predicted again
+            shutil.copyfile(source, copy)
     predicted = folder / "predicted"
     compared = ["--tasks", "dna", "--target", "DNA", "--out", predicted]
     _run("Predict DNA, and compare it with what was stained", "predict", model, images,

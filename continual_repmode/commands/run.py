@@ -138,7 +138,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
         if not begun and distributed.is_first():
             run.write_header(command_line(["continual-repmode", "run", *overrides]))
             write_whole(folder.config, settings)
-        _carry_out(run, reference)
+        _carry_out(run, reference, config.figures)
 
 
 def resume(path: Path) -> int:
@@ -170,7 +170,7 @@ def resume(path: Path) -> int:
             run.write_header(
                 command_line(["continual-repmode", "run", f"resume={path}"])
             )
-        _carry_out(run, reference)
+        _carry_out(run, reference, config.figures)
     return 0
 
 
@@ -190,7 +190,9 @@ def _read_reference(config: "RunConfig") -> dict[str, Any] | None:
     return check_reference(RunFolder(config.reference).read_results())
 
 
-def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
+def _carry_out(
+    run: "Run", reference: dict[str, Any] | None, formats: Sequence[str]
+) -> None:
     """Train and test what is left, then write figures and print the table."""
     from continual_repmode import distributed
     from continual_repmode.analysis.continual import publish
@@ -209,7 +211,7 @@ def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
             if not distributed.is_first():
                 return
             publish(folder, reference)
-            run.show(*save_figures(folder))
+            run.show(*save_figures(folder, *formats))
             run.hand_over()
     except KeyboardInterrupt as stop:
         if not distributed.is_first():

@@ -48,6 +48,8 @@ class RunConfig:
     #: Where learning curves, figures and models go besides the run folder: some of
     #: csv, tensorboard, mlflow and wandb; see docs/training.md.
     loggers: Any = field(default_factory=lambda: ["csv", "tensorboard"])
+    #: What figures are written as: [png,pdf,svg]; PNG always is.
+    figures: Any = field(default_factory=lambda: ["png"])
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -56,10 +58,12 @@ class RunConfig:
         require(listed, "metrics", self.metrics, "names, such as [ssim,dice]")
         choose_metrics(names, "metrics=")
         self.metrics = names
-        chosen = [self.loggers] if isinstance(self.loggers, str) else self.loggers or []
-        known = isinstance(chosen, list) and all(n in LOGGERS for n in chosen)
-        require(known, "loggers", self.loggers, f"some of [{','.join(LOGGERS)}]")
-        self.loggers = chosen
+        for name, choices in (("loggers", LOGGERS), ("figures", FORMATS)):
+            given = getattr(self, name)
+            chosen = [given] if isinstance(given, str) else given or []
+            known = isinstance(chosen, list) and all(n in choices for n in chosen)
+            require(known, name, given, f"some of [{','.join(choices)}]")
+            setattr(self, name, chosen)
         require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def stream(self) -> Scenario:
@@ -69,6 +73,9 @@ class RunConfig:
 
 LOGGERS = ("csv", "tensorboard", "mlflow", "wandb")
 """What ``loggers=`` can name."""
+
+FORMATS = ("png", "pdf", "svg")
+"""What ``figures=`` can name."""
 
 GROUPS = ("data", "model", "strategy")
 """Groups whose options have settings of their own."""

@@ -22,6 +22,7 @@ WITHOUT_EFFECT = frozenset(
         "data.manifest",
         "data.root",
         "device",
+        "figures",
         "loggers",
         "reference",
         "resume",
