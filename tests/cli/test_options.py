@@ -425,6 +425,13 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
     "`resume=` | any other setting": [
         ("run resume=x seed=1", 2, "takes all settings from there: give it alone"),
     ],
+    "`loggers=`, `figures=` | there is no such one": [
+        (f"{RUN} loggers=[csv,paper]", 2, r"loggers=.*some of \[csv,tensorboard,"),
+        (f"{RUN} figures=gif", 2, r"figures=gif.*some of \[png,pdf,svg\]"),
+    ],
+    "`demo --out` | the folder is of something else": [
+        ("demo --out sub", 2, "sub: exists and is not of an earlier demo; .*--out"),
+    ],
     "`tables seed=`, `model=`, ... | the table decides it": [
         ("tables table1 seed=1", 2, "give seeds=0,1,2"),
         ("tables table1 model=fnet", 2, "a table decides that"),
