@@ -1,9 +1,10 @@
 """One way to put a run together: for ``run``, for ``extend``, and in Python."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from continual_repmode.runtime import versions
 from continual_repmode.training.avalanche_api import (
     CLScenario,
     SupervisedPlugin,
-    TensorboardLogger,
 )
 from continual_repmode.training.dense_strategy import DenseStrategy
 from continual_repmode.training.loop import run_stream
@@ -32,6 +32,7 @@ from continual_repmode.training.plugins.samples import SamplesPlugin
 from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
+from continual_repmode.training.trackers import TRACKERS, Tracker
 
 
 @contextmanager
@@ -60,6 +61,8 @@ class Run:
         Goes into every model file. Its ``run`` has ``scenario``, ``strategy``, ``seed``
         and, where the run starts from one, ``base_model`` (``path`` and ``sha256`` of
         the file).
+    trackers : sequence of Tracker
+        Take what is told while it learns; none in processes but the first.
     """
 
     folder: RunFolder
@@ -67,6 +70,8 @@ class Run:
     strategy: DenseStrategy
     state: TrainingStatePlugin
     card: ModelCard
+    trackers: Sequence[Tracker] = ()
+    _open: list[Tracker] = field(default_factory=list)
 
     def write_header(self, command: str) -> None:
         """Write ``run.json``: what ``results.json`` says besides the results.
@@ -111,7 +116,10 @@ class Run:
         ForgettingError
             If a strategy that promises unchanged old tasks broke its promise.
         """
-        with warnings.catch_warnings():  # Avalanche changes the filters
+        with (
+            self.tracking(),
+            warnings.catch_warnings(),  # Avalanche changes the filters
+        ):
             run_stream(
                 self.strategy,
                 self.benchmark,
@@ -121,6 +129,46 @@ class Run:
                 after_experience=after_experience,
                 adopt_first=adopt_first,
             )
+
+    @contextmanager
+    def tracking(self) -> Iterator[None]:
+        """Keep the records of the trackers open; :meth:`learn` does so by itself.
+
+        Raises
+        ------
+        UserError
+            If one cannot be opened.
+        """
+        if self._open:  # by the caller of learn
+            yield
+            return
+        complete = False
+        try:
+            for tracker in self.trackers:
+                tracker.begin()
+                self._open.append(tracker)
+            yield
+            complete = True
+        finally:
+            for plugin in self.strategy.plugins:
+                if isinstance(plugin, ProgressPlugin):
+                    plugin.close()
+            for tracker in self._open:
+                tracker.end(complete=complete)
+            self._open.clear()
+
+    def show(self, *figures: Path) -> None:
+        """Pass figures, PNG files, on to the trackers that are open."""
+        for tracker in self._open:
+            tracker.hand_over(figures, (), self.strategy.clock.train_iterations)
+
+    def hand_over(self) -> None:
+        """Pass results and models on to the trackers that are open."""
+        folder = self.folder
+        files = [folder.config, folder.header, folder.results, folder.image_metrics]
+        files += sorted((folder.path / "checkpoints").glob("*.safetensors"))
+        for tracker in self._open:
+            tracker.hand_over((), [path for path in files if path.is_file()], 0)
 
 
 def assemble(
@@ -135,7 +183,7 @@ def assemble(
     learning_rate: float = 1e-4,
     schedule: str = "constant",
     save_every: int = 1,
-    tensorboard: bool = False,
+    loggers: Sequence[str] = (),
     metrics: str | Iterable[str] = (),
     **loop: Any,
 ) -> Run:
@@ -165,8 +213,9 @@ def assemble(
         See :func:`continual_repmode.training.plugins.learning_rate.one_cycle`.
     save_every : int
         Epochs between savings of the training state.
-    tensorboard : bool
-        Write scalars for TensorBoard into the folder.
+    loggers : sequence of str
+        Where learning curves and scores go besides the records of the folder: names of
+        :data:`~continual_repmode.training.trackers.TRACKERS`.
     metrics : str or iterable of str
         What tests measure besides MSE, MAE, R2 and Pearson's r, such as ``"ssim,dice"``
         (docs/metrics.md).
@@ -178,26 +227,28 @@ def assemble(
     Raises
     ------
     UserError
-        If the method does not go with the network, there is no such metric or schedule,
-        or scalars are wanted of an evaluator with loggers of its own.
+        If the method does not go with the network, there is no such metric, schedule or
+        logger, a package that one needs is missing, or loggers are wanted of an
+        evaluator with loggers of its own.
     """
     require_choice("schedule", schedule, ("constant", "one_cycle"))
-    if tensorboard and "evaluator" in loop:
-        raise UserError("tensorboard=True with evaluator=: give one of them")
+    for name in loggers:
+        require_choice("loggers", name, tuple(TRACKERS))
+    if loggers and "evaluator" in loop:
+        raise UserError("loggers= with evaluator=: give one of them")
     state = TrainingStatePlugin(folder.state, every=save_every)
     plugins: list[SupervisedPlugin] = [SeedingPlugin(seed)]
     if schedule == "one_cycle":
         plugins.append(OneCyclePlugin())
     plugins += [state, SamplesPlugin(folder.samples)]
-    loggers = []
+    trackers = []
     if distributed.is_first():
-        plugins.append(ProgressPlugin())
-        if tensorboard:
-            loggers.append(TensorboardLogger(folder.tensorboard))
+        plugins.append(ProgressPlugin(folder.progress))
+        trackers = [TRACKERS[name](folder) for name in dict.fromkeys(loggers)]
     measured = RegressionMetrics(
         choose_metrics(metrics, "metrics="), card.voxel_size_um
     )
-    loop["evaluator"] = evaluator_with(measured, loggers)
+    loop["evaluator"] = evaluator_with(measured, trackers)
     origin = {"scenario": benchmark.scenario.name, "strategy": strategy, "seed": seed}
     return Run(
         folder=folder,
@@ -211,4 +262,5 @@ def assemble(
         ),
         state=state,
         card=replace(card, versions=versions(), run={**origin, **card.run}),
+        trackers=trackers,
     )

@@ -11,7 +11,10 @@
     experiences/experience_0.json  learning curve, metrics and proofs of each
     samples/dna.npz                signal, target and prediction of one test image
     figures/*.png                  what people look at
-    tensorboard/                   scalars
+    scalars.csv                    learning curves and test scores: step, name, value
+    tensorboard/                   the same, and figures
+    trackers/                      what each of loggers= has been told
+    progress.json                  how far it is (continual-repmode status)
     state/                         what a resumed run needs; gone when it is complete
 """
 
@@ -242,6 +245,8 @@ class RunFolder:
         self.results = self.path / "results.json"
         self.image_metrics = self.path / "image_metrics.csv"
         self.gating_weights = self.path / "gating_weights.csv"
+        self.scalars = self.path / "scalars.csv"
+        self.progress = self.path / "progress.json"
         self.samples = self.path / "samples"
         self.figures = self.path / "figures"
         self.tensorboard = self.path / "tensorboard"
@@ -282,6 +287,19 @@ class RunFolder:
                 yield
         finally:
             let_go(lock)
+
+    def is_held(self) -> bool:
+        """Whether a process works in the folder, as far as this machine can tell."""
+        file = self.path / ".lock"
+        if not file.is_file():
+            return False
+        lock = FileLock(file, timeout=0)
+        try:
+            lock.acquire()
+        except (Timeout, OSError):
+            return True
+        lock.release()
+        return False
 
     def checkpoint(self, experience: int) -> Path:
         """Return the path of the model after ``experience``."""

@@ -30,6 +30,10 @@ class BrokenTransferError(Exception):
     """A transfer that failed in a way that another try may mend."""
 
 
+class NoConnectionError(BrokenTransferError):
+    """Nothing was heard of the server."""
+
+
 class RangeRefusedError(BrokenTransferError):
     """The server has nothing at the byte from which a download should go on."""
 
@@ -114,22 +118,25 @@ def open_url(
                 f"({error.reason.verify_message}); check the clock of this machine, "
                 "its certificates and the proxy"
             ) from None
-        raise BrokenTransferError(f"no connection ({error.reason})") from None
+        raise NoConnectionError(f"no connection ({error.reason})") from None
     except (OSError, http.client.HTTPException) as error:
-        raise BrokenTransferError(f"no connection ({describe(error)})") from None
+        raise NoConnectionError(f"no connection ({describe(error)})") from None
     return response
 
 
-def remote_size(
-    opener: OpenerDirector, url: str, timeout_s: float = 30.0
-) -> int | None:
+def remote_size(opener: OpenerDirector, url: str, timeout_s: float = 8.0) -> int | None:
     """Return the size of a file in bytes, None if the server does not report it.
 
-    Raises UserError if there is no such file, or no access to it.
+    Raises UserError if there is no such file, no access to it, or no connection.
     """
     try:
         with open_url(opener, url, timeout_s, method="HEAD") as response:
             return content_length(response)
+    except NoConnectionError as error:
+        raise UserError(
+            f"{urlsplit(url).hostname}: {error}; check the network, --mirror and "
+            "--proxy, and give the same command again"
+        ) from None
     except BrokenTransferError:
         return None
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -33,11 +34,21 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=DOTS_PER_INCH)
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, all at once or not at all; return ``path``."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_whole(path, buffer.getvalue())
+FORMATS = ("png", "pdf", "svg")
+"""What figures can be written as."""
+
+
+def save_figure(figure: Figure, path: Path, *further: str) -> Path:
+    """Write a figure as PNG, all at once or not at all; return ``path``.
+
+    ``further``: names of :data:`FORMATS` that are written beside it. Text in them stays
+    text.
+    """
+    for kind in dict.fromkeys(("png", *further)):
+        buffer = io.BytesIO()
+        with rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}):
+            figure.savefig(buffer, format=kind)
+        write_whole(path.with_suffix(f".{kind}"), buffer.getvalue())
     return path
 
 

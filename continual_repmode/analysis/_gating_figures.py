@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -35,6 +35,8 @@ from continual_repmode.models.gating import extension_name
 from continual_repmode.tasks import display_name
 
 _NO_LABELS = [""]
+_DIVERGING = "PuOr_r"  # keeps apart for people with color-vision deficiencies
+_UNUSED = "#c8c8c8"
 _NEW = "new expert"
 _EARLIER_NEW = "earlier new experts"
 _MARKERS = "osD^vP*X<>"
@@ -83,7 +85,8 @@ def plot_gating_overview(rows: Sequence[GatingRow]) -> Figure:
     """Draw all channel-averaged gating weights: block by expert, one panel per task.
 
     From large structures to small ones; tasks that were added later are in bold, and
-    experts that a task does not use are grey.
+    experts that a task does not use are grey. White is an equal share of the base
+    experts, so that preferences show; experts that were added may be beyond the scale.
     """
     weights = _weights_by_block(rows)
     tasks, experts, blocks = tasks_by_scale(rows), _expert_labels(rows), list(weights)
@@ -95,14 +98,18 @@ def plot_gating_overview(rows: Sequence[GatingRow]) -> Figure:
         0.4 + (1.1 + 0.16 * len(blocks)) * num_rows,
     )
     panels = figure.subplots(num_rows, columns, squeeze=False).ravel()
-    norm = Normalize(0, max(row.weight for row in rows))
+    shared = [e for e in experts if e not in (_NEW, _EARLIER_NEW)]
+    equal = 1 / len(shared)
+    found = [w[e] for of in weights.values() for w in of.values() for e in shared]
+    low, high = min(found), max(found)
+    norm = TwoSlopeNorm(equal, min(low, equal - 0.01), max(high, equal + 0.01))
     for index, (axes, task) in enumerate(zip(panels, tasks, strict=False)):
         table = [
             [weights[block][task].get(expert, math.nan) for expert in experts]
             for block in blocks
         ]
-        image = axes.imshow(table, cmap="viridis", norm=norm, aspect="auto")
-        axes.set_facecolor("#e8e8e8")
+        image = axes.imshow(table, cmap=_DIVERGING, norm=norm, aspect="auto")
+        axes.set_facecolor(_UNUSED)
         title = axes.set_title(display_name(task), fontsize=SMALL, color=DARK)
         mark_new([title], [task], new)
         lowest, leftmost = index + columns >= len(tasks), index % columns == 0
@@ -122,8 +129,9 @@ def plot_gating_overview(rows: Sequence[GatingRow]) -> Figure:
         axes.set_visible(False)
     if new:
         figure.supxlabel(f"{BOLD}; grey: expert not used", fontsize=SMALL)
-    bar = figure.colorbar(image, ax=panels, pad=0.01, aspect=40)
-    bar.set_label("mean gating weight", fontsize=SMALL)
+    bar = figure.colorbar(image, ax=panels, pad=0.01, aspect=40, extend="max")
+    label = f"mean gating weight; white: equal share, 1/{len(shared)}"
+    bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     return figure
 

@@ -12,7 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from scipy.ndimage import median_filter
 
 from continual_repmode.analysis._figure import (
     BLUE,
@@ -32,6 +33,9 @@ from continual_repmode.analysis._figure import (
 from continual_repmode.metrics.further import shown_metrics
 from continual_repmode.results import ExperienceRecord
 from continual_repmode.tasks import display_name
+
+_SPIKE = 4.0
+"""Times the median error, beyond which a learning curve has a log axis."""
 
 
 def plot_result_matrix(results: Mapping[str, Any], metric: str) -> Figure:
@@ -141,8 +145,13 @@ def plot_learning_curves(records: Sequence[ExperienceRecord]) -> Figure:
         axes.set_visible(False)
     for axes in panels[::columns]:
         axes.set_ylabel("mean squared error", fontsize=SMALL + 0.5)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, **LEGEND)
+    named = {
+        label: handle
+        for axes in panels[: len(records)]
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    place = {"loc": "outside lower center", "ncols": min(len(named), 3)}
+    figure.legend(named.values(), named.keys(), **place, **LEGEND)
     return figure
 
 
@@ -197,15 +206,23 @@ def _draw_scores(
 
 def _draw_curve(axes: Axes, record: ExperienceRecord) -> None:
     epochs = [point["epoch"] for point in record.curve]
+    losses = np.array([point["train_loss"] for point in record.curve], dtype=float)
+    many = len(epochs) > 30
     validated = [p for p in record.curve if p["valid_mse"] is not None]
     axes.plot(
         epochs,
-        [point["train_loss"] for point in record.curve],
+        losses,
         color=BLUE,
-        lw=1.2,
-        marker="." if len(epochs) <= 30 else "",
+        lw=0.6 if many else 1.2,
+        alpha=0.35 if many else 1.0,
+        marker="" if many else ".",
         label="training patches",
     )
+    if many:
+        width = len(epochs) // 15
+        smooth = median_filter(losses, width, mode="nearest")
+        label = f"the same, median of {width} epochs"
+        axes.plot(epochs, smooth, color=BLUE, lw=1.4, label=label)
     axes.plot(
         [point["epoch"] for point in validated],
         [point["valid_mse"] for point in validated],
@@ -226,6 +243,13 @@ def _draw_curve(axes: Axes, record: ExperienceRecord) -> None:
         ls="",
         label="kept weights (lowest validation error)",
     )
+    errors = [*losses, *(point["valid_mse"] for point in validated)]
+    errors = [error for error in errors if error is not None and error > 0]
+    if errors and max(errors) > _SPIKE * float(np.median(errors)):
+        axes.set_yscale("log")  # one spike would flatten all else
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("epoch", fontsize=SMALL + 0.5)
     axes.set_xlim(0.5, len(epochs) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))

@@ -16,9 +16,11 @@ from continual_repmode.errors import UserError
 from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.results import RunFolder
 from continual_repmode.tasks import display_name
+from continual_repmode.volumes.volume import VolumeReader
 
 _COLUMNS = ("signal", "target", "prediction")
 _IMAGE_INCHES = 1.35
+_PREDICTIONS_PER_ROW = 5
 _BAR_LENGTHS_UM = (1, 2, 5, 10, 20, 50, 100)
 
 
@@ -69,6 +71,42 @@ def plot_samples(
         _draw_sample(
             panel, panel_size, task, sample, spacing, voxel_size_um is not None
         )
+    return figure
+
+
+def plot_predictions(image: VolumeReader, predicted: VolumeReader) -> Figure:
+    """Draw the channels of an image and of its prediction.
+
+    Shown are middle planes, each on a scale of its own.
+
+    Parameters
+    ----------
+    image, predicted : VolumeReader
+        On the same grid; channels of the prediction are named after tasks.
+    """
+    panels = {name: image.read_channel(name) for name in image.channel_names}
+    panels = {f"{name} (measured)": volume for name, volume in panels.items()}
+    panels |= {
+        display_name(task): predicted.read_channel(task)
+        for task in predicted.channel_names
+    }
+    columns = min(len(panels), _PREDICTIONS_PER_ROW)
+    num_rows = math.ceil(len(panels) / columns)
+    shape = next(iter(panels.values())).shape
+    height = shape[1] / shape[2]
+    figure = new_figure(
+        _IMAGE_INCHES * columns, (_IMAGE_INCHES * height + 0.25) * num_rows
+    )
+    axes = figure.subplots(num_rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (title, volume) in zip(axes, panels.items(), strict=False):
+        low, high = np.nanpercentile(volume, (0.5, 99.5))
+        axis.imshow(volume[len(volume) // 2], cmap="gray", vmin=low, vmax=high)
+        axis.set_title(title, fontsize=SMALL - 1.5, color=DARK, pad=2)
+    step_um = image.voxel_size_um[2]
+    if step_um is not None:
+        _draw_scale_bar(axes[0], shape, step_um)
     return figure
 
 

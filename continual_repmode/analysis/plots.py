@@ -18,7 +18,7 @@ from continual_repmode.analysis._result_figures import (
     plot_learning_curves,
     plot_result_matrix,
 )
-from continual_repmode.analysis._sample_figures import plot_samples
+from continual_repmode.analysis._sample_figures import plot_predictions, plot_samples
 from continual_repmode.analysis.gating import read_gating_weights
 from continual_repmode.results import RunFolder
 
@@ -29,6 +29,7 @@ __all__ = [
     "plot_gating",
     "plot_gating_overview",
     "plot_learning_curves",
+    "plot_predictions",
     "plot_result_matrix",
     "plot_samples",
     "plot_scale_preference",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-def save_figures(folder: RunFolder) -> list[Path]:
+def save_figures(folder: RunFolder, *formats: str) -> list[Path]:
     """Write all figures of a run as PNG files into its folder ``figures``.
 
     ``folder``: with results, records and samples; figures of gating weights are left
@@ -65,6 +66,6 @@ def save_figures(folder: RunFolder) -> list[Path]:
         name = results["strategy"]
         figures["forgetting"] = plot_forgetting({name: results}, "r2")
     return [
-        save_figure(figure, folder.figures / f"{name}.png")
+        save_figure(figure, folder.figures / f"{name}.png", *formats)
         for name, figure in figures.items()
     ]

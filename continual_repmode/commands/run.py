@@ -52,6 +52,8 @@ settings, their choices (* is the default):
               a finished run to compute forward transfer against
   base_model=FILE
               a model of the first experience's tasks to start from, not to learn
+  loggers=[csv,tensorboard]
+              also mlflow and wandb: where learning curves, figures and models go
   hydra.run.dir=FOLDER
               where the results go; otherwise runs/<scenario>/<date>_<time>. The same
               command resumes an interrupted run in FOLDER
@@ -134,7 +136,7 @@ def start(config: "RunConfig", path: Path, overrides: Sequence[str]) -> None:
         if not begun and distributed.is_first():
             run.write_header(command_line(["continual-repmode", "run", *overrides]))
             write_whole(folder.config, settings)
-        _carry_out(run, reference)
+        _carry_out(run, reference, config.figures)
 
 
 def _planned(
@@ -187,7 +189,7 @@ def resume(path: Path) -> int:
             run.write_header(
                 command_line(["continual-repmode", "run", f"resume={path}"])
             )
-        _carry_out(run, reference)
+        _carry_out(run, reference, config.figures)
     return 0
 
 
@@ -208,7 +210,9 @@ def _read_reference(config: "RunConfig") -> dict[str, Any] | None:
     return check_reference(RunFolder(config.reference).read_results())
 
 
-def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
+def _carry_out(
+    run: "Run", reference: dict[str, Any] | None, formats: Sequence[str]
+) -> None:
     """Train and test what is left, then write figures and print the table."""
     from continual_repmode import distributed
     from continual_repmode.analysis.continual import publish
@@ -219,22 +223,35 @@ def _carry_out(run: "Run", reference: dict[str, Any] | None) -> None:
     if distributed.is_first():
         print(f"run folder: {folder.path}", file=sys.stderr)
     try:
-        with distributed.errors_told_once():
-            run.learn(
-                lambda: publish(folder, reference),
-                adopt_first="base_model" in run.card.run,
-            )
+        with run.tracking():
+            with distributed.errors_told_once():
+                run.learn(
+                    lambda: _publish(run, reference),
+                    adopt_first="base_model" in run.card.run,
+                )
+            if not distributed.is_first():
+                return
+            publish(folder, reference)
+            run.show(*save_figures(folder, *formats))
+            run.hand_over()
     except KeyboardInterrupt as stop:
         if not distributed.is_first():
             raise SystemExit(TRY_AGAIN) from stop  # the first one says how to go on
         command = ["continual-repmode", "run", f"resume={folder.path}"]
         raise Interrupted(command_line(command)) from stop
-    if not distributed.is_first():
-        return
-    publish(folder, reference)
-    save_figures(folder)
     print(format_table(folder.read_results()))
     print(f"results, figures and models: {folder.path}")
+
+
+def _publish(run: "Run", reference: dict[str, Any] | None) -> None:
+    """Write results and samples as they are after an experience."""
+    from continual_repmode.analysis.continual import publish
+    from continual_repmode.analysis.plots import plot_samples, save_figure
+
+    publish(run.folder, reference)
+    if run.trackers:
+        figure = plot_samples(run.folder, run.card.voxel_size_um)
+        run.show(save_figure(figure, run.folder.figures / "samples.png"))
 
 
 def _help() -> str:

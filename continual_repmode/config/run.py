@@ -48,6 +48,11 @@ class RunConfig:
     #: Metrics of tests beside MSE, MAE, R2 and Pearson's r: [ssim,dice] or a set of
     #: them, field, objects or lightmycells; see docs/metrics.md.
     metrics: Any = field(default_factory=list)
+    #: Where learning curves, figures and models go besides the run folder: some of
+    #: csv, tensorboard, mlflow and wandb; see docs/training.md.
+    loggers: Any = field(default_factory=lambda: ["csv", "tensorboard"])
+    #: What figures are written as: [png,pdf,svg]; PNG always is.
+    figures: Any = field(default_factory=lambda: ["png"])
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -57,12 +62,24 @@ class RunConfig:
         choose_metrics(names, "metrics=")
         self.metrics = names
         require(self.plan in (None, "auto"), "plan", self.plan, "auto, or null")
+        for name, choices in (("loggers", LOGGERS), ("figures", FORMATS)):
+            given = getattr(self, name)
+            chosen = [given] if isinstance(given, str) else given or []
+            known = isinstance(chosen, list) and all(n in choices for n in chosen)
+            require(known, name, given, f"some of [{','.join(choices)}]")
+            setattr(self, name, chosen)
         require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def stream(self) -> Scenario:
         """Return the scenario as the strategy learns it."""
         return self.strategy.stream(self.scenario)
 
+
+LOGGERS = ("csv", "tensorboard", "mlflow", "wandb")
+"""What ``loggers=`` can name."""
+
+FORMATS = ("png", "pdf", "svg")
+"""What ``figures=`` can name."""
 
 GROUPS = ("data", "model", "strategy")
 """Groups whose options have settings of their own."""

@@ -38,6 +38,8 @@ class TrainConfig:
     ema: float = setting(0.0, SHARE)
     #: Epochs between validations; null: they take at most a quarter of training time.
     validate_every: int | None = setting(20, at_least(1))
+    #: End an experience when no validation of so many epochs was better; null: never.
+    patience: int | None = setting(None, at_least(1))
     #: Epochs between savings of the training state.
     save_every: int = setting(1, at_least(1))
     #: Overlap of prediction windows, 0 to below 1.

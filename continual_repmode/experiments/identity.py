@@ -22,6 +22,8 @@ WITHOUT_EFFECT = frozenset(
         "data.manifest",
         "data.root",
         "device",
+        "figures",
+        "loggers",
         "reference",
         "resume",
         "scenario.description",

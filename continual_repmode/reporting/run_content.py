@@ -24,7 +24,7 @@ from continual_repmode.scenario import Scenario
 
 _EXTENSION = "extension.json"
 _EXTENSION_SETTINGS = {
-    "data": ("patch_size", "window"),
+    "data": ("patch_size", "window", "images"),
     "train": ("epochs", "batch_size", "learning_rate"),
 }
 """Group of a run's settings -> what the file of an added structure has of them."""

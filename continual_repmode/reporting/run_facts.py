@@ -1,5 +1,6 @@
 """What was trained on what, as lines for people."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,27 @@ def _data(run: RunContent) -> str:
         case "manifest":
             return f"volumes listed in {run.setting('data.manifest')}"
         case None if run.is_extension:
-            return "a lab's own pairs; the command at the end names their manifest"
+            return _lab_data(run)
         case other:
             return _text(other)
+
+
+def _lab_data(run: RunContent) -> str:
+    """Name the manifest of an extension and its images, the first of each split."""
+    try:
+        words = shlex.split(str(run.header.get("command", "")))
+        manifest = words[words.index("extend") + 2]
+    except (ValueError, IndexError):
+        manifest = "a lab's own pairs"
+    images = run.setting("data.images")
+    if not isinstance(images, dict):
+        return manifest
+    counts = [
+        f"{len(names)} {split} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
+        for split, names in images.items()
+        if names
+    ]
+    return f"{manifest}: images {', '.join(counts)}"
 
 
 def _seed(run: RunContent) -> str:

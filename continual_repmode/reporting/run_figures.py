@@ -49,7 +49,7 @@ _CAPTIONS = {
     ),
     "gating_overview": (
         "The same for every block: rows are blocks from input to output, columns are "
-        "experts, bright is much used."
+        "experts; orange is more than an equal share, purple less."
     ),
     "scale_preference": (
         "Kernel extent that each structure prefers, averaged with its gating weights, "

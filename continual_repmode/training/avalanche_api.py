@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from avalanche.core import SupervisedPlugin
     from avalanche.evaluation import PluginMetric
     from avalanche.evaluation.metric_results import MetricValue
-    from avalanche.logging import TensorboardLogger
+    from avalanche.logging import BaseLogger
     from avalanche.models import MultiTaskModule
     from avalanche.training.plugins import EvaluationPlugin, EWCPlugin, GEMPlugin
     from avalanche.training.templates import SupervisedTemplate
@@ -32,6 +32,7 @@ with warnings.catch_warnings():
 
 __all__ = [
     "AvalancheDataset",
+    "BaseLogger",
     "CLExperience",
     "CLScenario",
     "ConstantSequence",
@@ -46,7 +47,6 @@ __all__ = [
     "SupervisedTemplate",
     "TaskLabels",
     "TaskSet",
-    "TensorboardLogger",
     "benchmark_from_datasets",
     "with_task_labels",
 ]

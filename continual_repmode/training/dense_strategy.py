@@ -100,6 +100,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Decay, below 1, of a moving average of the weights that is validated and kept in
         their place; 0: none. See
         :class:`~continual_repmode.training.weight_average.WeightAverage`.
+    patience : int, optional
+        End an experience at a validation that comes so many epochs after the best one.
     mixing : {"random", "balanced"}
         Batches take images at random, or the tasks in turn
         (:class:`~continual_repmode.training.sampling.BalancedSampler`).
@@ -153,6 +155,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         evaluator: EvaluationPlugin | None = None,
         validate_every: int | None = 1,
         ema: float = 0.0,
+        patience: int | None = None,
         mixing: str = "random",
         window: tuple[int, int, int] = DEFAULT_WINDOW,
         overlap: Overlap = DEFAULT_OVERLAP,
@@ -164,7 +167,9 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         check_plugins(plugins)
         self.method = method
         self.proof = UnchangedTasksPlugin(required=method.freezes)
-        self.validation = ValidationPlugin(every=validate_every, ema=ema)
+        self.validation = ValidationPlugin(
+            every=validate_every, ema=ema, patience=patience
+        )
         self.window = window
         self.overlap = overlap
         self.num_workers = num_workers
@@ -333,6 +338,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         """Run the epochs from ``first_epoch`` on (above 0 when a run is resumed)."""
         self.clock.train_exp_epochs = self.first_epoch
         for _epoch in range(self.first_epoch, self.train_epochs):
+            if self.validation.is_exhausted:
+                break
             self._before_training_epoch(**kwargs)
             if self._stop_training:  # in this experience
                 self._stop_training = False

@@ -13,6 +13,7 @@ from continual_repmode.compose import launch
 HELP = {
     "--help": "run       learn a stream of tasks",
     "check": "MANIFEST",
+    "demo": "says nothing about real ones",
     "download": "dna alone needs all nine",
     "export": "bioimageio",
     "extend": "--image-curve",
@@ -23,6 +24,7 @@ HELP = {
     "prepare": "--cache-dir",
     "report": "RUN_FOLDER",
     "run": "hydra.run.dir=FOLDER",
+    "status": "how long it takes yet",
     "tables": "label_efficiency",
 }
 HEAVY = "{'torch', 'numpy', 'scipy', 'hydra', 'avalanche', 'matplotlib', 'jinja2'}"

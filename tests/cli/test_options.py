@@ -385,26 +385,50 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
             "note: strategy.expert: without effect",
         ),
     ],
-    "`strategy.outer_rate` | an expert that is not of low rank":
-        [(f"{RUN} scenario=two.yaml strategy.outer_rate=3", 2,
-        "outer_rate: without effect, as strategy.expert=conv3 is not of low rank")],
-    "a single setting, such as `model.scope=all` | `experiment=` sets it":
-        [("run experiment=ablation/only_decoder model.scope=all --cfg job", 0,
-        "scope: all"), ("run experiment=ablation/only_decoder --cfg job", 0,
-        "scope: decoder")],
-    "`tables rows=`, `workers=`, `scheduler=` | `run=false`":
-        [("tables table1 run=false rows=repmode results=new", 3,
-        "note: rows: without effect with run=false")],
-    "a setting of another model, strategy or data |":
-        [("run strategy=naive strategy.expert_init=zero", 2, "belongs to strategy=rep"),
-        ("run data.manifest=pairs.csv", 2, "belongs to data=manifest")],
-    "`hydra.run.dir` with `-m`, `hydra.sweep.dir` without |":
-        [("run -m hydra.run.dir=x seed=0,1", 2, "give hydra.sweep.dir=FOLDER"),
-        ("run hydra.sweep.dir=x", 2, "give hydra.run.dir=FOLDER")],
-    "`resume=` | any other setting": [("run resume=x seed=1", 2,
-        "takes all settings from there: give it alone")],
-    "`tables seed=`, `model=`, ... | the table decides it": [("tables table1 seed=1", 2,
-        "give seeds=0,1,2"), ("tables table1 model=fnet", 2, "a table decides that")],
+    "`strategy.outer_rate` | an expert that is not of low rank": [
+        (
+            f"{RUN} scenario=two.yaml strategy.outer_rate=3",
+            2,
+            "outer_rate: without effect, as strategy.expert=conv3 is not of low rank",
+        ),
+    ],
+    "a single setting, such as `model.scope=all` | `experiment=` sets it": [
+        (
+            "run experiment=ablation/only_decoder model.scope=all --cfg job",
+            0,
+            "scope: all",
+        ),
+        ("run experiment=ablation/only_decoder --cfg job", 0, "scope: decoder"),
+    ],
+    "`tables rows=`, `workers=`, `scheduler=` | `run=false`": [
+        (
+            "tables table1 run=false rows=repmode results=new",
+            3,
+            "note: rows: without effect with run=false",
+        ),
+    ],
+    "a setting of another model, strategy or data |": [
+        ("run strategy=naive strategy.expert_init=zero", 2, "belongs to strategy=rep"),
+        ("run data.manifest=pairs.csv", 2, "belongs to data=manifest"),
+    ],
+    "`hydra.run.dir` with `-m`, `hydra.sweep.dir` without |": [
+        ("run -m hydra.run.dir=x seed=0,1", 2, "give hydra.sweep.dir=FOLDER"),
+        ("run hydra.sweep.dir=x", 2, "give hydra.run.dir=FOLDER"),
+    ],
+    "`resume=` | any other setting": [
+        ("run resume=x seed=1", 2, "takes all settings from there: give it alone"),
+    ],
+    "`loggers=`, `figures=` | there is no such one": [
+        (f"{RUN} loggers=[csv,paper]", 2, r"loggers=.*some of \[csv,tensorboard,"),
+        (f"{RUN} figures=gif", 2, r"figures=gif.*some of \[png,pdf,svg\]"),
+    ],
+    "`demo --out` | the folder is of something else": [
+        ("demo --out sub", 2, "sub: exists and is not of an earlier demo; .*--out"),
+    ],
+    "`tables seed=`, `model=`, ... | the table decides it": [
+        ("tables table1 seed=1", 2, "give seeds=0,1,2"),
+        ("tables table1 model=fnet", 2, "a table decides that"),
+    ],
 }  # fmt: skip
 """First two cells of a line of the tables in docs/options.md -> calls that try it."""
 

@@ -1,17 +1,21 @@
-"""Shows where a run is: nested bars on a terminal, a few lines elsewhere."""
+"""Shows where a run is: nested bars on a terminal, a few lines elsewhere, a file."""
 
+import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from continual_repmode.results import write_json
 from continual_repmode.tasks import display_name
 from continual_repmode.training.avalanche_api import SupervisedPlugin
 from continual_repmode.training.context import context_of, task_names_of
 
 _LINES = 5  # per experience, where there is no terminal
+_EVERY_S = 2.0  # seconds between two writings of the file
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 """Without the bar's own rate and time left, which know nothing of validations."""
 
@@ -56,10 +60,17 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
     On a terminal: a bar for the epochs with a bar for the steps under it. Elsewhere,
     for instance in a log file: five lines per experience and one per evaluation. The
     time left is that of the experience, without its test.
+
+    Parameters
+    ----------
+    path : Path, optional
+        A JSON file that says the same, for ``continual-repmode status``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         super().__init__()
+        self._path, self._written = path, 0.0
+        self._facts: dict[str, Any] = {}
         self._terminal = sys.stderr.isatty()
         self._epochs: Any = None
         self._steps: Any = None
@@ -76,6 +87,7 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
             bar_format=_BAR,
             disable=not self._terminal,
         )
+        self._note(strategy, "training", strategy.train_epochs)
 
     def before_training_epoch(self, strategy: Any, **_: Any) -> None:
         """Open the bar of the steps."""
@@ -113,6 +125,9 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
                 epochs_left, validation.num_left(last.epoch, strategy.train_epochs)
             )
             text += f", about {tqdm.format_interval(seconds)} left"
+            self._facts["seconds_left"] = round(seconds, 1)
+        self._facts |= {"epoch": last.epoch, "said": text}
+        self._write()
         self._epochs.set_postfix_str(text, refresh=False)
         self._epochs.update()
         stride = max(1, strategy.train_epochs // _LINES)
@@ -137,6 +152,8 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
     def before_eval(self, strategy: Any, **_: Any) -> None:
         """Open the bar of the test volumes."""
         volumes = sum(len(exp.dataset) for exp in strategy.current_eval_stream)
+        self._facts |= {"doing": "testing"}
+        self._write(now=True)
         if not self._terminal:
             _say(f"  testing on {volumes} volumes")
         self._steps = tqdm(
@@ -154,6 +171,39 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
     def after_eval(self, strategy: Any, **_: Any) -> None:
         """Close the bar of the test volumes."""
         self._steps.close()
+
+    def close(self) -> None:
+        """Take the bars off the terminal, at the end or when it is interrupted."""
+        for bar in (self._steps, self._epochs):
+            if bar is not None:
+                bar.leave = bar.leave and bar.n >= bar.total
+                bar.close()
+        self._steps = self._epochs = None
+        self._write(now=True)
+
+    def _note(self, strategy: Any, doing: str, epochs: int) -> None:
+        """Begin to tell of an experience."""
+        now = time.time()
+        facts = {"since": now, "pid": os.getpid(), **self._facts}
+        self._facts = facts | {
+            "doing": doing,
+            "experience": strategy.experience.current_experience,
+            "experiences": context_of(strategy.experience).num_experiences,
+            "tasks": task_names_of(strategy.experience),
+            "epoch": strategy.first_epoch,
+            "epochs": epochs,
+            "seconds_left": None,
+            "said": "",
+        }
+        self._write(now=True)
+
+    def _write(self, *, now: bool = False) -> None:
+        """Write the file, unless that was a moment ago."""
+        if self._path is None or not self._facts:
+            return
+        if now or time.time() - self._written > _EVERY_S:
+            self._written = time.time()
+            write_json(self._path, {**self._facts, "updated": self._written})
 
 
 def _title(experience: Any) -> str:

@@ -46,6 +46,8 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         this decay (:class:`~continual_repmode.training.weight_average.WeightAverage`),
         which starts again with each experience; training continues from the network
         itself.
+    ``patience``: end the experience at a validation that comes so many epochs after the
+        best.
     ``every``: epochs between validations of the current or last experience.
     ``cost_epochs``: work of a validation, in that of an epoch of training.
     ``curve``: learning curve of the current or last experience.
@@ -54,8 +56,11 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         the experience.
     """
 
-    def __init__(self, *, every: int | None, ema: float = 0.0) -> None:
+    def __init__(
+        self, *, every: int | None, ema: float = 0.0, patience: int | None = None
+    ) -> None:
         super().__init__()
+        self._patience = patience
         self._asked = every
         self.every, self.cost_epochs = every or 1, 0.0
         self._ema = ema
@@ -95,7 +100,8 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
     def after_training_epoch(self, strategy: Any, **_: Any) -> None:
         """Validate if it is time, and keep the weights if they are the best so far."""
         epoch = strategy.clock.train_exp_epochs + 1
-        valid_mse = None
+        valid_mse: float | None = None
+        scores: dict[str, ValidationScore] = {}
         if epoch % self.every == 0 or epoch == strategy.train_epochs:
             average = self._average
             with average.in_place_of(strategy.net) if average else nullcontext():
@@ -106,7 +112,24 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
                     self.best_weights = _learnable_state(strategy.net)
         loss = sum(self._losses) / len(self._losses)
         self.curve.append(EpochRecord(epoch, loss, valid_mse))
-        self._publish(strategy, {"train_loss": loss, "valid_mse": valid_mse})
+        of_tasks = {
+            f"task_valid_mse/{task}": score.mse for task, score in scores.items()
+        }
+        rate = strategy.optimizer.param_groups[0]["lr"]
+        self._publish(
+            strategy,
+            {"train_loss": loss, "valid_mse": valid_mse, "learning_rate": rate}
+            | (of_tasks if len(scores) > 1 else {}),
+        )
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether ``patience`` is at its end."""
+        if self._patience is None or not self.curve or not self.best_epoch:
+            return False
+        last = self.curve[-1]
+        waited = last.epoch - self.best_epoch
+        return last.valid_mse is not None and waited >= self._patience
 
     def num_left(self, epoch: int, epochs: int) -> int:
         """Return how many validations follow after ``epoch`` of ``epochs``."""
@@ -119,7 +142,8 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         step = strategy.clock.train_iterations
         for name, value in values.items():
             if value is not None:
-                full_name = f"{name}/experience_{experience}"
+                what, _, task = name.partition("/")
+                full_name = f"{what}/experience_{experience}" + (task and f"/{task}")
                 emitted = MetricValue(self, full_name, value, step)
                 strategy.evaluator.publish_metric_value(emitted)
 

@@ -1,3 +1,5 @@
+import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -68,6 +70,22 @@ def test_a_redirection_from_https_to_http_is_refused():
     assert followed.full_url == "https://host/ab"
     with pytest.raises(UserError, match="must begin with https://"):
         redirects.redirect_request(Request(secure), *arguments, plain)
+
+
+def test_without_a_network_it_is_said_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"127\.0\.0\.1: no connection .*--mirror"):
+        remote_size(web_opener(), f"http://127.0.0.1:{port}/dna.tar")
+    with socket.socket() as silent:  # takes connections and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/dna.tar"
+        with pytest.raises(UserError, match="the server went silent"):
+            remote_size(web_opener(), url, timeout_s=0.5)
+    assert time.monotonic() - began < 10
 
 
 def test_a_server_that_hides_sizes_tells_none_and_a_missing_file_is_an_error(web):

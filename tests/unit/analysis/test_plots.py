@@ -2,6 +2,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from continual_repmode.analysis.plots import (
     plot_forgetting,
     plot_gate_distances,
     plot_gating,
+    plot_gating_overview,
     plot_learning_curves,
     plot_result_matrix,
     plot_samples,
@@ -95,6 +97,34 @@ def test_learning_curves_mark_the_kept_epoch_and_skip_epochs_not_validated(folde
     assert list(train.get_ydata()) == [1.2, 0.8, 0.7]
     assert list(valid.get_xdata()) == [2, 3]
     assert (list(kept.get_xdata()), list(kept.get_ydata())) == ([2], [0.9])
+
+
+def test_a_spike_does_not_flatten_a_learning_curve(folder):
+    first, *_ = folder.records()
+    losses = [30.0 if epoch == 20 else 1 / epoch for epoch in range(1, 61)]
+    curve = [
+        {"epoch": epoch, "train_loss": loss, "valid_mse": None}
+        for epoch, loss in enumerate(losses, start=1)
+    ]
+    figure = plot_learning_curves([first, replace(first, curve=curve)])
+    short, long = figure.axes
+    assert (short.get_yscale(), long.get_yscale()) == ("linear", "log")
+    raw, smooth, *_ = long.lines
+    assert max(raw.get_ydata()) == 30
+    assert max(smooth.get_ydata()) == 1
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert "the same, median of 4 epochs" in labels
+
+
+def test_figures_are_written_as_pdf_and_svg_with_text_too(folder, tmp_path):
+    path = tmp_path / "curves.png"
+    assert (
+        save_figure(plot_learning_curves(folder.records()), path, "pdf", "svg") == path
+    )
+    assert sorted(f.suffix for f in tmp_path.iterdir()) == [".pdf", ".png", ".svg"]
+    assert "validation images" in path.with_suffix(".svg").read_text()
+    assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_samples_show_middle_planes_on_one_scale_with_their_scores(folder):
@@ -232,6 +262,22 @@ def test_a_run_without_gates_of_tasks_has_all_other_figures(folder, tmp_path):
 def test_gating_of_an_unknown_block_lists_the_known_ones(rows):
     with pytest.raises(UserError, match=r"block 'encoder9': choose one of encoder1"):
         plot_gating(rows, ["encoder9"])
+
+
+def test_the_overview_leaves_unused_experts_blank(rows):
+    figure = plot_gating_overview(rows)
+
+    panels = {
+        panel.get_title(): panel.images[0].get_array() for panel in figure.axes[:5]
+    }
+    assert panels["cell membrane"].shape == (7, 7)
+    assert np.ma.count_masked(np.ma.masked_invalid(panels["cell membrane"])) == 0
+    assert np.ma.count_masked(np.ma.masked_invalid(panels["mitochondria"])) == 7
+    assert np.ma.count_masked(np.ma.masked_invalid(panels["DNA"])) == 14
+    np.testing.assert_allclose(np.nansum(panels["DNA"], axis=1), 1, atol=1e-6)
+    image = figure.axes[0].images[0]
+    red, green, blue, _ = image.cmap(image.norm(1 / 5))  # an equal share is white
+    assert min(red, green, blue) > 0.95
 
 
 def test_scale_preference_goes_from_small_structures_to_large(rows):
