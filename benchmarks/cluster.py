@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
+from functools import partial, wraps
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -156,7 +156,7 @@ def _overlapped(folder: Path, settings: Settings) -> list[Measurement]:
     model = TrainedModel.load(folder / "model.safetensors")
     options = PredictOptions(tasks="dna", device=settings.device.type, channel=0)
     spent: list[float] = []
-    original = job_module.predict_into
+    original = vars(job_module)["predict_into"]
 
     @wraps(original)
     def timed(*arguments: Any, **named: Any) -> None:
@@ -237,7 +237,7 @@ def _precisions(folder: Path, settings: Settings) -> list[Measurement]:
         )
 
     timed: dict[str, Timed[torch.Tensor]] = alternate(
-        {name: (lambda p=name: predict(p)) for name in ("float32", "bfloat16")},
+        {name: partial(predict, name) for name in ("float32", "bfloat16")},
         settings.rounds_or(3),
         case,
     )

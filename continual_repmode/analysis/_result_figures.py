@@ -150,8 +150,13 @@ def plot_learning_curves(records: Sequence[ExperienceRecord]) -> Figure:
         for axes in panels[: len(records)]
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    place = {"loc": "outside lower center", "ncols": min(len(named), 3)}
-    figure.legend(named.values(), named.keys(), **place, **LEGEND)
+    figure.legend(
+        list(named.values()),
+        list(named),
+        loc="outside lower center",
+        ncols=min(len(named), 3),
+        **LEGEND,
+    )
     return figure
 
 

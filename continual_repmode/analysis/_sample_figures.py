@@ -1,6 +1,7 @@
 """The figure of predictions: one test image of every task."""
 
 import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -65,7 +66,8 @@ def plot_samples(
     )
     heights = [above, *[panel_size[1]] * num_rows]
     places = figure.add_gridspec(num_rows + 1, columns, height_ratios=heights)
-    below = list(places)[columns:]
+    cells = product(range(1, num_rows + 1), range(columns))
+    below = [places[row, column] for row, column in cells]
     for place, (task, sample) in zip(below, samples.items(), strict=False):
         panel = figure.add_subfigure(place)
         _draw_sample(

@@ -1,6 +1,5 @@
 """``continual-repmode demo``: all of it in minutes, with a model that comes along."""
 
-import argparse
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -50,13 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     UserError
         If the folder is of something else, or one of the commands finds a mistake.
     """
-    parser = Parser(
-        prog="continual-repmode demo",
-        description=_ABOUT,
-        epilog="example: continual-repmode demo --out demo",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("demo", _ABOUT, "--out demo")
     add = parser.add_argument
     add("--out", default="demo", metavar="DIR", help="the folder (default: demo)")
     add(

@@ -1,6 +1,5 @@
 """``continual-repmode inspect``: what an image file holds."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -31,12 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         If the file cannot be read, or does not fit the model.
     """
     parser = Parser(
-        prog="continual-repmode inspect",
-        description=_ABOUT,
-        epilog="example: continual-repmode inspect field.czi --model model.safetensors "
-        "--picture field.png",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "inspect", _ABOUT, "field.czi --model model.safetensors --picture field.png"
     )
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a file, an OME-Zarr, or a pattern with {z}")

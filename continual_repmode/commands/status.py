@@ -1,6 +1,5 @@
 """``continual-repmode status``: what runs in the background are doing."""
 
-import argparse
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,13 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     UserError
         If a folder is not that of a run.
     """
-    parser = Parser(
-        prog="continual-repmode status",
-        description=_ABOUT,
-        epilog="example: continual-repmode status runs/incremental/*",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("status", _ABOUT, "runs/incremental/*")
     parser.add_argument("folders", nargs="+", metavar="RUN", help="as a run wrote it")
     chosen = parse(parser, arguments)
     if chosen is None:
