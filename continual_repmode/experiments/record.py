@@ -179,7 +179,7 @@ def _images(record: ExperienceRecord) -> dict[str, dict[str, list[Any]]]:
     return images
 
 
-def _gate_distances(folder: RunFolder, experience: int) -> dict[str, float]:
+def _gate_distances(folder: RunFolder, experience: int) -> dict[str, Number]:
     net = load_model(folder.checkpoint(experience))
     if not isinstance(net, RepModeUNet) or not net.gating_weights():
         return {}
