@@ -23,6 +23,7 @@ from continual_repmode.models.methods.dynamic_head import (
     DynamicHead,
     hidden_output,
 )
+from continual_repmode.models.methods.task_linear import TaskLinear
 from continual_repmode.models.model_config import KernelConfig
 from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
@@ -51,6 +52,7 @@ class DoDNet(TaskNetwork):
         super().__init__(task_names, {"kernel_size": kernel_size}, **shape)
         self._kernel_size = kernel_size
         self.unet = self.build_unet(self._unit, HIDDEN)
+        self._add_gates()
         self.head = DynamicHead(
             self.width << self.depth, self.task_names, self.out_channels
         )
@@ -59,12 +61,21 @@ class DoDNet(TaskNetwork):
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
         """Predict a batch that is sorted by task."""
         context, skips = self.unet.encode(self.unet.prepare(signal), groups)
+        skips = self._gated(skips, groups)
         hidden = self.unet.output(self.unet.decode(context, skips, groups), groups)
         return crop_like(self.head(hidden, context, groups), signal)
 
     def _grow(self, name: str) -> None:  # type: ignore[override]  # has no options
-        """Add one column of the controller."""
-        self.head.controller.add_task(name)
+        """Add one column of the controller and of each gate."""
+        for module in self.modules():
+            if isinstance(module, TaskLinear):
+                module.add_task(name)
+
+    def _add_gates(self) -> None:
+        """Add parts by which the task acts before the head; here none."""
+
+    def _gated(self, skips: list[Tensor], groups: TaskGroups) -> list[Tensor]:
+        return skips
 
     def _unit(self, spec: UnitSpec) -> nn.Module:
         if spec.role == "output":

@@ -9,31 +9,19 @@ abstract and the paper (Sec. 4.2) say, on DoDNet's head.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Unpack
+from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from continual_repmode.models.conv_units import (
-    ConvUnit,
-    UnitSpec,
-    build_conv,
-    plain_unit,
-)
-from continual_repmode.models.methods.dynamic_head import (
-    HIDDEN,
-    DynamicHead,
-    hidden_output,
-)
+from continual_repmode.models.conv_units import ConvUnit, UnitSpec, build_conv
+from continual_repmode.models.methods.dodnet import DoDNet
 from continual_repmode.models.methods.task_linear import TaskLinear
 from continual_repmode.models.model_config import KernelConfig
-from continual_repmode.models.spatial import crop_like
 from continual_repmode.models.task_groups import TaskGroups
-from continual_repmode.models.task_network import Shape, TaskNetwork
+from continual_repmode.models.task_network import TaskNetwork
 from continual_repmode.models.task_norm import TaskNorm
 from continual_repmode.models.unet3d import Bottleneck, EncoderLevel
-from continual_repmode.tasks import TASKS
 
 
 class ChannelGate(nn.Module):
@@ -93,60 +81,25 @@ class GuidedEncoderLevel(nn.Module):
         return skip, self.down(skip, groups)
 
 
-class TGNet(TaskNetwork):
-    """A U-Net with guided encoder, bottleneck and skips and a generated head.
+class TGNet(DoDNet):
+    """A DoDNet with guided encoder, bottleneck and skips; parameters as there."""
 
-    ``task_names``: names of the base tasks; a task label is a position in it.
-    ``kernel_size``: odd extent of the kernels.
-    ``**shape``: ``width``, ``depth``, ``in_channels``, ``out_channels`` and ``axes``;
-        see :class:`~continual_repmode.models.task_network.Shape`.
-    """
-
-    owned = ("column",)
-
-    def __init__(
-        self,
-        task_names: Sequence[str] = TASKS,
-        *,
-        kernel_size: int = 5,
-        **shape: Unpack[Shape],
-    ) -> None:
-        super().__init__(task_names, {"kernel_size": kernel_size}, **shape)
-        self._kernel_size = kernel_size
-        self.unet = self.build_unet(self._unit, HIDDEN)
+    def _add_gates(self) -> None:
         self._guide_levels()
         self.skip_gates = nn.ModuleList(
             ChannelGate(self.width << level, self.task_names)
             for level in range(self.depth)
         )
-        self.head = DynamicHead(
-            self.width << self.depth, self.task_names, self.out_channels
-        )
-        self.to(memory_format=torch.channels_last_3d)
 
-    def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:
-        """Predict a batch that is sorted by task."""
-        context, skips = self.unet.encode(self.unet.prepare(signal), groups)
-        guided = [
-            gate(skip, groups) * skip
-            for gate, skip in zip(self.skip_gates, skips, strict=True)
-        ]
-        hidden = self.unet.output(self.unet.decode(context, guided, groups), groups)
-        return crop_like(self.head(hidden, context, groups), signal)
-
-    def _grow(self, name: str) -> None:  # type: ignore[override]  # has no options
-        """Add one column to the controller and to every gate."""
-        for module in self.modules():
-            if isinstance(module, TaskLinear):
-                module.add_task(name)
+    def _gated(self, skips: list[Tensor], groups: TaskGroups) -> list[Tensor]:
+        pairs = zip(self.skip_gates, skips, strict=True)
+        return [gate(skip, groups) * skip for gate, skip in pairs]
 
     def _unit(self, spec: UnitSpec) -> nn.Module:
-        if spec.role == "output":
-            return hidden_output(spec)
         level, _, place = spec.name.partition(".")
         if place == "conv2" and not level.startswith("decoder"):
             return self._linear_unit(spec, self._kernel_size)
-        return plain_unit(spec, self._kernel_size)
+        return super()._unit(spec)
 
     def _linear_unit(self, spec: UnitSpec, kernel_size: int) -> ConvUnit:
         norm = TaskNorm(spec.out_channels)
