@@ -16,6 +16,8 @@ from continual_repmode.manifests.checks.facts import (
     measure_pair,
     to_json,
 )
+from continual_repmode.synthetic import simulate_field
+from continual_repmode.tasks import TASKS
 
 SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, max_side=6)
 DTYPES = st.sampled_from(
@@ -168,6 +170,16 @@ def test_gain_and_offset_of_the_camera_change_no_sharpness(gain, offset):
 
     assert other.sharpness == pytest.approx(one.sharpness, rel=1e-3)
     assert other.focus == pytest.approx(one.focus, abs=1e-3)
+
+
+def test_noise_of_any_kind_has_one_sharpness_and_images_have_less():
+    rng = np.random.default_rng(0)
+    for noise in (rng.normal(size=(8, 32, 32)), rng.poisson(100, (8, 32, 32)),
+                  rng.integers(0, 4000, (8, 700, 700))):  # fmt: skip
+        assert measure_channel(noise).sharpness == pytest.approx(2, abs=0.05)
+    for number, task in enumerate(TASKS):
+        light, _ = simulate_field([number, 3], (8, 64, 64), task)
+        assert measure_channel(light).sharpness < 1.7
 
 
 def test_blur_lowers_the_sharpness():

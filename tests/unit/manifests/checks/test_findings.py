@@ -87,6 +87,16 @@ def only(findings: list[Finding]) -> Finding:
     return findings[0]
 
 
+def test_noise_as_light_is_told():
+    for role, sharpness, is_told in (
+        ("light", 1.99, True),
+        ("light", 1.73, False),
+        ("target", 1.99, False),
+    ):
+        codes = [f.code for f in judged(with_row_3(**{role: {"sharpness": sharpness}}))]
+        assert ("noise" in codes) == is_told
+
+
 def test_there_is_nothing_to_find_in_sound_rows():
     assert judged(sound()) == []
 
