@@ -109,6 +109,10 @@ def test_predictions_of_a_plate_are_a_plate(
         volume = open_volume(made / place)
         assert volume.voxel_size_um == pytest.approx(UM)
         assert volume.channel_names == ("dna",)
+        ome = yaozarrs.open_group(made / place).ome_metadata()
+        [level] = ome.multiscales[0].datasets
+        assert level.coordinateTransformations[0].scale[1:] == pytest.approx(UM)
+        assert [channel.label for channel in ome.omero.channels] == ["dna"]
         expected = predict_array(TrainedModel(net, card), light_of(number), UM)["dna"]
         np.testing.assert_allclose(volume.read_channel(0), expected, atol=1e-4)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

@@ -43,7 +43,13 @@ def read(output):
     if output.is_dir():
         import tensorstore
 
-        validate_zarr_store(output)
+        ome = validate_zarr_store(output).ome_metadata()
+        [image] = ome.multiscales
+        assert [axis.name for axis in image.axes] == ["t", "c", "z", "y", "x"]
+        scale = image.datasets[0].coordinateTransformations[0].scale
+        assert scale[2:] == pytest.approx(UM)
+        names = [channel.label for channel in ome.omero.channels]
+        assert names == list(volumes[0].channel_names)
         spec = {"driver": "zarr3", "kvstore": f"file://{output}/0"}
         other = tensorstore.open(spec).result().read().result()
     else:
