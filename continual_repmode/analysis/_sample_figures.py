@@ -1,7 +1,6 @@
 """The figure of predictions: one test image of every task."""
 
 import math
-from itertools import product
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -66,9 +65,8 @@ def plot_samples(
     )
     heights = [above, *[panel_size[1]] * num_rows]
     places = figure.add_gridspec(num_rows + 1, columns, height_ratios=heights)
-    cells = product(range(1, num_rows + 1), range(columns))
-    below = [places[row, column] for row, column in cells]
-    for place, (task, sample) in zip(below, samples.items(), strict=False):
+    for number, (task, sample) in enumerate(samples.items()):
+        place = places[1 + number // columns, number % columns]
         panel = figure.add_subfigure(place)
         _draw_sample(
             panel, panel_size, task, sample, spacing, voxel_size_um is not None
