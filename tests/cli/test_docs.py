@@ -25,6 +25,7 @@ TESTED_BY = {
     "extend": "tests/cli/test_extend.py",
     "import": "tests/cli/test_import.py",
     "info": "tests/cli/test_info.py",
+    "inspect": "tests/cli/test_inspect.py",
     "merge": "tests/cli/test_merge.py",
     "predict": "tests/cli/test_predict.py",
     "prepare": "tests/cli/test_prepare.py",
