@@ -281,9 +281,8 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
     ],
     '`--tasks DNA`, `--task "Nuclear envelope"` | the model or manifest has `dna`, '
     "`nuclear_envelope`": [
-        (f"{P} a.ome.tif {ONE} --tasks DNA,Nucleolus", 0, "predicted as"),
-        ("export model.safetensors --task Dna --format torch --out u.pt", 0, "u.pt"),
-        ("extend model.safetensors pairs.csv --task DNA", 2, "knows dna already"),
+        (f"{P} a.ome.tif --out o --estimate --tasks DNA,Nucleolus", 0, "predicted as"),
+        ("export model.safetensors --task Dna --format torch --out u.pt2", 0, "u.pt2"),
     ],
     "`predict --intensity target` | the model does not know intensities": [
         (f"{P} a.ome.tif --out o --intensity target", 2, "'nucleolus' .*; use zscore"),

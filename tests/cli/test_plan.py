@@ -42,4 +42,4 @@ def test_a_run_is_planned_once_and_its_settings_repeat_it(
     assert main(["run", *settings, "seed=5"]) == 2
     other_plan = [w.replace("plan=auto", "plan=fast") for w in settings]
     assert main(["run", *other_plan]) == 2
-    assert "plan=fast: use auto, or null" in capsys.readouterr().err
+    assert "plan=fast: must be auto, or null" in capsys.readouterr().err

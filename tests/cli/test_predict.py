@@ -532,7 +532,7 @@ def test_uncertainty_of_orientations_and_models(predict, folder, net):
 def test_images_unlike_the_training_are_told_in_a_line(folder, net, capsys, caplog):
     shape = (9, 96, 96)
     looks = [
-        look_of(zscore(save_light(folder / "x.ome.tif", seed, shape))[0], UM)
+        look_of(zscore(save_light(folder / f"{seed}.ome.tif", seed, shape))[0], UM)
         for seed in range(10, 14)
     ]
     known = TaskCard(signals=signal_statistics(looks))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 _LARGEST = 256
 """Rows or columns of a level that needs no coarser one."""
-_BLOCK = {"T": 1, "C": 1, "Z": 32, "Y": 256, "X": 2048}
+_BLOCK = {"T": 1, "C": 1, "Z": 32, "Y": 256, "X": 256}
 _CHUNK = {"T": 1, "C": 1, "Z": 32, "Y": 128, "X": 128}
 
 
@@ -55,7 +55,9 @@ def write_levels(folder: Path, axes: str, count: int) -> None:
                 slice(side.start // 2, -(-side.stop // 2)) if axis in "YX" else side
                 for side, axis in zip(part, axes, strict=True)
             )
-            coarser[goal] = halved(np.asarray(finer[part]))
+            block = np.asarray(finer[part]).reshape(-1, *map(_length, part[-2:]))
+            means = np.stack([halved(plane) for plane in block])
+            coarser[goal] = means.reshape([_length(side) for side in goal])
 
 
 def _blocks(shape: tuple[int, ...], axes: str) -> Iterator[tuple[slice, ...]]:
@@ -66,14 +68,17 @@ def _blocks(shape: tuple[int, ...], axes: str) -> Iterator[tuple[slice, ...]]:
     return product(*sides)
 
 
-def halved(block: NDArray[Any]) -> NDArray[Any]:
-    """Return the means of two by two of the last axes, of the same type."""
-    *_, num_y, num_x = block.shape
-    width = [(0, 0)] * (block.ndim - 2) + [(0, num_y % 2), (0, num_x % 2)]
-    known = np.pad(block, width, mode="edge").astype(np.float64)
-    parts = np.stack([known[..., y::2, x::2] for y in (0, 1) for x in (0, 1)])
+def _length(side: slice) -> int:
+    return int(side.stop - side.start)
+
+
+def halved(plane: NDArray[Any]) -> NDArray[Any]:
+    """Return the means of two by two pixels of a plane (Y, X), of the same type."""
+    width = [(0, side % 2) for side in plane.shape]
+    known = np.pad(plane, width, mode="edge").astype(np.float64)
+    parts = np.stack([known[y::2, x::2] for y in (0, 1) for x in (0, 1)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of nothing but NaN
         mean = np.nanmean(parts, axis=0)
-    whole = mean if block.dtype.kind == "f" else np.rint(mean)
-    return np.asarray(whole, block.dtype)
+    whole = mean if plane.dtype.kind == "f" else np.rint(mean)
+    return np.asarray(whole, plane.dtype)
