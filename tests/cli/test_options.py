@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ def make_lab(folder: Path) -> None:
     save(folder / "light.ome.tif", (1, 5, 24, 24), ("x",))
     save(folder / "coarse.ome.tif", (1, 5, 24, 24), ("x",), um=(0.3, 0.6, 0.6))
     save(folder / "DAPI.ome.zarr", (1, 5, 24, 24), ("x",)).rename(folder / "DAPI")
+    gaps = save(folder / "gaps.ome.zarr", (2, 5, 24, 24), ("Bright", "DAPI"))
+    shutil.rmtree(gaps / "0/c/1")
     time_series(folder / "lapse.ome.tif")
     noise = np.random.default_rng(0).normal(size=(5, 24, 24)).astype(np.float32)
     for name, um in (("odd", [7366, 0.3, 0.3]), ("none", [None] * 3)):
@@ -235,6 +238,10 @@ TABLE: dict[str, list[tuple[str, int, str]]] = {
         (f"{P} a.ome.tif {ONE} --ensemble model.safetensors", 2, "is given twice"),
         (f"{P} a.ome.tif {ONE} --ensemble old.safetensors", 2, "model-voxel-size"),
         (f"{P} a.ome.tif {ONE} --ensemble private.safetensors", 0, "predicted 2 times"),
+    ],
+    "`--refuse-missing-chunks` (`data.`) | chunk files are missing": [
+        (f"{P} gaps.ome.zarr {ONE} --refuse-missing-chunks", 3, "1 of 2 chunk files"),
+        (f"{P} gaps.ome.zarr {ONE}", 0, "predicted as"),
     ],
     "`--series per-frame` | not `--choose time=all`": [
         (f"{P} lapse.ome.tif {ONE} --choose time=0 --series per-frame", 2, "time=all"),

@@ -449,21 +449,22 @@ def test_a_bound_holds_for_the_whole_process(folder, format_):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
-def test_two_gigabytes_are_predicted_within_two_gigabytes(folder):
-    save_large(folder / "large.npy", (256, 2048, 2048))
-    assert (folder / "large.npy").stat().st_size > 2_000_000_000
+def test_a_large_volume_is_predicted_within_one_gigabyte(folder):
+    """Of 3 GB, or of LARGE_GB=20; the disk needs four times as much."""
+    planes = round(float(os.environ.get("LARGE_GB", "3")) * 1e9 / (2 * 2000**2))
+    save_large(folder / "large.npy", (planes, 2000, 2000))
 
     peak = peak_bytes(
-        folder, "large.npy", "--tasks", "dna", "--memory", "2GB",
+        folder, "large.npy", "--tasks", "dna", "--memory", "1GB",
         "--window", "16", "64", "64",
     )  # fmt: skip
 
-    print(f"peak: {peak / 1e9:.2f} GB")
-    assert peak <= 2_000_000_000
+    print(f"peak: {peak / 1e9:.3f} GB")
+    assert peak <= 1_000_000_000
     written = open_volume(folder / "out" / "large.ome.zarr")
-    assert volume_shape(written) == (256, 2048, 2048)
-    for planes in (slice(0, 1), slice(128, 129), slice(255, 256)):
-        assert np.isfinite(written.read_channel(0, planes)).all()
+    assert volume_shape(written) == (planes, 2000, 2000)
+    for z in (0, planes // 2, planes - 1):
+        assert np.isfinite(written.read_channel(0, slice(z, z + 1))).all()
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real volumes here")
