@@ -1,4 +1,4 @@
-"""Lets Hydra compose the settings of a run, and tells its errors in one line."""
+"""Lets Hydra compose the settings of a run."""
 
 import hashlib
 import os
@@ -16,24 +16,20 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from continual_repmode.config.run import (
     RunConfig,
     literal,
-    offered,
-    one_line,
     register_configs,
     register_scenario,
-    schema_of,
     setting_options,
     text_settings,
     to_run_config,
 )
-from continual_repmode.errors import UserError, nearest
+from continual_repmode.errors import UserError
+from continual_repmode.hydra_errors import errors_in_one_line
 from continual_repmode.option_fields import refuse_repeated_settings
 from continual_repmode.paths import user_path
 from continual_repmode.processes import command_line, started_by_torchrun
@@ -94,7 +90,7 @@ def launch(
         config_path=str(config_folder()), config_name="run", version_base="1.3"
     )
     try:
-        with _errors_in_one_line():
+        with errors_in_one_line():
             decorate(guarded)()
     except KeyboardInterrupt as stop:
         if not sweeps:
@@ -127,7 +123,7 @@ def compose_runs(runs: Sequence[Sequence[str]]) -> list[RunConfig]:
         of a YAML file.
     Raises UserError if a setting is unknown or its value cannot be understood.
     """
-    with _hydra() as main, _errors_in_one_line():
+    with _hydra() as main, errors_in_one_line():
         compose, spelling = _Composer(main), _Spelling()
         _register_scenarios()
         return [to_run_config(compose([*map(spelling, run)])) for run in runs]
@@ -182,16 +178,6 @@ def _hydra() -> Iterator[Any]:
     register_configs()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         yield GlobalHydra.instance().hydra
-
-
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except HydraException as error:
-        raise UserError(_explain(error)) from error
-    except OmegaConfBaseException as error:
-        raise UserError(one_line(error)) from error
 
 
 def _remove_empty(folder: Path) -> None:
@@ -297,57 +283,3 @@ def _scenario_option(value: str) -> str:
 
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort)\(")
 """Hydra's ways to give several values besides commas."""
-
-_FURTHER_OPTIONS = {
-    "scenario": ", or the path of a .yaml file",
-    "hydra/launcher": ", or install another: pip install hydra-joblib-launcher",
-}
-
-
-def _explain(error: HydraException) -> str:
-    """Return one line that names the setting, the value and the remedy."""
-    text, cause = str(error), error.__cause__
-    if isinstance(error, OverrideParseException) and "missing EQUAL" not in text:
-        name = error.override.partition("=")[0]
-        if name not in setting_options():
-            return _unknown_setting(name)
-        return (
-            f"{error.override}: not a value that can be read; give a number, true, "
-            "false, null, a name, or a list such as [16,32,32]"
-        )
-    if found := re.match(
-        r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text
-    ):
-        return f"{found[1]}: give one value, or add -m to run with each of them"
-    if found := re.match(r"Could not override '([\w./]+)'", text):
-        return _unknown_setting(found[1])
-    if found := re.match(r"In '.*': Could not find '(hydra/\w+|\w+)/(.*)'", text):
-        options = re.search(r"Available options.*?:\n((?:\t.*\n)*)", text)
-        names = options[1].split() if options else []
-        if found[2] in offered(found[1]):
-            schema_of(found[1], found[2])  # says why it cannot be used
-        shown = [name for name in names if not name.endswith("_schema")]
-        if not shown:  # options in folders of their own
-            return (
-                f"{found[1]}={found[2]}: there is no such file; "
-                "`continual-repmode run --help` lists the choices"
-            )
-        more = _FURTHER_OPTIONS.get(found[1], "")
-        return f"{found[1]}={found[2]}: choose one of {', '.join(shown)}{more}"
-    if isinstance(cause, OmegaConfBaseException):
-        return one_line(cause)
-    if "missing EQUAL" in text:
-        return f"{text.splitlines()[0]}: write a setting as name=value"
-    return " ".join(text.split())
-
-
-def _unknown_setting(name: str) -> str:
-    options = setting_options()
-    if of := options.get(name):
-        group = name.partition(".")[0]
-        return (
-            f"{name} belongs to {group}={', '.join(of)}: leave it out, or choose "
-            f"{'that' if len(of) == 1 else 'one of these'}"
-        )
-    hint = nearest(name, options, otherwise=", ".join(sorted(options)))
-    return f"there is no setting {name!r} with these options: {hint}"

@@ -12,7 +12,7 @@ restricted reader, which knows tensors and plain values; beyond these it is allo
 import argparse
 import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from continual_repmode.models.experts import EXPERTS
 from continual_repmode.models.methods.multinet import MultiNet
 from continual_repmode.models.task_network import Shape
 from continual_repmode.paths import not_there, user_path
+from continual_repmode.published_names import fnet_names, mode_convs, repmode_names
 from continual_repmode.runtime import versions
 from continual_repmode.tasks import TASK_OF_LABEL
 from continual_repmode.volumes.preparation import VoxelSizeUm
@@ -36,22 +37,10 @@ Source = Literal["repmode", "fnet"]
 VOXEL_SIZE_UM: VoxelSizeUm = (0.29, 0.29, 0.29)
 """Model grid of both programs."""
 
-_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _COUNTER = "num_batches_tracked"
 """Missing in files of old versions of PyTorch, and without effect here."""
 _POOLS = {"expert_avg3x3_pool": 3, "expert_avg5x5_pool": 5}
 """Tensors of the release that are constant: 1 over the number of voxels."""
-_REPMODE_EXPERTS = (
-    "expert_conv5x5_conv",
-    "expert_conv3x3_conv",
-    "expert_conv1x1_conv",
-    "expert_avg3x3_conv",
-    "expert_avg5x5_conv",
-)
-"""In the order of :data:`~continual_repmode.models.experts.EXPERTS`."""
-
-Names = Iterator[tuple[str, str]]
-"""Names of the same tensor in their program and here, without the network's prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +160,8 @@ def _repmode(found: _Checkpoint, tasks: Sequence[str]) -> RepModeUNet:
     if gate is None or first is None or gate.ndim != 2 or first.ndim != 5:
         raise _wrong_program(found, "repmode", "fnet")
     depth = sum(f"encoder_block{i}.conv_down.0.weight" in state for i in range(1, 99))
-    pools = [f"{conv}.{pool}" for conv in _mode_convs(depth) for pool in _POOLS]
-    renamed = _renamed(found, dict(_repmode_names(depth)), pools)
+    pools = [f"{conv}.{pool}" for conv in mode_convs(depth) for pool in _POOLS]
+    renamed = _renamed(found, dict(repmode_names(depth)), pools)
     for name in pools:
         pool, size = state[name].double(), _POOLS[name.rpartition(".")[2]]
         average = torch.full((size,) * 3, size**-3, dtype=torch.double)
@@ -217,37 +206,6 @@ def _task_names(found: _Checkpoint, count: int, given: Sequence[str]) -> list[st
     return names
 
 
-def _mode_convs(depth: int) -> list[str]:
-    """Return the names of all convolutions with experts in the release."""
-    levels = range(1, depth + 1)
-    blocks = [
-        *(f"encoder_block{i}.conv_more" for i in levels),
-        "bottle_block",
-        *(f"decoder_block{i}.conv_less" for i in levels),
-    ]
-    return [f"{block}.conv{k}" for block in blocks for k in (1, 2)] + ["conv_out"]
-
-
-def _repmode_names(depth: int) -> Names:
-    for theirs in _mode_convs(depth):
-        place = theirs.replace("_block", "").replace("bottle", "bottleneck")
-        place = place.replace(".conv_more", "").replace(".conv_less", "")
-        ours = f"unet.{place.replace('conv_out', 'output')}"
-        for expert, kind in zip(_REPMODE_EXPERTS, EXPERTS, strict=True):
-            yield f"{theirs}.{expert}", f"{ours}.conv.experts.{kind}.weight"
-        for part in ("weight", "bias"):
-            yield f"{theirs}.gate.{part}", f"{ours}.conv.gate.linear.{part}"
-        if theirs != "conv_out":
-            yield from _norm(f"{theirs}.subsequent_layer.0", f"{ours}.norm")
-    for i in range(1, depth + 1):
-        for theirs, ours in (
-            (f"encoder_block{i}.conv_down", f"unet.encoder{i}.down"),
-            (f"decoder_block{i}.convt", f"unet.decoder{i}.up"),
-        ):
-            yield f"{theirs}.0.weight", f"{ours}.conv.weight"
-            yield from _norm(f"{theirs}.1", f"{ours}.norm")
-
-
 def _fnet(found: Sequence[_Checkpoint], tasks: Sequence[str]) -> MultiNet:
     if len(tasks) != len(found):
         raise UserError(
@@ -263,7 +221,7 @@ def _fnet(found: Sequence[_Checkpoint], tasks: Sequence[str]) -> MultiNet:
         )
     state: dict[str, Tensor] = {}
     for task, one in zip(tasks, found, strict=True):
-        names = dict(_fnet_names(shape["depth"]))
+        names = dict(fnet_names(shape["depth"]))
         renamed = _renamed(one, names, ())
         state |= {f"nets.net_{task}.{name}": t for name, t in renamed.items()}
     with torch.device("meta"):
@@ -284,37 +242,6 @@ def _fnet_shape(found: _Checkpoint) -> Shape:
         "in_channels": first.shape[1],
         "out_channels": last.shape[0],
     }
-
-
-def _fnet_names(depth: int) -> Names:
-    for level in range(1, depth + 2):
-        theirs = "net_recurse" + ".sub_u" * (level - 1)
-        if level > depth:
-            yield from _fnet_pair(f"{theirs}.sub_2conv_more", "bottleneck")
-            break
-        yield from _fnet_pair(f"{theirs}.sub_2conv_more", f"encoder{level}")
-        yield from _fnet_pair(f"{theirs}.sub_2conv_less", f"decoder{level}")
-        for conv, norm, ours in (
-            ("conv_down", "bn0", f"encoder{level}.down"),
-            ("convt", "bn1", f"decoder{level}.up"),
-        ):
-            yield from _conv(f"{theirs}.{conv}", f"{ours}.conv")
-            yield from _norm(f"{theirs}.{norm}", f"{ours}.norm")
-    yield from _conv("conv_out", "output.conv")
-
-
-def _fnet_pair(theirs: str, ours: str) -> Names:
-    for k in (1, 2):
-        yield from _conv(f"{theirs}.conv{k}", f"{ours}.conv{k}.conv")
-        yield from _norm(f"{theirs}.bn{k}", f"{ours}.conv{k}.norm")
-
-
-def _conv(theirs: str, ours: str) -> Names:
-    return ((f"{theirs}.{part}", f"{ours}.{part}") for part in ("weight", "bias"))
-
-
-def _norm(theirs: str, ours: str) -> Names:
-    return ((f"{theirs}.{part}", f"{ours}.{part}") for part in _NORM)
 
 
 def _renamed(

@@ -285,32 +285,17 @@ class RepModeUNet(TaskNetwork):
         }
 
     @classmethod
-    def from_architecture(cls, architecture: dict[str, Any]) -> Self:
-        """Build a network of the same structure, equally frozen, with fresh parameters.
-
-        Raises
-        ------
-        UserError
-            If the description is incomplete or of another kind of network.
-        """
-        try:
-            extensions = [
-                {"expert_mix": "softmax", **extension}  # all there was before version 3
-                for extension in architecture["extensions"]
-            ]
-            complete = {
-                **architecture,
-                "num_frozen_tasks": architecture["num_frozen_tasks"],
-                "extensions": [{**e, "freeze": False} for e in extensions],
-            }
-            net = super().from_architecture(complete)
-            rebuilt = net.architecture()["extensions"]
-            if [e.keys() for e in rebuilt] != [e.keys() for e in extensions]:
-                raise KeyError("an option of an extension")
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f"architecture: missing or unknown entry ({error})"
-            ) from None
+    def _built(cls, arguments: dict[str, Any]) -> Self:
+        extensions = [
+            {"expert_mix": "softmax", **extension}  # all there was before version 3
+            for extension in arguments["extensions"]
+        ]
+        arguments["num_frozen_tasks"]  # these networks always tell it
+        arguments["extensions"] = [{**e, "freeze": False} for e in extensions]
+        net = super()._built(arguments)
+        rebuilt = net.architecture()["extensions"]
+        if [e.keys() for e in rebuilt] != [e.keys() for e in extensions]:
+            raise KeyError("an option of an extension")
         return net
 
     def run(self, signal: Tensor, groups: TaskGroups) -> Tensor:

@@ -302,24 +302,25 @@ class TaskNetwork(nn.Module, ABC):
         UserError
             If the description is incomplete or of another kind of network.
         """
-        arguments = dict(architecture)
         try:
-            network = arguments.pop("network")
-            extensions = [dict(extension) for extension in arguments.pop("extensions")]
-            num_frozen_tasks = arguments.pop("num_frozen_tasks", 0)
-            if network != cls.__name__:
-                raise UserError(
-                    f"architecture: network {network!r}, not {cls.__name__}"
-                )
-            net = cls(**arguments)
-            for extension in extensions:
-                if len(net.task_names) == num_frozen_tasks:
-                    net.freeze()
-                net.add_task(**extension)
+            return cls._built(dict(architecture))
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"architecture: missing or unknown entry ({error})"
             ) from None
+
+    @classmethod
+    def _built(cls, arguments: dict[str, Any]) -> Self:
+        network = arguments.pop("network")
+        extensions = [dict(extension) for extension in arguments.pop("extensions")]
+        num_frozen_tasks = arguments.pop("num_frozen_tasks", 0)
+        if network != cls.__name__:
+            raise UserError(f"architecture: network {network!r}, not {cls.__name__}")
+        net = cls(**arguments)
+        for extension in extensions:
+            if len(net.task_names) == num_frozen_tasks:
+                net.freeze()
+            net.add_task(**extension)
         if len(net.task_names) == num_frozen_tasks:
             net.freeze()
         return net
