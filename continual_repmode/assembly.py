@@ -48,38 +48,25 @@ def joined_processes() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A stream of tasks, what learns it, and the folder that receives the results.
-
-    Attributes
-    ----------
-    folder : RunFolder
-    benchmark : CLScenario
-    strategy : DenseStrategy
-    state : TrainingStatePlugin
-        One of the plugins of the strategy.
-    card : ModelCard
-        Goes into every model file. Its ``run`` has ``scenario``, ``strategy``, ``seed``
-        and, where the run starts from one, ``base_model`` (``path`` and ``sha256`` of
-        the file).
-    trackers : sequence of Tracker
-        Take what is told while it learns; none in processes but the first.
-    """
+    """A stream of tasks, what learns it, and the folder that receives the results."""
 
     folder: RunFolder
     benchmark: CLScenario
     strategy: DenseStrategy
+    #: One of the plugins of the strategy.
     state: TrainingStatePlugin
+    #: Goes into every model file. Its ``run`` has ``scenario``, ``strategy``, ``seed``
+    #: and, where the run starts from one, ``base_model`` (``path`` and ``sha256`` of
+    #: the file).
     card: ModelCard
+    #: Take what is told while it learns; none in processes but the first.
     trackers: Sequence[Tracker] = ()
     _open: list[Tracker] = field(default_factory=list)
 
     def write_header(self, command: str) -> None:
         """Write ``run.json``: what ``results.json`` says besides the results.
 
-        Parameters
-        ----------
-        command : str
-            What repeats the run.
+        ``command``: what repeats the run.
         """
         processes = distributed.world()
         header = {
@@ -102,19 +89,13 @@ class Run:
     ) -> None:
         """Learn the experiences that have no record yet, testing after each.
 
-        Parameters
-        ----------
-        after_experience : callable
-            Called when an experience has its record.
-        adopt_first : bool
-            The network has learned the tasks of the first experience elsewhere.
-
-        Raises
-        ------
-        NonFiniteError
-            If training diverged; the message names the last good model file.
-        ForgettingError
-            If a strategy that promises unchanged old tasks broke its promise.
+        ``after_experience``: called when an experience has its record.
+        ``adopt_first``: the network has learned the tasks of the first experience
+            elsewhere.
+        Raises NonFiniteError if training diverged; the message names the last good
+            model file.
+        Raises ForgettingError if a strategy that promises unchanged old tasks broke its
+            promise.
         """
         with (
             self.tracking(),
@@ -134,10 +115,7 @@ class Run:
     def tracking(self) -> Iterator[None]:
         """Keep the records of the trackers open; :meth:`learn` does so by itself.
 
-        Raises
-        ------
-        UserError
-            If one cannot be opened.
+        Raises UserError if one cannot be opened.
         """
         if self._open:  # by the caller of learn
             yield

@@ -45,10 +45,7 @@ def joined() -> Iterator[None]:
     They talk by Gloo, and about tensors on CUDA devices by NCCL. Each takes the CUDA
     device of its number on the machine.
 
-    Raises
-    ------
-    UserError
-        If there are fewer CUDA devices than processes on this machine.
+    Raises UserError if there are fewer CUDA devices than processes on this machine.
     """
     global _host
     if not started_by_torchrun():
@@ -79,10 +76,7 @@ def errors_told_once() -> Iterator[None]:
 
     torchrun ends all processes as soon as one has failed. So the others wait for that.
 
-    Raises
-    ------
-    UserError
-        What was raised in the block, or that another process has ended.
+    Raises UserError: what was raised in the block, or that another process has ended.
     """
     try:
         yield
@@ -206,17 +200,9 @@ def sum_gradients(parameters: Iterable[Parameter], stop: bool = False) -> bool:
     A parameter that some process has used gets a gradient in all of them. One that none
     has used gets none, so that no optimizer moves it.
 
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-        In the same order in all processes.
-    stop : bool
-        This process has been told to stop.
-
-    Returns
-    -------
-    bool
-        Whether any process has. Then there are no sums.
+    ``parameters``: in the same order in all processes.
+    ``stop``: this process has been told to stop.
+    Returns: whether any process has. Then there are no sums.
     """
     if world() == 1:
         return stop

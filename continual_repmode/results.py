@@ -40,60 +40,41 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperienceRecord:
-    """What one experience left behind.
+    """What one experience left behind."""
 
-    Attributes
-    ----------
-    experience : int
-        Its position in the stream, from 0.
-    tasks : list of str
-        The tasks that were learned in it.
-    adopted : bool
-        They were not learned here but with the model file that the run started from.
-    curve : list of dict
-        Learning curve: ``epoch`` (from 1), ``train_loss``, ``valid_mse`` or ``None``.
-    best_epoch : int
-        The epoch whose weights were kept.
-    best_valid_mse : float
-        Validation MSE of that epoch (z-scored intensities).
-    num_trained_parameters : int
-        Parameters that the optimizer moved.
-    train_iterations : int
-        Steps done since the start of the run.
-    proofs : list of dict
-        For each old task ``task``, ``before``, ``after`` (hashes) and ``unchanged``.
-    task_sha256 : dict
-        Task -> SHA-256 of its parameters and buffers, for every task as it was left;
-        the next experience has to start from these.
-    checkpoint_sha256 : str
-        Of the model file. Both are empty in records of older versions.
-    memory_sha256 : str
-        Of what the strategy carries on to the next experience; empty if nothing.
-    rows : list of dict
-        ``task``, ``image`` and metrics of every test image of the learned tasks.
-    wall_time_s : dict
-        Seconds spent in ``train`` and ``eval``.
-    validation : dict
-        Task -> ``mse`` of the kept epoch on its validation images, ``target_variance``
-        (the error of predicting each image's mean), and what follows: ``r2`` and
-        whether it is ``learned``; empty in records of older versions and where nothing
-        was trained.
-    """
-
+    #: Its position in the stream, from 0.
     experience: int
+    #: The tasks that were learned in it.
     tasks: list[str]
+    #: Learning curve: ``epoch`` (from 1), ``train_loss``, ``valid_mse`` or ``None``.
     curve: list[dict[str, Any]]
+    #: The epoch whose weights were kept.
     best_epoch: int
+    #: Validation MSE of that epoch (z-scored intensities).
     best_valid_mse: float
+    #: Parameters that the optimizer moved.
     num_trained_parameters: int
+    #: Steps done since the start of the run.
     train_iterations: int
+    #: For each old task ``task``, ``before``, ``after`` (hashes) and ``unchanged``.
     proofs: list[dict[str, Any]]
+    #: ``task``, ``image`` and metrics of every test image of the learned tasks.
     rows: list[dict[str, Any]]
+    #: Seconds spent in ``train`` and ``eval``.
     wall_time_s: dict[str, float]
+    #: The tasks were not learned here but with the model file that the run started from.
     adopted: bool = False
+    #: Task -> ``mse`` of the kept epoch on its validation images, ``target_variance``
+    #: (the error of predicting each image's mean), and what follows: ``r2`` and whether
+    #: it is ``learned``; empty in records of older versions and where nothing was
+    #: trained.
     validation: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Task -> SHA-256 of its parameters and buffers, for every task as it was left; the
+    #: next experience has to start from these.
     task_sha256: dict[str, str] = field(default_factory=dict)
+    #: Of the model file. As ``task_sha256`` empty in records of older versions.
     checkpoint_sha256: str = ""
+    #: Of what the strategy carries on to the next experience; empty if nothing.
     memory_sha256: str = ""
 
 
@@ -431,17 +412,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_json(path: Path, schema: Any = dict[str, Any]) -> dict[str, Any]:
     """Read a JSON object.
 
-    Parameters
-    ----------
-    path : Path
-    schema : type
-        What it must hold; it may hold more.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged, or something in it is missing or of another
-        type.
+    ``schema``: what it must hold; it may hold more.
+    Raises UserError if the file is missing or damaged, or something in it is missing or
+        of another type.
     """
     try:
         content: dict[str, Any] = msgspec.json.decode(path.read_bytes())
@@ -458,10 +431,7 @@ def read_json(path: Path, schema: Any = dict[str, Any]) -> dict[str, Any]:
 def check_content(content: Any, schema: Any) -> None:
     """Compare plain values with a type.
 
-    Raises
-    ------
-    ValueError
-        If something is missing or of another type, saying where.
+    Raises ValueError if something is missing or of another type, saying where.
     """
     msgspec.convert(content, schema)
 

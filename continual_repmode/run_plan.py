@@ -25,17 +25,9 @@ def with_plan(
 ) -> tuple[RunConfig, TrainingPlan]:
     """Return the settings with what is proposed in place of defaults.
 
-    Parameters
-    ----------
-    config : RunConfig
-    overrides : sequence of str
-        As the user gave them; ``train.epochs=9`` stays, presets such as ``train=mini``
-        give way.
-
-    Raises
-    ------
-    UserError
-        If the data cannot be read, or no patch fits.
+    ``overrides``: as the user gave them; ``train.epochs=9`` stays, presets such as
+        ``train=mini`` give way.
+    Raises UserError if the data cannot be read, or no patch fits.
     """
     said = {word.lstrip("+").partition("=")[0] for word in overrides}
     data, train = config.data, config.train

@@ -89,10 +89,7 @@ def check_apart(names: Iterable[str], where: str) -> None:
 def meant_task(said: str, known: Iterable[str]) -> str:
     """Return the task that somebody means, as tables print it or in any case.
 
-    Returns
-    -------
-    str
-        ``said`` itself if it is a known task, or means none of them, or several.
+    Returns: ``said`` itself if it is a known task, or means none of them, or several.
 
     Examples
     --------

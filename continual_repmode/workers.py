@@ -53,19 +53,13 @@ Ended = Generator[tuple[int, Result | UserError]]
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Who works on the items of a list.
+    """Who works on the items of a list."""
 
-    Parameters
-    ----------
-    count : int
-        Processes of this machine; 1: this process itself.
-    scheduler : str, optional
-        Instead: the workers of a Dask cluster, given as the address of its scheduler
-        (``tcp://host:8786``) or as the scheduler file. They need this package, and the
-        same paths as here.
-    """
-
+    #: Processes of this machine; 1: this process itself.
     count: int = 1
+    #: Instead: the workers of a Dask cluster, given as the address of its scheduler
+    #: (``tcp://host:8786``) or as the scheduler file. They need this package, and the
+    #: same paths as here.
     scheduler: str | None = None
 
     @property
@@ -88,21 +82,13 @@ class Workers:
         not begin, and what processes of this machine are at is interrupted there; a
         cluster lets its workers finish.
 
-        Parameters
-        ----------
-        call : callable
-            Can be pickled, as the items, unless :attr:`are_here`.
-        items : sequence
+        ``call``: can be pickled, as the items, unless :attr:`are_here`.
+        Raises UserError if there is no such cluster.
 
         Yields
         ------
         (int, object)
             Position of an item and its result or error, in the order of the ends.
-
-        Raises
-        ------
-        UserError
-            If there is no such cluster.
         """
         if self.are_here:
             for index, item in enumerate(items):
@@ -133,10 +119,7 @@ class Workers:
     def executor(self) -> Iterator[Executor]:
         """Start processes, or join the cluster; end them, or leave it, afterwards.
 
-        Raises
-        ------
-        UserError
-            If there is no such cluster.
+        Raises UserError if there is no such cluster.
         """
         if self.scheduler is not None:
             with _client(self.scheduler) as client:
@@ -163,14 +146,9 @@ HERE = Workers()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of several equal parts of a list, for jobs that share it without talking.
+    """One of several equal parts of a list, for jobs that share it without talking."""
 
-    Parameters
-    ----------
-    number, of : int
-        Part 3 of 20 has the items 3, 23, 43 and so on.
-    """
-
+    #: Part 3 of 20 has the items 3, 23, 43 and so on.
     number: int = 1
     of: int = 1
 
@@ -178,10 +156,7 @@ class Part:
     def parse(cls, text: str) -> "Part":
         """Read ``3/20``.
 
-        Raises
-        ------
-        UserError
-            If it is not a part of that kind.
+        Raises UserError if it is not a part of that kind.
         """
         number, _, of = text.partition("/")
         if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
@@ -216,12 +191,9 @@ def heeding_signals(
     imported fail in ways of their own, or hide it. Within :func:`signals_noted` the
     first one is raised at the end of that block.
 
-    Parameters
-    ----------
-    last : bool
-        The process ends after the block: once that is done, signals come too late.
-    then : signal.Handlers
-        What a second signal does. If it is ignored, it still is after the block.
+    ``last``: the process ends after the block: once that is done, signals come too
+        late.
+    ``then``: what a second signal does. If it is ignored, it still is after the block.
     """
     heeded: list[int] = []
     stopped = False
@@ -273,16 +245,13 @@ def signals_noted() -> Iterator[Callable[[], bool]]:
 
     For several processes that work together, which must stop at the same step.
 
+    Raises Interrupted: at the end, if one has; also in place of an error, which may be
+        the end of another process that it has reached.
+
     Yields
     ------
     callable
         Tells whether a signal has come.
-
-    Raises
-    ------
-    Interrupted
-        At the end, if one has; also in place of an error, which may be the end of
-        another process that it has reached.
     """
     _noting.append(False)
     try:
@@ -308,10 +277,7 @@ def _carry_out(
     They are packed, so that they are opened only where the work is done: a scheduler
     has no use for them, and a process that cannot open one tells why.
 
-    Raises
-    ------
-    UserError
-        If the scheduler of a cluster goes away.
+    Raises UserError if the scheduler of a cluster goes away.
     """
     running: dict[Future[Any], tuple[int, bytes]] = {}
     lost: list[tuple[int, bytes]] = []

@@ -79,10 +79,8 @@ def plot_predictions(image: VolumeReader, predicted: VolumeReader) -> Figure:
 
     Shown are middle planes, each on a scale of its own.
 
-    Parameters
-    ----------
-    image, predicted : VolumeReader
-        On the same grid; channels of the prediction are named after tasks.
+    ``image``, ``predicted``: on the same grid; channels of the prediction are named
+        after tasks.
     """
     panels = {name: image.read_channel(name) for name in image.channel_names}
     panels = {f"{name} (measured)": volume for name, volume in panels.items()}

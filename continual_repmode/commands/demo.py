@@ -44,10 +44,8 @@ report.html            both extensions on one page: open it in a browser
 def main(arguments: Sequence[str]) -> int:
     """Show it; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If the folder is of something else, or one of the commands finds a mistake.
+    Raises UserError if the folder is of something else, or one of the commands finds a
+        mistake.
     """
     parser = Parser("demo", _ABOUT, "--out demo")
     add = parser.add_argument

@@ -24,10 +24,7 @@ _OF_MODEL = (
 def main(arguments: Sequence[str]) -> int:
     """Print what an image holds; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If the file cannot be read, or does not fit the model.
+    Raises UserError if the file cannot be read, or does not fit the model.
     """
     parser = Parser(
         "inspect", _ABOUT, "field.czi --model model.safetensors --picture field.png"

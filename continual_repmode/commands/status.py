@@ -21,10 +21,7 @@ test."""
 def main(arguments: Sequence[str]) -> int:
     """Print the state of run folders; return the exit status.
 
-    Raises
-    ------
-    UserError
-        If a folder is not that of a run.
+    Raises UserError if a folder is not that of a run.
     """
     parser = Parser("status", _ABOUT, "runs/incremental/*")
     parser.add_argument("folders", nargs="+", metavar="RUN", help="as a run wrote it")

@@ -48,43 +48,29 @@ class Planes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one image looks like.
+    """What one image looks like."""
 
-    Attributes
-    ----------
-    power : ndarray, shape (bands,)
-        log10 of the power density; NaN in bands that the image or its grid lacks.
-    chance : ndarray, shape (bands,)
-        By how much (one standard deviation) ``power`` differs by chance, as few
-        coefficients of one plane are in a band.
-    skewness, kurtosis : float
-        Of all values; of kurtosis the natural logarithm.
-    profile : ndarray, shape (positions,)
-        log10 of the power of fine detail along z, from ``-_REACH_UM`` to ``_REACH_UM``
-        about the middle of the stack; NaN outside it.
-    """
-
+    #: (bands,). log10 of the power density; NaN in bands that the image or its grid
+    #: lacks.
     power: NDArray[np.float64]
+    #: (bands,). By how much (one standard deviation) ``power`` differs by chance, as
+    #: few coefficients of one plane are in a band.
     chance: NDArray[np.float64]
+    #: Of all values; of kurtosis the natural logarithm.
     skewness: float
     kurtosis: float
+    #: (positions,). log10 of the power of fine detail along z, from ``-_REACH_UM`` to
+    #: ``_REACH_UM`` about the middle of the stack; NaN outside it.
     profile: NDArray[np.float64]
 
 
 def look_of(volume: Planes, voxel_size_um: Sequence[float]) -> Look | None:
     """Measure an image; reads some planes of it, one at a time.
 
-    Parameters
-    ----------
-    volume : array or file, shape (Z, Y, X)
-        The z-scored signal on the model grid, NaN where nothing was recorded.
-    voxel_size_um : sequence of float
-        (z, y, x) of that grid in micrometers.
-
-    Returns
-    -------
-    Look or None
-        None for images too small to tell.
+    ``volume``: (Z, Y, X); the z-scored signal on the model grid, NaN where nothing was
+        recorded.
+    ``voxel_size_um``: (z, y, x) of that grid in micrometers.
+    Returns: None for images too small to tell.
     """
     num_z, num_y, num_x = volume.shape
     if min(num_y, num_x) < _LEAST_SIDE:
@@ -129,11 +115,8 @@ def signal_statistics(
 ) -> dict[str, list[float | None]] | None:
     """Return what a model file keeps of its training images, as plain numbers.
 
-    Returns
-    -------
-    dict or None
-        Mean and standard deviation of each measure, None for bands that no image has.
-        None if no image could be measured.
+    Returns: mean and standard deviation of each measure, None for bands that no image
+        has. None if no image could be measured.
     """
     known = [look for look in looks if look is not None]
     if not known:

@@ -31,16 +31,8 @@ def unlikeness(
 ) -> str | None:
     """Say what distinguishes an image from those that a task was trained on.
 
-    Parameters
-    ----------
-    look : Look or None
-    statistics : mapping or None
-        As :func:`signal_statistics` returns it; None for models without.
-
-    Returns
-    -------
-    str or None
-        What differs, with a number; None if nothing does, or nothing is known.
+    ``statistics``: as :func:`signal_statistics` returns it; None for models without.
+    Returns: what differs, with a number; None if nothing does, or nothing is known.
     """
     if look is None or not statistics or not _is_ours(statistics):
         return None

@@ -39,24 +39,12 @@ def write_lab(
 
     What is there already is kept.
 
-    Parameters
-    ----------
-    folder : str or Path
-    task : str
-        The stained structure, one of :data:`continual_repmode.tasks.TASKS`.
-    seed : int
-        Another one gives other cells.
-    splits : sequence of str
-        Split of each field: ``train``, ``valid`` or ``test``.
-    shape : tuple of int
-        Of a field, (Z, Y, X) in voxels.
-    voxel_size_um : float
-        Edge of a voxel, in micrometers.
-
-    Returns
-    -------
-    Path
-        The manifest, ``volumes.csv``. The channels are Bright and EGFP.
+    ``task``: the stained structure, one of :data:`continual_repmode.tasks.TASKS`.
+    ``seed``: another one gives other cells.
+    ``splits``: split of each field: ``train``, ``valid`` or ``test``.
+    ``shape``: of a field, (Z, Y, X) in voxels.
+    ``voxel_size_um``: edge of a voxel, in micrometers.
+    Returns: the manifest, ``volumes.csv``. The channels are Bright and EGFP.
     """
     folder, rows = Path(folder), io.StringIO()
     table = csv.writer(rows, lineterminator="\n")
@@ -79,18 +67,11 @@ def write_field(
 ) -> None:
     """Write one generated field: transmitted light (Bright), and a stain.
 
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.ome.tif``.
-    seed : sequence of int
-        Of the cells.
-    stain : (str, str)
-        Name of the channel, and the structure.
-    shape : tuple of int
-        (Z, Y, X) in voxels.
-    voxel_size_um : float
-        Edge of a voxel, in micrometers.
+    ``path``: ends in ``.ome.tif``.
+    ``seed``: of the cells.
+    ``stain``: name of the channel, and the structure.
+    ``shape``: (Z, Y, X) in voxels.
+    ``voxel_size_um``: edge of a voxel, in micrometers.
     """
     channel, task = stain
     save_volume(

@@ -24,15 +24,9 @@ PROJECTIONS: tuple[Projection, ...] = ("max", "focus")
 def project(stack: Tensor, kind: Projection) -> Tensor:
     """Project stacks along Z.
 
-    Parameters
-    ----------
-    stack : Tensor, shape (B, C, Z, Y, X)
-    kind : {"max", "focus"}
-
-    Returns
-    -------
-    Tensor, shape (B, C, 1, Y, X)
-        Differentiable: gradients go to the voxels, or the plane, that were taken.
+    ``stack``: (B, C, Z, Y, X).
+    Returns: (B, C, 1, Y, X); differentiable: gradients go to the voxels, or the plane,
+        that were taken.
     """
     if kind == "max":
         return stack.amax(2, keepdim=True)
@@ -49,9 +43,7 @@ def projected_like(stack: Tensor, kind: Projection) -> Tensor:
 def project_answers(answers: Tensor, kind: Projection) -> Tensor:
     """Project a prediction (C, Z, Y, X) by its first channel, as :func:`project_files`.
 
-    Returns
-    -------
-    Tensor, shape (C, 1, Y, X)
+    Returns: (C, 1, Y, X).
     """
     known = answers[:1].nan_to_num(-torch.inf)
     if kind == "max":
@@ -70,13 +62,9 @@ def project_files(
 ) -> None:
     """Project a volume on disk, plane by plane; NaN counts for nothing.
 
-    Parameters
-    ----------
-    stacks : sequence of VolumeFile
-        The prediction, and volumes that are taken at the same places: its deviation.
-    planes : sequence of VolumeFile, shape (1, Y, X)
-        As many; made again.
-    kind : {"max", "focus"}
+    ``stacks``: the prediction, and volumes that are taken at the same places: its
+        deviation.
+    ``planes``: (1, Y, X); as many; made again.
     """
     num_z = stacks[0].shape[0]
     best = np.full(stacks[0].shape[1:], -np.inf, np.float32)

@@ -14,35 +14,25 @@ NORMALIZATION = "z-score of each channel of each image"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskCard:
-    """What is known about one task of a network; None where it is not.
+    """What is known about one task of a network; None where it is not."""
 
-    Attributes
-    ----------
-    target_mean, target_std : float or None
-        Means of the raw targets' mean and standard deviation over the training images,
-        in camera counts: ``prediction * target_std + target_mean`` undoes the z-score
-        on average.
-    num_images : dict of str to int or None
-        Split (train, valid, test) -> images the task was learned from and tested on.
-    data_sha256 : str or None
-        Over the prepared training pairs, as
-        :func:`continual_repmode.training.data_hash.hash_of_pairs` takes it.
-    metrics : dict of str to float or None
-        Metric -> mean over the test images when the file was written.
-    target_kind : {"max", "focus"} or None
-        How predicted stacks are projected to the one plane that targets are; None for
-        targets that are stacks.
-    signals : dict of str to list of float or None
-        What the training signals look like, as
-        :func:`continual_repmode.data.signals.signal_statistics` measures it.
-    """
-
+    #: Means of the raw targets' mean and standard deviation over the training images,
+    #: in camera counts: ``prediction * target_std + target_mean`` undoes the z-score on
+    #: average.
     target_mean: float | None = None
     target_std: float | None = None
+    #: Split (train, valid, test) -> images the task was learned from and tested on.
     num_images: dict[str, int] | None = None
+    #: Over the prepared training pairs, as
+    #: :func:`continual_repmode.training.data_hash.hash_of_pairs` takes it.
     data_sha256: str | None = None
+    #: Metric -> mean over the test images when the file was written.
     metrics: dict[str, float | None] | None = None
+    #: How predicted stacks are projected to the one plane that targets are; None for
+    #: targets that are stacks.
     target_kind: Literal["max", "focus"] | None = None
+    #: What the training signals look like, as
+    #: :func:`continual_repmode.data.signals.signal_statistics` measures it.
     signals: dict[str, list[float | None]] | None = None
 
 

@@ -41,29 +41,19 @@ _MAX_PLANES = 16
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """An image file, opened.
-
-    Attributes
-    ----------
-    volume : VolumeReader
-    choices : mapping of str to str
-        Those that were asked for, and 0 where the file holds several and none was.
-    several : list of str
-        What there is to choose from, a phrase each.
-    """
+    """An image file, opened."""
 
     volume: VolumeReader
+    #: Those that were asked for, and 0 where the file holds several and none was.
     choices: dict[str, str]
+    #: What there is to choose from, a phrase each.
     several: list[str]
 
 
 def open_for_inspection(path: str | Path, choices: Choices) -> Inspected:
     """Open an image; of several scenes, times and so on the first, unless chosen.
 
-    Raises
-    ------
-    UserError
-        If the file is missing, of an unknown kind or damaged.
+    Raises UserError if the file is missing, of an unknown kind or damaged.
     """
     path, known = user_path(path), dict(choices)
     several: list[str] = []
@@ -81,10 +71,7 @@ def open_for_inspection(path: str | Path, choices: Choices) -> Inspected:
 def image_facts(image: Inspected) -> dict[str, Any]:
     """Return what the headers say, and the intensities, as plain JSON values.
 
-    Raises
-    ------
-    UserError
-        If the pixels are damaged.
+    Raises UserError if the pixels are damaged.
     """
     volume = image.volume
     return {
@@ -138,11 +125,8 @@ def as_input(
 ) -> dict[str, Any]:
     """Return what an image would be as the input of a model, as plain JSON values.
 
-    Raises
-    ------
-    UserError
-        If the image or an option does not fit the model, or the memory does not
-        suffice.
+    Raises UserError if the image or an option does not fit the model, or the memory
+        does not suffice.
     """
     setup = Setup.of(TrainedModel.load(model), options)
     path = image.volume.path

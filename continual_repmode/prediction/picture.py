@@ -21,10 +21,7 @@ def save_picture(volume: VolumeReader, path: Path) -> None:
 
     Intensities from the 1st to the 99.8th percentile are spread from black to white.
 
-    Raises
-    ------
-    UserError
-        If the pixels are damaged, or the file cannot be written.
+    Raises UserError if the pixels are damaged, or the file cannot be written.
     """
     from matplotlib.figure import Figure
 

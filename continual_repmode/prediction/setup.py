@@ -37,45 +37,33 @@ _GPU_BATCH_SIZE = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """Model and options, with what follows from the two.
-
-    Attributes
-    ----------
-    options : PredictOptions
-        As given; what they leave to defaults is in the other attributes.
-    precision : {"float32", "bfloat16"}
-        Of the network.
-    intensities : mapping of str to Intensity
-        Task -> what undoes the z-score; empty where z-scores are written.
-    metrics : tuple of Metric
-        To compare with targets by, beside those that are always there.
-    others : tuple of TrainedModel
-        Whose predictions are averaged with those of ``model``.
-    """
+    """Model and options, with what follows from the two."""
 
     model: TrainedModel
+    #: As given; what they leave to defaults is in the other attributes.
     options: PredictOptions
+    #: Of the network.
     precision: Precision
     preparation: Preparation
     tasks: tuple[str, ...]
+    #: Task -> what undoes the z-score; empty where z-scores are written.
     intensities: Mapping[str, Intensity]
     window: Size3
     overlap: tuple[float, float, float]
     batch_size: int
     memory: int
     device: torch.device
+    #: To compare with targets by, beside those that are always there.
     metrics: tuple[Metric, ...]
+    #: Whose predictions are averaged with those of ``model``.
     others: tuple[TrainedModel, ...] = ()
 
     @classmethod
     def of(cls, model: TrainedModel, options: PredictOptions) -> "Setup":
         """Check the options against the model.
 
-        Raises
-        ------
-        UserError
-            If a task is unknown, the model lacks what an option needs, or a value is
-            out of range.
+        Raises UserError if a task is unknown, the model lacks what an option needs, or
+            a value is out of range.
         """
         _check_network(model)
         check_voxel_size("--voxel-size", options.voxel_size_um)
@@ -220,10 +208,7 @@ def _setup_again(path: Path, sha256: tuple[str, ...], options: bytes) -> Setup:
 def check_voxel_size(option: str, size_um: VoxelSizeUm | None) -> None:
     """Refuse what cannot be the voxel size of an image.
 
-    Raises
-    ------
-    UserError
-        Naming the option.
+    Raises UserError: naming the option.
     """
     if size_um is not None and not all(map(is_voxel_length, size_um)):
         shortest, longest = VOXEL_RANGE_UM

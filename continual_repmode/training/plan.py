@@ -33,40 +33,26 @@ _VALIDATION = 4 / 3
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """What one experience has to learn from.
+    """What one experience has to learn from."""
 
-    Attributes
-    ----------
-    num_tasks, num_images : int
-        Learned at the same time, and their training images together.
-    test_voxels : int
-        Of all images that are tested afterwards.
-    """
-
+    #: Learned at the same time, and their training images together.
     num_tasks: int
     num_images: int
+    #: Of all images that are tested afterwards.
     test_voxels: int
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What is proposed.
+    """What is proposed."""
 
-    Attributes
-    ----------
-    patch_size : (int, int, int)
-        Of training, and of prediction windows.
-    epochs : tuple of int
-        Of each experience.
-    seconds : float
-        Of all training and testing.
-    memory_bytes : int or None
-        At most; None where it cannot be measured.
-    """
-
+    #: Of training, and of prediction windows.
     patch_size: Size3
+    #: Of each experience.
     epochs: tuple[int, ...]
+    #: Of all training and testing.
     seconds: float
+    #: At most; None where it cannot be measured.
     memory_bytes: int | None
 
     def __str__(self) -> str:
@@ -96,27 +82,13 @@ def plan_training(
 ) -> TrainingPlan:
     """Propose a patch and epochs.
 
-    Parameters
-    ----------
-    net : TaskNetwork
-        To be trained; it is not changed.
-    smallest : (int, int, int)
-        The sides (z, y, x) that every training volume has on the model grid.
-    stream : sequence of Learning
-        The experiences, in order.
-    batch_size : int
-    device : torch.device
-    epochs : sequence of int or None
-        Of each experience where the user says it.
-    patch_size : (int, int, int), optional
-        Where the user says it.
-    overlap : float
-        Of windows in tests.
-
-    Raises
-    ------
-    UserError
-        If no patch fits into the volumes or the memory.
+    ``net``: to be trained; it is not changed.
+    ``smallest``: the sides (z, y, x) that every training volume has on the model grid.
+    ``stream``: the experiences, in order.
+    ``epochs``: of each experience where the user says it.
+    ``patch_size``: where the user says it.
+    ``overlap``: of windows in tests.
+    Raises UserError if no patch fits into the volumes or the memory.
     """
     limit = _memory_limit(device)
     found: tuple[Size3, float, int | None] | None = None

@@ -34,15 +34,8 @@ Point = tuple[str, float, int]
 class Tracker(BaseLogger):  # type: ignore[misc] # Avalanche is untyped
     """Takes what a run tells, each value of a step once.
 
-    Parameters
-    ----------
-    folder : RunFolder
-        Of the run; also where the note of what has been told is kept.
-
-    Raises
-    ------
-    UserError
-        If a package that it needs is not installed.
+    ``folder``: of the run; also where the note of what has been told is kept.
+    Raises UserError if a package that it needs is not installed.
     """
 
     name: ClassVar[str]

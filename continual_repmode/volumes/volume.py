@@ -170,10 +170,7 @@ def missing_chunks(volume: VolumeReader) -> str:
 def refuse_missing_chunks(volume: VolumeReader) -> None:
     """Raise if chunk files of a Zarr are missing.
 
-    Raises
-    ------
-    UserError
-        With their share.
+    Raises UserError: with their share.
     """
     if missing := missing_chunks(volume):
         raise UserError(

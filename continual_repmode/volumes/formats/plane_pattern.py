@@ -29,10 +29,7 @@ def stack_name(name: str) -> str:
 def plane_files(path: Path) -> dict[str, dict[int, Path]]:
     """Return the files of a pattern by channel and number of the plane, both sorted.
 
-    Raises
-    ------
-    UserError
-        If two files are the same plane: ``z1`` and ``z01``.
+    Raises UserError if two files are the same plane: ``z1`` and ``z01``.
     """
     found: dict[str, dict[int, Path]] = {}
     for file, known in _matching(

@@ -45,10 +45,8 @@ class PlaneStack:
     def open(cls, path: Path, choices: Choices | None = None) -> Self:
         """Find the planes of a pattern and read the header of the first.
 
-        Raises
-        ------
-        UserError
-            If nothing matches, planes are missing, or a file holds a stack itself.
+        Raises UserError if nothing matches, planes are missing, or a file holds a stack
+            itself.
         """
         found = plane_files(path)
         if not found:
@@ -87,10 +85,8 @@ class PlaneStack:
     ) -> NDArray[Any]:
         """Read one channel as (Z, Y, X), file by file.
 
-        Raises
-        ------
-        UserError
-            If a plane is damaged, or differs from the first in size or type.
+        Raises UserError if a plane is damaged, or differs from the first in size or
+            type.
         """
         index = channel_index(self, channel)
         split = len(self._planes) > 1 or len(self.channel_names) == 1

@@ -29,14 +29,9 @@ def write_levels(folder: Path, axes: str, count: int) -> None:
     Each voxel is the mean of two by two of the finer level (of those that are known
     where some are NaN); at the far ends of odd sizes, of those that are there.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the image.
-    axes : str
-        Of its arrays; some of TCZYX.
-    count : int
-        Levels, with the one that is there.
+    ``folder``: of the image.
+    ``axes``: of its arrays; some of TCZYX.
+    ``count``: levels, with the one that is there.
     """
     import zarr
 

@@ -25,19 +25,13 @@ class Shards:
 
     A shard has at most 256 MB of pixels, and more than a quarter of that where the
     channel has.
-
-    Parameters
-    ----------
-    axes : str
-    array, chunk : tuple of int
-        Their shapes; of ``axes``.
-    itemsize : int
-        Bytes of a pixel.
     """
 
     axes: str
+    #: Their shapes; of ``axes``.
     array: tuple[int, ...]
     chunk: tuple[int, ...]
+    #: Bytes of a pixel.
     itemsize: int
 
     @property
@@ -68,15 +62,10 @@ class Shards:
     def pack(self, loose: Path, sharded: Path, place: Mapping[str, int]) -> None:
         """Copy the chunk files of one channel into shards, and remove them.
 
-        Parameters
-        ----------
-        loose : Path
-            An array without shards, whose chunks of the channel are all there, or are
-            in a shard already.
-        sharded : Path
-            The array with shards.
-        place : mapping of str to int
-            The time point ``T`` and the channel ``C``.
+        ``loose``: an array without shards, whose chunks of the channel are all there,
+            or are in a shard already.
+        ``sharded``: the array with shards.
+        ``place``: the time point ``T`` and the channel ``C``.
         """
         numbers = self._numbers(self.shape)
         ranges = [
