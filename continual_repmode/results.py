@@ -62,7 +62,7 @@ class ExperienceRecord:
     rows: list[dict[str, Any]]
     #: Seconds spent in ``train`` and ``eval``.
     wall_time_s: dict[str, float]
-    #: The tasks were not learned here but with the model file that the run started from.
+    #: The tasks were learned with the model file that the run started from, not here.
     adopted: bool = False
     #: Task -> ``mse`` of the kept epoch on its validation images, ``target_variance``
     #: (the error of predicting each image's mean), and what follows: ``r2`` and whether
