@@ -12,7 +12,7 @@ from continual_repmode import __version__
 from continual_repmode.commands import VERBS
 from continual_repmode.errors import UserError
 from continual_repmode.processes import command_line, started_by_torchrun, tells_nothing
-from continual_repmode.workers import TRY_AGAIN, Interrupted, heeding_signals
+from continual_repmode.stopping import TRY_AGAIN, Interrupted, heeding_signals
 
 
 def main(argv: list[str] | None = None) -> int:

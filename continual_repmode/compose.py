@@ -35,7 +35,7 @@ from continual_repmode.paths import user_path
 from continual_repmode.processes import command_line, started_by_torchrun
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import load_scenario, scenario_names
-from continual_repmode.workers import Interrupted
+from continual_repmode.stopping import Interrupted
 
 _OF_JOB = "raised by the run itself, not by making its folder"
 

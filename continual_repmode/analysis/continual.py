@@ -20,13 +20,8 @@ from continual_repmode.metrics.continual import (
 from continual_repmode.metrics.further import metric_named
 from continual_repmode.metrics.regression import METRICS, Metric
 from continual_repmode.models import RepModeUNet, load_model
-from continual_repmode.results import (
-    ExperienceRecord,
-    Header,
-    RunFolder,
-    read_json,
-    write_json,
-)
+from continual_repmode.result_content import Header
+from continual_repmode.results import ExperienceRecord, RunFolder, read_json, write_json
 
 ResultRows = list[dict[str, float]]
 """Row *i*: task -> mean over its test images after experience *i*."""

@@ -18,7 +18,7 @@ from continual_repmode.paths import user_path
 from continual_repmode.processes import command_line, started_by_torchrun
 from continual_repmode.resources import config_folder
 from continual_repmode.scenario import scenario_names
-from continual_repmode.workers import TRY_AGAIN, Interrupted
+from continual_repmode.stopping import TRY_AGAIN, Interrupted
 
 if TYPE_CHECKING:
     from continual_repmode.assembly import Run

@@ -12,7 +12,8 @@ from continual_repmode.experiments.table import Table
 from continual_repmode.experiments.tables import TABLES
 from continual_repmode.option_fields import refuse_repeated_settings
 from continual_repmode.paths import user_path
-from continual_repmode.workers import Interrupted, Workers
+from continual_repmode.stopping import Interrupted
+from continual_repmode.workers import Workers
 
 if TYPE_CHECKING:
     from continual_repmode.config.run import RunConfig

@@ -1,6 +1,7 @@
 """The channels of a manifest row: its cells compared with the headers of its files."""
 
 import math
+from pathlib import Path
 
 from continual_repmode.errors import UserError
 from continual_repmode.manifests.rows import (
@@ -11,12 +12,14 @@ from continual_repmode.manifests.rows import (
     cell_error,
 )
 from continual_repmode.paths import source_of
+from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import Box, SourceChannel
 from continual_repmode.volumes.volume import (
     ChoiceNeededError,
     VolumeReader,
     channel_index,
+    refuse_missing_chunks,
     volume_shape,
 )
 
@@ -168,3 +171,43 @@ def overruled_size(volume: VolumeReader, used_um: VoxelSizeUm) -> str | None:
 
 def _agree(one_um: float, other_um: float) -> bool:
     return math.isclose(one_um, other_um, rel_tol=0.01)
+
+
+class Readers:
+    """Opens the files of rows, the headers of each one once."""
+
+    def __init__(self, whole: bool) -> None:
+        self._whole = whole
+        self._opened: dict[object, VolumeReader | UserError] = {}
+
+    def open(
+        self, row: ManifestRow, grid_um: VoxelSizeUm | None
+    ) -> tuple[VolumeReader, VolumeReader]:
+        """Return the readers of signal and target.
+
+        A row that tells a voxel size or a crop speaks of the full resolution, so no
+        coarser level is taken then; nor where ``grid_um`` is None.
+        """
+        full = any(value is not None for value in (*row.voxel_size_um, *row.crop))
+        wanted_um = None if full else grid_um
+        return (
+            self._reader(row, row.signal_path, wanted_um),
+            self._reader(row, row.target_path, wanted_um),
+        )
+
+    def _reader(
+        self, row: ManifestRow, path: Path, wanted_um: VoxelSizeUm | None
+    ) -> VolumeReader:
+        key = (path, row.choices, wanted_um)
+        if key not in self._opened:
+            try:
+                opened = open_volume(path, dict(row.choices), wanted_um)
+                if self._whole:
+                    refuse_missing_chunks(opened)
+                self._opened[key] = opened
+            except UserError as error:
+                self._opened[key] = error
+        known = self._opened[key]
+        if isinstance(known, UserError):
+            raise opening_error(row, known) from known
+        return known

@@ -2,18 +2,16 @@
 
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from continual_repmode.data.collection import Split
-from continual_repmode.data.splits import split_sources
 from continual_repmode.errors import Faults, UserError
 from continual_repmode.inference.projection import Projection
 from continual_repmode.manifests.channels import (
-    opening_error,
+    Readers,
     overruled_size,
     row_voxel_size_um,
     source_channels,
@@ -21,17 +19,19 @@ from continual_repmode.manifests.channels import (
 from continual_repmode.manifests.pairs import ManifestPair, check_grid
 from continual_repmode.manifests.preparing import prepare_pairs
 from continual_repmode.manifests.rows import (
-    CROP,
     TARGET_KIND,
     VOXEL_SIZE,
     ManifestRow,
     misspelled_columns,
     read_rows,
 )
-from continual_repmode.paths import source_of, user_path
+from continual_repmode.manifests.splits import (
+    assign_splits,
+    check_no_leak,
+)
+from continual_repmode.paths import user_path
 from continual_repmode.resources import cache_folder
 from continual_repmode.tasks import check_apart
-from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import (
     VOXEL_RANGE_UM,
     Order,
@@ -41,9 +41,7 @@ from continual_repmode.volumes.preparation import (
     is_voxel_length,
 )
 from continual_repmode.volumes.resampling import ResizeMethod
-from continual_repmode.volumes.source_channels import Box
 from continual_repmode.volumes.store import PreparedStore
-from continual_repmode.volumes.volume import VolumeReader, refuse_missing_chunks
 from continual_repmode.workers import HERE, Workers
 
 _log = logging.getLogger(__name__)
@@ -143,9 +141,9 @@ class ManifestCollection:
         self.splits_at_random = any(row.split is None for row in rows)
         splits: list[Split] = ["train"] * len(rows)
         with faults:
-            splits = _assign_splits(path, rows, seed)
+            splits = assign_splits(path, rows, seed)
         self._pairs = [(pair, splits[position]) for position, pair in pairs.items()]
-        _check_no_leak(self._pairs, faults)
+        check_no_leak(self._pairs, faults)
         self._check_kinds(faults)
 
     def _check_kinds(self, faults: Faults) -> None:
@@ -178,7 +176,7 @@ class ManifestCollection:
         faults: Faults,
     ) -> dict[int, ManifestPair]:
         """Return the pairs of the needed rows by their position."""
-        readers, pairs = _Readers(self._whole), {}
+        readers, pairs = Readers(self._whole), {}
         named = list(zip(rows, _pair_names(rows), strict=True))
         bar = tqdm(
             named, desc="reading headers", unit="row", delay=_QUICK_S, disable=None
@@ -304,46 +302,6 @@ def _voxel_size(option: str, voxel_size_um: Sequence[float]) -> VoxelSizeUm:
     return float(z), float(y), float(x)
 
 
-class _Readers:
-    """Opens the files of rows, the headers of each one once."""
-
-    def __init__(self, whole: bool) -> None:
-        self._whole = whole
-        self._opened: dict[object, VolumeReader | UserError] = {}
-
-    def open(
-        self, row: ManifestRow, grid_um: VoxelSizeUm | None
-    ) -> tuple[VolumeReader, VolumeReader]:
-        """Return the readers of signal and target.
-
-        A row that tells a voxel size or a crop speaks of the full resolution, so no
-        coarser level is taken then; nor where ``grid_um`` is None.
-        """
-        full = any(value is not None for value in (*row.voxel_size_um, *row.crop))
-        wanted_um = None if full else grid_um
-        return (
-            self._reader(row, row.signal_path, wanted_um),
-            self._reader(row, row.target_path, wanted_um),
-        )
-
-    def _reader(
-        self, row: ManifestRow, path: Path, wanted_um: VoxelSizeUm | None
-    ) -> VolumeReader:
-        key = (path, row.choices, wanted_um)
-        if key not in self._opened:
-            try:
-                opened = open_volume(path, dict(row.choices), wanted_um)
-                if self._whole:
-                    refuse_missing_chunks(opened)
-                self._opened[key] = opened
-            except UserError as error:
-                self._opened[key] = error
-        known = self._opened[key]
-        if isinstance(known, UserError):
-            raise opening_error(row, known) from known
-        return known
-
-
 def _pair_names(rows: Sequence[ManifestRow]) -> list[str]:
     """Name each pair after its task and its transmitted-light file."""
     names: list[str] = []
@@ -354,58 +312,3 @@ def _pair_names(rows: Sequence[ManifestRow]) -> list[str]:
             name += f"_row{row.number}"
         names.append(name)
     return names
-
-
-def _assign_splits(path: Path, rows: Sequence[ManifestRow], seed: int) -> list[Split]:
-    """Return each row's split: the manifest's, or a random one per source image."""
-    given = [row.split for row in rows if row.split is not None]
-    if len(given) == len(rows):
-        return given
-    sources = defaultdict(list)
-    for row in rows:
-        sources[row.task].append(source_of(row.signal_path))
-    try:
-        sides = split_sources(sources, seed=seed)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    return [sides[source_of(row.signal_path)] for row in rows]
-
-
-def _check_no_leak(pairs: Sequence[tuple[ManifestPair, Split]], faults: Faults) -> None:
-    """Find pairs in two splits that share voxels of an image, in whatever channel."""
-    seen: dict[object, list[tuple[ManifestPair, Split]]] = defaultdict(list)
-    for pair, split in pairs:
-        with faults:
-            row = pair.row
-            files = {
-                source_of(path): path for path in (row.signal_path, row.target_path)
-            }
-            for source, path in files.items():
-                field = (source, row.choices)
-                for other, other_split in seen[field]:
-                    if split != other_split and _overlap(
-                        pair.signal.box, other.signal.box
-                    ):
-                        raise _leak(path, pair, split, other, other_split)
-                seen[field].append((pair, split))
-
-
-def _leak(
-    path: Path,
-    pair: ManifestPair,
-    split: Split,
-    other: ManifestPair,
-    other_split: Split,
-) -> UserError:
-    return UserError(
-        f"{pair.row.where}: {path.name} is in {split!r} here and in {other_split!r} in "
-        f"row {other.row.number}; put both in one split, or give crops "
-        f"({', '.join(CROP)}) that do not overlap"
-    )
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    """Return whether two boxes share a voxel."""
-    return all(
-        a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True)
-    )

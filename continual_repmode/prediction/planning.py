@@ -1,19 +1,21 @@
 """What is to be predicted, what is done already, and what cannot be."""
 
-import math
-import os
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from continual_repmode.errors import Faults, UserError
-from continual_repmode.files import check_free
-from continual_repmode.inference.windows import WindowGrid
-from continual_repmode.paths import is_there, place_of, source_of, user_path
+from continual_repmode.paths import is_there, place_of, user_path
 from continual_repmode.prediction.attributes import read_attributes
+from continual_repmode.prediction.checking import (
+    check_disk,
+    check_distinct,
+    check_plausible,
+    check_targets,
+    refuse_other,
+)
 from continual_repmode.prediction.finding import Found, find_files
 from continual_repmode.prediction.images import (
     Image,
@@ -25,14 +27,12 @@ from continual_repmode.prediction.job import Job
 from continual_repmode.prediction.listed import listed_images
 from continual_repmode.prediction.metrics_table import Key, Row, read_metrics
 from continual_repmode.prediction.options import PredictOptions
-from continual_repmode.prediction.provenance import differences, provenance_of
+from continual_repmode.prediction.provenance import provenance_of
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.formats import readable
 from continual_repmode.volumes.formats.stream_writing import check_writable
 from continual_repmode.volumes.opening import open_volume
-from continual_repmode.volumes.plausibility import doubts
-from continual_repmode.volumes.stream_resizing import scratch_bytes
 from continual_repmode.volumes.volume import (
     CHOICES,
     ChoiceNeededError,
@@ -40,9 +40,6 @@ from continual_repmode.volumes.volume import (
     refuse_missing_chunks,
 )
 from continual_repmode.workers import WHOLE, Part
-
-MOST_WINDOWS = 20_000
-"""More take hours on a GPU and days without."""
 
 Format = Literal["zarr", "tiff"]
 
@@ -91,7 +88,7 @@ def plan_predictions(
                     refuse_missing_chunks(channel.volume)
             name = output_name(image, format_)
             outputs.append((image, user_path(f"./{name}", out)))
-    _check_distinct(outputs)
+    check_distinct(outputs)
     if part.number > 1:
         faults.found.clear()
     return plan_outputs(part.take(outputs), out, setup, faults)
@@ -122,7 +119,7 @@ def plan_outputs(
 
     Raises UserError: as for :func:`plan_predictions`.
     """
-    _check_distinct(outputs)
+    check_distinct(outputs)
     known, jobs, done = read_metrics(root), [], []
     for image, output in outputs:
         job = Job(image, output, root, provenance_of(image, setup), setup)
@@ -131,14 +128,14 @@ def plan_outputs(
             job.work.forget()  # a process that was killed at the very end has left it
             continue
         if not setup.options.overwrite:
-            _refuse_other(job)
+            refuse_other(job)
         jobs.append(job)
-    _check_disk(root, jobs)
+    check_disk(root, jobs)
     sound = []
     for job in jobs:
         with faults:
-            _check_plausible(job)
-            _check_targets(job)
+            check_plausible(job)
+            check_targets(job)
             check_writable(
                 job.output,
                 shape_czyx=(len(setup.channel_names), *job.shape),
@@ -297,39 +294,6 @@ def _named(file: Found, choices: Mapping[str, str]) -> str:
     return f"{name}/{file.field}" if file.field else name
 
 
-def _check_distinct(outputs: Sequence[tuple[Image, Path]]) -> None:
-    """Raise if an output would replace another one, or an image that is read."""
-    read = {
-        source_of(channel.volume.path)
-        for image, _ in outputs
-        for channel in (image.signal, *image.targets.values())
-    }
-    taken: dict[str, Image] = {}
-    folds = any(_ignores_case(output.parent) for _, output in outputs[:1])
-    for image, output in outputs:
-        if source_of(output) in read:
-            raise UserError(
-                f"{output}: would be replaced by a prediction, but is read for one; "
-                "choose another output (--out)"
-            )
-        name = unicodedata.normalize("NFC", str(output)) if folds else str(output)
-        other = taken.setdefault(name.casefold() if folds else name, image)
-        if other is not image:
-            raise UserError(
-                f"{image.signal.volume.path} and {other.signal.volume.path} would both "
-                f"be written to {output}; predict one of them into another folder"
-            )
-
-
-def _ignores_case(folder: Path) -> bool:
-    """Return whether a folder, or the nearest one that exists, ignores case."""
-    for place in (folder.absolute(), *folder.absolute().parents):
-        if place.exists() and place.name.swapcase() != place.name:
-            other = place.with_name(place.name.swapcase())
-            return other.exists() and other.samefile(place)
-    return os.name == "nt"
-
-
 def _is_done(job: Job) -> bool:
     if not job.output.exists():
         return False
@@ -341,81 +305,3 @@ def _is_measured(job: Job, known: Mapping[Key, Row]) -> bool:
     names = [metric.name for metric in job.setup.metrics]
     rows = [known.get((job.image.name, task)) for task in job.provenance["targets"]]
     return all(row is not None and all(map(row.get, names)) for row in rows)
-
-
-def _refuse_other(job: Job) -> None:
-    """Raise if the output, or work begun for it, has different settings."""
-    remedy = (
-        "--overwrite (in Python: overwrite=True) makes it again, or choose another "
-        "output (--out)"
-    )
-    if job.output.exists():
-        provenance = read_attributes(job.output).get("recipe")
-        if not isinstance(provenance, dict):
-            raise UserError(
-                f"{job.output}: exists and is not a prediction of this program; choose "
-                "another output (--out)"
-            )
-        other = differences(provenance, job.provenance)
-        if not other:
-            raise UserError(
-                f"{job.output}: exists, but its metrics are not in the table beside "
-                f"it; {remedy}"
-            )
-        raise UserError(
-            f"{job.output}: exists with different settings ({other}); {remedy}"
-        )
-    begun = job.work.provenance
-    if begun is not None and begun != job.recipe:
-        raise UserError(
-            f"{job.output}: was begun with other settings "
-            f"({differences(begun, job.recipe)}); {remedy}"
-        )
-
-
-def _check_plausible(job: Job) -> None:
-    """Ask back what may be a mistake."""
-    signal, setup = job.image.signal, job.setup
-    if setup.options.yes:
-        return
-    grid_um = setup.preparation.voxel_size_um
-    flat = setup.model.net.axes == "YX"
-    found = list(doubts(signal, "light", job.image.signal_um, grid_um, flat))
-    windows = WindowGrid.over(job.grid_shape, setup.window, setup.overlap)
-    if windows.num_windows > MOST_WINDOWS:
-        found.append(f"it takes {windows.num_windows:,} windows for each structure")
-    if found:
-        raise UserError(
-            f"{signal.volume.path}: {', and '.join(found)}; mend it or, if it is "
-            "right, continue with --yes (in Python: yes=True)"
-        )
-
-
-def _check_targets(job: Job) -> None:
-    """Raise if stacks would be compared with single planes, or the reverse."""
-    kind = job.setup.projection
-    for task, target in job.image.targets.items():
-        planes = job.image.signal.shape[0] if kind is None else 1
-        if task in job.setup.tasks and target.shape[0] != planes:
-            raise UserError(
-                f"{target.label}: has {target.shape[0]} planes, but "
-                f"{job.setup.model.name} predicts {kind or 'a stack'} of {planes}; "
-                "give a target of that kind"
-            )
-
-
-def _check_disk(root: Path, jobs: Sequence[Job]) -> None:
-    """Raise if the outputs, and the largest work for one, do not fit on the disk."""
-    if jobs:
-        needed = sum(job.num_bytes for job in jobs) + max(map(_work_bytes, jobs))
-        begun = sum(job.work.num_bytes for job in jobs)
-        what = f"predicting {len(jobs)} images"
-        check_free(root, needed - begun, what, "--out")
-
-
-def _work_bytes(job: Job) -> int:
-    """Return what volumes on the model grid, a mask and resizing take."""
-    grid, there, back = job.grid_shape, job.image.signal.shape, job.image.shape
-    resizing = max(scratch_bytes(there, grid), scratch_bytes(grid, back))
-    volumes = (4 if job.image.targets else 2) + job.setup.options.uncertainty
-    return 4 * volumes * math.prod(grid) + resizing + math.prod(there) // 8

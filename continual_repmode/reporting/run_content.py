@@ -12,14 +12,8 @@ from continual_repmode.errors import UserError
 from continual_repmode.files import sha256_of
 from continual_repmode.models.model_card import ModelCard
 from continual_repmode.models.model_file import read_card
-from continual_repmode.results import (
-    ExperienceRecord,
-    Header,
-    Number,
-    RunFolder,
-    finite,
-    read_json,
-)
+from continual_repmode.result_content import Header, Number
+from continual_repmode.results import ExperienceRecord, RunFolder, finite, read_json
 from continual_repmode.scenario import Scenario
 
 _EXTENSION = "extension.json"

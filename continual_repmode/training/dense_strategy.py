@@ -31,6 +31,7 @@ from continual_repmode.inference.projection import projected_like
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
 from continual_repmode.models import TaskNetwork, deploy
+from continual_repmode.stopping import Interrupted, signals_noted
 from continual_repmode.training.avalanche_api import (
     CLExperience,
     EvaluationPlugin,
@@ -53,7 +54,6 @@ from continual_repmode.training.sampling import (
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
 from continual_repmode.training.task_module import TaskModule
 from continual_repmode.volumes.volume import DEFAULT_WINDOW
-from continual_repmode.workers import Interrupted, signals_noted
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from continual_repmode.errors import UserError
-from continual_repmode.workers import Workers, heeding_signals
+from continual_repmode.stopping import heeding_signals
+from continual_repmode.workers import Workers
 
 
 def double(item: int) -> int:

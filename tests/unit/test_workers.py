@@ -13,13 +13,8 @@ from pathlib import Path
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.workers import (
-    HERE,
-    Interrupted,
-    Part,
-    Workers,
-    heeding_signals,
-)
+from continual_repmode.stopping import Interrupted, heeding_signals
+from continual_repmode.workers import HERE, Part, Workers
 
 TWO = Workers(2)
 

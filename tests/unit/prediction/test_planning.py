@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from continual_repmode.errors import UserError
-from continual_repmode.prediction import planning
+from continual_repmode.prediction import checking
 from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.planning import plan_predictions
 from continual_repmode.volumes.formats.writing import save_volume
@@ -68,7 +68,7 @@ def test_what_may_be_a_mistake_is_asked_back_before_it_is_predicted(
     assert told.endswith("continue with --yes (in Python: yes=True)")
     assert plan(image, voxel_size_um=(0.3, 5.0, 5.0), yes=True).jobs
 
-    monkeypatch.setattr(planning, "MOST_WINDOWS", 1)
+    monkeypatch.setattr(checking, "MOST_WINDOWS", 1)
     (told,) = map(str, plan(image).failures)
     assert "windows for each structure; mend it or" in told
     assert plan(image, yes=True).jobs
@@ -86,7 +86,7 @@ def test_two_outputs_that_differ_by_case_are_refused_where_case_is_ignored(
 ):
     shutil.copy(folder / "a.ome.tif", folder / "A.ome.tif")
     assert [job.image.name for job in plan(folder, channel=0).jobs][:2] == ["A", "a"]
-    monkeypatch.setattr(planning, "_ignores_case", lambda _: True)
+    monkeypatch.setattr(checking, "_ignores_case", lambda _: True)
     with pytest.raises(UserError, match="would both be written"):
         plan(folder, channel=0)
 
