@@ -15,13 +15,8 @@ from continual_repmode.experiments.costs import Costs
 from continual_repmode.files import write_whole
 from continual_repmode.measuring import describe_machine
 from continual_repmode.models import RepModeUNet, load_model
-from continual_repmode.results import (
-    ExperienceRecord,
-    Number,
-    RunFolder,
-    finite,
-    read_json,
-)
+from continual_repmode.result_content import Number
+from continual_repmode.results import ExperienceRecord, RunFolder, finite, read_json
 from continual_repmode.runtime import resolve_device, versions
 
 SCHEMA = {"schema": "continual_repmode.table_run", "schema_version": 1}
