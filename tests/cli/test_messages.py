@@ -19,6 +19,7 @@ HELP = {
     "extend": "--image-curve",
     "import": "--from",
     "info": "--verify",
+    "inspect": "--picture",
     "merge": "--rename",
     "predict": "--voxel-size Z Y X",
     "prepare": "--cache-dir",
@@ -147,7 +148,7 @@ def test_a_full_disk_during_a_run_is_not_taken_for_a_bad_folder(tmp_path, monkey
 def test_an_unknown_command_lists_the_known_ones(capsys):
     assert main(["trian"]) == 2
     error = capsys.readouterr().err
-    assert "there is no command 'trian'; the commands are predict, extend" in error
+    assert "there is no command 'trian'; the commands are demo, predict" in error
 
 
 def test_it_ends_quietly_when_nobody_reads_any_more():
