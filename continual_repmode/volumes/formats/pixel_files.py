@@ -144,25 +144,13 @@ class ZarrPixels:
         chunk = tuple(map(min, shape, (_CHUNK[axis] for axis in axes)))
         self._shards = Shards(axes, shape, chunk, image.dtype.itemsize)
         self._loose = folder.with_name(f"{folder.stem}.chunks")
-        if self._shards.hold_one_chunk:
-            self._loose = folder / "0"
 
     def create(self) -> None:
         """Make the folder, with an array without chunks."""
         import zarr
 
-        options: dict[str, Any] = {
-            "shape": self._image.stored_shape,
-            "chunks": self._shards.chunk,
-            "dtype": self._image.dtype,
-        }
-        group = zarr.create_group(str(self._folder))
-        shards = None
-        if not self._shards.hold_one_chunk:
-            zarr.create_array(str(self._loose), **options)
-            shards = self._shards.shape
-        names = list(self._image.stored_axes.lower())
-        group.create_array("0", shards=shards, dimension_names=names, **options)
+        zarr.create_group(str(self._folder))
+        self._shards.create(self._folder / "0", self._loose, self._image.dtype)
 
     def write(
         self, channel: int, planes: slice, rows: slice, block: NDArray[Any]
@@ -173,8 +161,9 @@ class ZarrPixels:
         """
         import zarr
 
+        where_to = self._folder / "0" if self._shards.hold_one_chunk else self._loose
         with zarr.config.set({"array.write_empty_chunks": True}):
-            array = zarr.open_array(str(self._loose), mode="r+")
+            array = zarr.open_array(str(where_to), mode="r+")
         place = {**self._place(channel), "Z": planes, "Y": rows}
         axes = self._image.stored_axes
         where = tuple(place.get(axis, slice(None)) for axis in axes)

@@ -1,5 +1,6 @@
 """Coarser copies of an OME-Zarr, so that viewers open large fields at once."""
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from itertools import product
@@ -8,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from continual_repmode.volumes.formats.shards import Shards
 
 _LARGEST = 256
 """Rows or columns of a level that needs no coarser one."""
@@ -24,7 +27,7 @@ def num_levels(num_y: int, num_x: int) -> int:
 
 
 def write_levels(folder: Path, axes: str, count: int) -> None:
-    """Write the levels ``1`` and so on from level ``0``, block by block.
+    """Write the levels ``1`` and so on from level ``0``, block by block, in shards.
 
     Each voxel is the mean of two by two of the finer level (of those that are known
     where some are NaN); at the far ends of odd sizes, of those that are there.
@@ -41,15 +44,10 @@ def write_levels(folder: Path, axes: str, count: int) -> None:
             -(-n // 2) if axis in "YX" else n
             for n, axis in zip(finer.shape, axes, strict=True)
         )
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            coarser = zarr.create_array(
-                str(folder / str(level)),
-                shape=shape,
-                chunks=tuple(map(min, shape, (_CHUNK[axis] for axis in axes))),
-                dtype=finer.dtype,
-                dimension_names=list(axes.lower()),
-                overwrite=True,
-            )
+        chunk = tuple(map(min, shape, (_CHUNK[axis] for axis in axes)))
+        shards = Shards(axes, shape, chunk, finer.dtype.itemsize)
+        place, loose = folder / str(level), folder.with_name(f"{folder.stem}.level")
+        coarser = shards.create(place, loose, finer.dtype)
         for part in _blocks(finer.shape, axes):
             goal = tuple(
                 slice(side.start // 2, -(-side.stop // 2)) if axis in "YX" else side
@@ -58,6 +56,12 @@ def write_levels(folder: Path, axes: str, count: int) -> None:
             block = np.asarray(finer[part]).reshape(-1, *map(_length, part[-2:]))
             means = np.stack([halved(plane) for plane in block])
             coarser[goal] = means.reshape([_length(side) for side in goal])
+        if not shards.hold_one_chunk:
+            lengths = dict(zip(axes, shape, strict=True))
+            times, channels = range(lengths.get("T", 1)), range(lengths.get("C", 1))
+            for time, channel in product(times, channels):
+                shards.pack(loose, place, {"T": time, "C": channel})
+            shutil.rmtree(loose)
 
 
 def _blocks(shape: tuple[int, ...], axes: str) -> Iterator[tuple[slice, ...]]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,32 @@ class Shards:
     def hold_one_chunk(self) -> bool:
         """Shards would be no larger than chunks."""
         return math.prod(self.counts) == 1
+
+    def create(self, sharded: Path, loose: Path, dtype: np.dtype[Any]) -> Any:
+        """Make the array, and return the one that its chunks are to be written to.
+
+        That is an array at ``loose``, whose chunks :meth:`pack` takes, or the array
+        itself where shards would hold one chunk. What was at either place goes.
+        """
+        import zarr
+
+        options: dict[str, Any] = {
+            "shape": self.array,
+            "chunks": self.chunk,
+            "dtype": dtype,
+            "overwrite": True,
+        }
+        names = list(self.axes.lower())
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            made = zarr.create_array(
+                str(sharded),
+                shards=None if self.hold_one_chunk else self.shape,
+                dimension_names=names,
+                **options,
+            )
+            if self.hold_one_chunk:
+                return made
+            return zarr.create_array(str(loose), **options)
 
     def pack(self, loose: Path, sharded: Path, place: Mapping[str, int]) -> None:
         """Copy the chunk files of one channel into shards, and remove them.

@@ -51,6 +51,8 @@ def test_each_level_is_the_mean_of_four_voxels_of_the_finer_one(tmp_path: Path):
                 expected = (sums / known.sum(0)).astype(np.float32)
         found = np.asarray(zarr.open_array(str(path / level.path), mode="r")[:])
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        stored = [f for f in (path / level.path).rglob("*") if f.is_file()]
+        assert len(stored) == 1 + 3  # metadata, and a shard or chunk per channel
         scale, moved = level.coordinateTransformations
         assert scale.scale == pytest.approx([1, 0.3, 0.1 * 2**index, 0.1 * 2**index])
         corner = 0.1 * (2**index - 1) / 2

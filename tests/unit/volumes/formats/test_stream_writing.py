@@ -376,7 +376,7 @@ def test_shards_that_do_not_divide_the_chunks_open_in_other_programs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int
 ) -> None:
     monkeypatch.setattr(shards, "_LARGEST", largest)
-    path, data = tmp_path / "a.zarr", noise(2, 70, 300, 140)  # 3 x 3 x 2 chunks
+    path, data = tmp_path / "a.zarr", noise(2, 70, 250, 140)  # 3 x 2 x 2 chunks
     image = {**IMAGE, "shape_czyx": data.shape, "attributes": ATTRIBUTES}
     with open_writer(path, **image) as writer:
         write_all(writer, data, 32)
