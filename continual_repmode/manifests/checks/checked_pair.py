@@ -12,29 +12,19 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong or remarkable.
+    """Something wrong or remarkable."""
 
-    Attributes
-    ----------
-    severity : {"error", "warning", "note"}
-        A run does not start with errors; warnings cost quality; notes are harmless.
-    code : str
-        What kind of finding, the same in every version.
-    where : str
-        The row of the manifest and the file, or the task.
-    channel : str
-        As the user knows it; "" if the finding is about no channel.
-    message : str
-        What is the case.
-    remedy : str
-        What to do; "" if the message says it.
-    """
-
+    #: A run does not start with errors; warnings cost quality; notes are harmless.
     severity: Severity
+    #: What kind of finding, the same in every version.
     code: str
+    #: The row of the manifest and the file, or the task.
     where: str
+    #: As the user knows it; "" if the finding is about no channel.
     channel: str
+    #: What is the case.
     message: str
+    #: What to do; "" if the message says it.
     remedy: str
 
     def line(self) -> str:
@@ -48,49 +38,33 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckedPair:
-    """A row of a manifest whose headers are sound.
+    """A row of a manifest whose headers are sound."""
 
-    Attributes
-    ----------
-    name : str
-        Of the pair, unique.
-    task, split : str
-    where : str
-        Manifest and row.
-    signal_path, target_path : str
-    signal_channel, target_channel : str
-        As shown to the user: index and name.
-    format : str
-        Of the light's file.
-    shape, grid_shape : tuple of int
-        (z, y, x) in raw voxels after the crop, and on the model grid.
-    voxel_size_um : tuple of float
-        (z, y, x) of the raw voxels.
-    box : tuple of tuple of int
-        Start and stop of the crop along (z, y, x), in raw voxels.
-    facts : PairFacts or None
-        None if no voxels were read.
-    doubts : tuple of str
-        What of the headers may be a mistake.
-    missing : tuple of str
-        Which chunk files of its Zarrs are not there.
-    """
-
+    #: Of the pair, unique.
     name: str
     task: str
     split: str
+    #: Manifest and row.
     where: str
     signal_path: str
     target_path: str
+    #: As shown to the user: index and name.
     signal_channel: str
     target_channel: str
+    #: Of the light's file.
     format: str
+    #: (z, y, x) in raw voxels after the crop, and on the model grid.
     shape: tuple[int, int, int]
     grid_shape: tuple[int, int, int]
+    #: (z, y, x) of the raw voxels.
     voxel_size_um: tuple[float, float, float]
+    #: Start and stop of the crop along (z, y, x), in raw voxels.
     box: tuple[tuple[int, int], ...]
+    #: None if no voxels were read.
     facts: PairFacts | None
+    #: What of the headers may be a mistake.
     doubts: tuple[str, ...] = ()
+    #: Which chunk files of its Zarrs are not there.
     missing: tuple[str, ...] = ()
 
     @property
