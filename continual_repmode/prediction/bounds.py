@@ -3,12 +3,15 @@
 from continual_repmode.errors import UserError
 from continual_repmode.files import format_bytes
 from continual_repmode.measuring import resident_bytes
+from continual_repmode.volumes.stream_resizing import least_resize_bytes
 from continual_repmode.volumes.volume import Size3, memory_bytes
 
 RESERVE_BYTES = 60_000_000
 """For what comes and goes unseen: compressed chunks, buffers of files, holes."""
 
 _LEAST_BYTES = 20_000_000
+_WRITING_BYTES = 40_000_000
+"""Chunks that Zarr decodes, merges and encodes; measured: 23 to 32 MB."""
 _RESIZING_BYTES = 512_000_000
 """More does not make resizing faster."""
 
@@ -40,6 +43,12 @@ def memory_left(allowed: int) -> int:
 def resizing_memory(allowed: int) -> int:
     """Return how many bytes resizing may take."""
     return min(memory_left(allowed), _RESIZING_BYTES)
+
+
+def writing_memory(allowed: int, old: Size3, new: Size3) -> int:
+    """Return how many bytes resizing may take from which a file is written."""
+    most = resizing_memory(allowed) - _WRITING_BYTES
+    return max(most, least_resize_bytes(old, new))
 
 
 def statistics_bytes(shape: Size3) -> int:

@@ -26,7 +26,7 @@ from continual_repmode.files import failure_told
 from continual_repmode.inference.projection import project_files
 from continual_repmode.inference.tiled import predict_into
 from continual_repmode.inference.windows import WindowGrid
-from continual_repmode.prediction.bounds import resizing_memory
+from continual_repmode.prediction.bounds import resizing_memory, writing_memory
 from continual_repmode.prediction.calibration import add_calibration, calibrate
 from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
@@ -199,7 +199,9 @@ class Job:
                 MaskedTarget(target, mask, setup.blank) if mask else target,
                 setup.preparation.resize,
                 scratch=self.work.path,
-                memory_bytes=resizing_memory(setup.memory),
+                memory_bytes=writing_memory(
+                    setup.memory, source.shape, writer.shape_czyx[1:]
+                ),
                 progress=setup.options.progress,
             )
 
