@@ -156,6 +156,7 @@ class _Pass:
                 made = np.empty((part.stop - first, *self.new[1:]), np.float32)
                 for index, plane in enumerate(source[part]):
                     made[index] = self._in_plane(plane, method)
+                del plane  # it holds all of them, while the next ones are read
                 yield (part, slice(0, self.new[1])), made
             else:
                 block = source[:, part]

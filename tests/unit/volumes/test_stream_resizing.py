@@ -106,6 +106,23 @@ def test_memory_stays_within_its_bound(
         assert peak[0] <= memory_bytes
 
 
+def test_planes_that_are_made_when_they_are_read_count_once(tmp_path: Path) -> None:
+    """Those read before were held by the last of them while the next ones came."""
+    old, new = (40, 300, 310), (40, 90, 95)
+
+    class Made(Planes):
+        def __getitem__(self, planes: slice) -> np.ndarray:
+            return super().__getitem__(planes).astype(np.uint16).astype(np.float32)
+
+    source, memory_bytes = Made(noise(old)), 10 * least_resize_bytes(old, new)
+    with peak_of_memory() as peak:
+        resize_stream(
+            *(source, np.empty(new, np.float32), "paper"),
+            scratch=tmp_path, memory_bytes=memory_bytes,
+        )  # fmt: skip
+    assert peak[0] <= memory_bytes
+
+
 def test_weights_are_those_of_a_whole_axis_and_few() -> None:
     for method in ("paper", "fast"):
         weights = axis_weights(700, 300, method)
