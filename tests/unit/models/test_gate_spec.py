@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from continual_repmode.errors import UserError
 from continual_repmode.models.gate_spec import activate, make_gate_spec, mean_logits
 
 SEEDS = st.integers(0, 10_000)
@@ -52,3 +53,9 @@ def test_only_gaussian_vectors_draw_random_numbers():
     assert torch.equal(torch.get_rng_state(), state)
     assert make_gate_spec(3, "gaussian", None, "softmax").embedding.shape == (3, 3)
     assert not torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_hidden_layer_has_one_unit_or_more():
+    assert make_gate_spec(3, "one_hot", 1, "softmax").hidden == 1
+    with pytest.raises(UserError, match="gate_hidden 0: use a positive number"):
+        make_gate_spec(3, "one_hot", 0, "softmax")
