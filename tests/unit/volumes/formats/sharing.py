@@ -100,7 +100,7 @@ def _read_zarr(path: Path) -> tuple[np.ndarray, Any, list[str], Any]:
     units = {axis.unit for axis in multiscale.axes if axis.type == "space"}
     assert units == {"micrometer"}
     axes = "".join(axis.name for axis in multiscale.axes).upper()
-    [level] = multiscale.datasets
+    level, *_ = multiscale.datasets  # the others are coarser
     store = {"driver": "file", "path": str(path / level.path)}
     array = tensorstore.open({"driver": "zarr3", "kvstore": store}).result()
     assert "".join(array.domain.labels).upper() == axes
