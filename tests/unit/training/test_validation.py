@@ -1,6 +1,7 @@
 """What validation tells of each task, and how often it is made."""
 
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -164,3 +165,41 @@ class TestTimeLeft:
         assert ", about 00:0" in second
         assert "left" not in last
         assert not math.isnan(float(last.rpartition(" ")[2]))
+
+
+def test_ctrl_c_takes_the_bars_off_the_terminal(make_strategy, benchmark, capsys):
+    class PressesCtrlC(SupervisedPlugin):
+        def after_training_iteration(self, strategy, **_):
+            if strategy.clock.train_exp_epochs == 1:
+                raise KeyboardInterrupt
+
+    progress = ProgressPlugin()
+    progress._terminal = True
+    strategy = make_strategy(
+        RepMode, train_epochs=3, plugins=[progress, PressesCtrlC()]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        strategy.train(benchmark.train_stream[0])
+    shown = capsys.readouterr().err
+    assert "steps" in shown
+    progress.close()
+    lines = [line for line in on_screen(shown + capsys.readouterr().err) if line]
+    assert lines == []
+
+
+def on_screen(text):
+    """Return the lines of a terminal that got a text, without spaces at their ends."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[A|\r|\n|[^\x1b\r\n]+", text):
+        if part == "\x1b[A":
+            row -= 1
+        elif part == "\r":
+            column = 0
+        elif part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row == len(lines))
+        else:
+            kept = lines[row].ljust(column)
+            lines[row] = kept[:column] + part + kept[column + len(part) :]
+            column += len(part)
+    return [line.rstrip() for line in lines]
