@@ -73,6 +73,7 @@ def test_stopped_by_a_signal_it_says_how_and_the_same_command_goes_on(
     for experience in (0, 1):
         found = folder.checkpoint(experience).read_bytes()
         assert found == undisturbed.checkpoint(experience).read_bytes()
+    assert folder.scalars.read_text() == undisturbed.scalars.read_text()
 
 
 def test_killed_at_three_random_moments_it_ends_with_the_same_results(
@@ -96,6 +97,7 @@ def test_killed_at_three_random_moments_it_ends_with_the_same_results(
     expected = without_times(undisturbed.read_results())
     assert without_times(folder.read_results()) == expected
     assert folder.image_metrics.read_text() == undisturbed.image_metrics.read_text()
+    assert folder.scalars.read_text() == undisturbed.scalars.read_text()
     assert not folder.state.exists()
 
 
