@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -16,6 +17,9 @@ from continual_repmode.data.collection import LoadedPair
 from continual_repmode.volumes.normalization import Intensity
 
 pytest_plugins = ["tests.web_server"]
+
+hypothesis.settings.register_profile("suite", deadline=None)  # time is not a proof
+hypothesis.settings.load_profile("suite")
 
 SHAPE = (8, 16, 16)
 

@@ -63,6 +63,7 @@ class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche i
         for name, plugin in accumulating(strategy.plugins).items():
             plugin.load_progress_dict(progress[name])
         strategy.validation.best_weights = state["best_weights"]
+        strategy.validation.tell(strategy)
         self.train_time_s = state["train_time_s"]
         self._saved_best_epoch = strategy.validation.best_epoch
 

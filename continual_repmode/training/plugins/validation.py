@@ -73,6 +73,7 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         self.best_epoch, self.best_mse = 0, math.inf
         self.best_scores: dict[str, ValidationScore] = {}
         self.best_weights: dict[str, Tensor] = {}
+        self._told: dict[str, float] = {}
 
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
         """Start a new curve and a new average, and decide how often to validate."""
@@ -116,11 +117,10 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
             f"task_valid_mse/{task}": score.mse for task, score in scores.items()
         }
         rate = strategy.optimizer.param_groups[0]["lr"]
-        self._publish(
-            strategy,
-            {"train_loss": loss, "valid_mse": valid_mse, "learning_rate": rate}
-            | (of_tasks if len(scores) > 1 else {}),
-        )
+        values = {"train_loss": loss, "valid_mse": valid_mse, "learning_rate": rate}
+        values |= of_tasks if len(scores) > 1 else {}
+        self._told = {n: v for n, v in values.items() if v is not None}
+        self.tell(strategy)
 
     @property
     def is_exhausted(self) -> bool:
@@ -136,16 +136,18 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         due = [*range(self.every, epochs, self.every), epochs]
         return sum(at > epoch for at in due)
 
-    def _publish(self, strategy: Any, values: dict[str, float | None]) -> None:
-        """Hand the values of this epoch to the loggers."""
+    def tell(self, strategy: Any) -> None:
+        """Hand the values of the last epoch to the loggers.
+
+        Again when training resumes: it may have been killed before they took them.
+        """
         experience = strategy.experience.current_experience
         step = strategy.clock.train_iterations
-        for name, value in values.items():
-            if value is not None:
-                what, _, task = name.partition("/")
-                full_name = f"{what}/experience_{experience}" + (task and f"/{task}")
-                emitted = MetricValue(self, full_name, value, step)
-                strategy.evaluator.publish_metric_value(emitted)
+        for name, value in self._told.items():
+            what, _, task = name.partition("/")
+            full_name = f"{what}/experience_{experience}" + (task and f"/{task}")
+            emitted = MetricValue(self, full_name, value, step)
+            strategy.evaluator.publish_metric_value(emitted)
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:
         """Go back to the best weights."""
@@ -163,6 +165,7 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
             "best_epoch": self.best_epoch,
             "best_mse": self.best_mse,
             "best_scores": {t: asdict(score) for t, score in self.best_scores.items()},
+            "told": self._told,
             **({"average": self._average.state_dict()} if self._average else {}),
         }
 
@@ -172,6 +175,7 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
         self.best_epoch, self.best_mse = progress["best_epoch"], progress["best_mse"]
         scores = progress.get("best_scores", {})  # none in states of older versions
         self.best_scores = {t: ValidationScore(**score) for t, score in scores.items()}
+        self._told = progress.get("told", {})
         if self._average:
             self._average.load_state_dict(progress["average"])
 
