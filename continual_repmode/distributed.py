@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.nn import Parameter
 
 from continual_repmode.errors import UserError
@@ -61,13 +62,42 @@ def joined() -> Iterator[None]:
     if devices:
         torch.cuda.set_device(local)
     backend = "cpu:gloo,cuda:nccl" if devices else "gloo"
-    dist.init_process_group(backend, timeout=_LONGEST_WAIT)
+    dist.init_process_group(
+        backend,
+        store=_meeting_place(),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=_LONGEST_WAIT,
+    )
     _host = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
     try:
         yield
     finally:
         _host = None
         dist.destroy_process_group()
+
+
+def _meeting_place() -> Store:
+    """Return where the processes meet, when all have come.
+
+    They wait here, in Python, where a signal ends that; PyTorch's own wait hears none.
+    """
+    number, own = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    is_there = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = dist.TCPStore(  # type: ignore[attr-defined] # exported at run time only
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        number,
+        own == 0 and not is_there,
+        _LONGEST_WAIT,
+        wait_for_workers=False,
+    )
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    place = PrefixStore(f"attempt {attempt}", store)
+    place.add("arrived", 1)
+    while place.add("arrived", 0) < number:
+        time.sleep(0.02)
+    return place
 
 
 @contextmanager

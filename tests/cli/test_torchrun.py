@@ -41,7 +41,9 @@ def assert_alike(folder, reference):
         ]
 
 
-@pytest.mark.parametrize("strategy", ["repmode", "lwf"])
+@pytest.mark.parametrize(
+    "strategy", ["repmode", pytest.param("lwf", marks=pytest.mark.slow)]
+)
 def test_two_processes_do_what_one_does(train_together, run_tiny, tmp_path, strategy):
     more = [f"strategy={strategy}", "train.batch_size=3"]
     alone = run_tiny(tmp_path, *more, "hydra.run.dir=alone")
@@ -94,27 +96,27 @@ def test_what_cannot_be_shared_is_refused_once(train_together, tmp_path):
         assert not (tmp_path / "refused").exists()
 
 
-def test_processes_stop_at_the_same_step_and_go_on(train_together, tmp_path):
-    """One of them is told to stop, then that which started both."""
+@pytest.mark.parametrize(
+    "told", ["second process", pytest.param("all", marks=pytest.mark.slow)]
+)
+def test_processes_stop_at_the_same_step_and_go_on(train_together, tmp_path, told):
+    """One of them is told to stop, or that which started both."""
     more = ["strategy=repmode", "train.batch_size=3", "train.epochs=8"]
     undisturbed = train_together(*more, "hydra.run.dir=undisturbed")
     _, err = undisturbed.communicate(timeout=300)
     assert undisturbed.returncode == 0, err
-    state = tmp_path / "stopped/state/training.pt"
-    for which in ("second process", "all"):
-        begun = state.stat().st_mtime_ns if state.exists() else 0
-        run = train_together(*more, "hydra.run.dir=stopped")
-        while not state.exists() or state.stat().st_mtime_ns == begun:
-            assert run.poll() is None, run.communicate()
-            time.sleep(0.01)
-        told = psutil.Process(run.pid)
-        if which == "second process":
-            (told,) = (w for w in told.children() if w.environ().get("RANK") == "1")
-        told.send_signal(signal.SIGUSR1)
-        _, err = run.communicate(timeout=60)
-        assert run.returncode == 75, err
-        assert err.count("interrupted; resume with: continual-repmode run resume=") == 1
-        assert "Traceback" not in err
+    run = train_together(*more, "hydra.run.dir=stopped")
+    while not (tmp_path / "stopped/state/training.pt").exists():
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.01)
+    process = psutil.Process(run.pid)
+    if told == "second process":
+        (process,) = (w for w in process.children() if w.environ().get("RANK") == "1")
+    process.send_signal(signal.SIGUSR1)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 75, err
+    assert err.count("interrupted; resume with: continual-repmode run resume=") == 1
+    assert "Traceback" not in err
     run = train_together(*more, "hydra.run.dir=stopped")
     _, err = run.communicate(timeout=300)
     assert run.returncode == 0, err

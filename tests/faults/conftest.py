@@ -112,7 +112,9 @@ def begin(
             )
             fault()
             status = main([word.replace("MIRROR", MIRROR.url) for word in words])
-            if words[0] == "tables" and len(list(Path("new/runs").glob("*.json"))) == 2:
+            if (words[0], status) == ("tables", 3) and len(
+                list(Path("new/runs").glob("*.json"))
+            ) == 2:
                 status = 0  # the rows that were asked for are there
         except BaseException:
             traceback.print_exc()
