@@ -126,8 +126,8 @@ def signal_statistics(
     template = _mean(profiles, 0)
     shifts = [s for p in profiles if (s := shift_of(p, template)) is not None]
     return {
-        "version": [VERSION],
-        "num_images": [len(known)],
+        "version": [float(VERSION)],
+        "num_images": [float(len(known))],
         "power": _numbers(_mean(power, 0)),
         "power_std": _numbers(_std(power, 0)),
         "skewness": _mean_std([look.skewness for look in known]),

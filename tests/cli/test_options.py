@@ -36,15 +36,16 @@ Call = Callable[[str], Said]
 
 
 @pytest.fixture
-def call(tmp_path: Path, capsys, monkeypatch) -> Call:
+def call(tmp_path: Path, capsys, caplog, monkeypatch) -> Call:
     """Call the command in a folder with a model, images and manifests."""
     make_lab(tmp_path)
     monkeypatch.chdir(tmp_path)
 
     def called(words: str) -> Said:
         capsys.readouterr()
+        caplog.clear()
         status = main(words.split())
-        return Said(status, "".join(capsys.readouterr()))
+        return Said(status, "\n".join([*capsys.readouterr(), *caplog.messages]))
 
     return called
 
