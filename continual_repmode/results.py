@@ -160,10 +160,15 @@ class RunFolder:
         """Return the path of the model after ``experience``."""
         return self.path / "checkpoints" / f"experience_{experience}.safetensors"
 
-    def go_back(self) -> str:
+    def go_back(self, *, keeps_networks: bool = True) -> str:
         """Forget all experiences after the last one that can be gone on from.
 
         Their files get another name: nothing that took time to learn is deleted.
+
+        Parameters
+        ----------
+        keeps_networks : bool
+            Experiences leave checkpoints; of some only the record is kept.
 
         Returns
         -------
@@ -171,7 +176,7 @@ class RunFolder:
             A line that tells why; empty if all that is needed is sound.
         """
         found, why = self._sound_records()
-        while found and (fault := self._fault(found[-1])):
+        while keeps_networks and found and (fault := self._fault(found[-1])):
             why = fault
             found.pop()
         if not why:

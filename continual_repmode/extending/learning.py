@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from continual_repmode import distributed
 from continual_repmode.assembly import Run, assemble
 from continual_repmode.extending.lab_volumes import LabVolumes
 from continual_repmode.extending.settings import NUM_SAVINGS
@@ -104,7 +105,10 @@ class Lesson:
         **method: Any,
     ) -> Run:
         """Put together what learns the structure, with the settings of the lab."""
-        if told := folder.go_back():
+        told = distributed.of_first(
+            distributed.is_first() and folder.go_back(keeps_networks=num_images is None)
+        )
+        if told:
             print(told, file=sys.stderr)
         volumes, chosen = self.volumes, self.provenance
         task = chosen["task"]

@@ -150,13 +150,14 @@ class CsvTracker(Tracker):
         self._told = {name: int(step) for step, name, _ in rows if step.isdecimal()}
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("step", "name", "value"), *rows])
+            header = ("step", "name", "value")
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
     def write(self, points: Sequence[Point]) -> None:
         """Append lines."""
         with self.folder.scalars.open("a", newline="", encoding="utf-8") as file:
             rows = ((step, name, f"{value:.8g}") for name, value, step in points)
-            csv.writer(file).writerows(rows)
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 class TensorBoardTracker(Tracker):
@@ -319,10 +320,9 @@ class WandbTracker(Tracker):
 
 
 TRACKERS: dict[str, type[Tracker]] = {
-    tracker.name: tracker
-    for tracker in (CsvTracker, TensorBoardTracker, MlflowTracker, WandbTracker)
+    tracker.name: tracker for tracker in Tracker.__subclasses__()
 }
-"""What ``loggers=`` can name."""
+"""What ``loggers=`` can name: those above."""
 
 
 def _flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:

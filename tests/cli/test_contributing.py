@@ -69,11 +69,7 @@ JUDGED = """\
     if facts.all_positive:
         yield channel.finding("note", "positive", "no voxel is 0", "do nothing")
 """
-LOUD = """\
-    loud: bool = field(
-        default=False, metadata=option("say the tasks", action="store_true")
-    )
-"""
+LOUD = '    loud: bool = option(False, "say the tasks")\n'
 SOURCE = """
 import numpy as np
 
@@ -107,6 +103,19 @@ strategy.train(benchmark.train_stream[0])
 print("scored", strategy.eval(benchmark.test_stream)["mse/test_stream/dna"])
 """
 
+TRACKER = '''
+class MineTracker(Tracker):
+    """Prints."""
+
+    name = "mine"
+
+    def write(self, points: Sequence[Point]) -> None:
+        """Print how many values came."""
+        print(f"{len(points)} values tracked")
+
+
+'''
+
 ADDITIONS = {
     "a stream": {"scenarios/mine.yaml": ("", "experiences: [[dna], [nucleolus]]\n")},
     "an option of `predict`": {
@@ -129,8 +138,7 @@ ADDITIONS = {
     "a preset of either": {"configs/strategy/mine_strong.yaml": ("",
         "defaults: [mine_schema, _self_]\nstrength: 0.5\n")},
     "a row of a table": {f"{PACKAGE}/experiments/further_tables.py":
-        ('        "conv5": ("5x5x5 expert"',
-        '        "mine": ("7x7x7 expert", ("strategy.expert=conv7",)),\n')},
+        ('    "conv5": "5x5x5 expert"', '    "conv7": "7x7x7 expert",\n')},
     "a metric": {f"{PACKAGE}/metrics/mine.py": ("", METRIC), f"{PACKAGE}/offers.py":
         ('    "ssim = continual_repmode.metrics.',
         '    "bias = continual_repmode.metrics.mine:BIAS",\n')},
@@ -147,6 +155,14 @@ ADDITIONS = {
             "    if facts.num_nonfinite:\n",
             JUDGED,
         ),
+    },
+    "a tracker of runs": {
+        f"{PACKAGE}/training/trackers.py": ("TRACKERS: dict", TRACKER),
+        f"{PACKAGE}/config/run.py": ('"csv", "tensorboard", "mlflow"', '"mine", '),
+    },
+    "a page of the manual": {
+        "docs/mine.md": ("", "# Mine\n\nA page.\n"),
+        "mkdocs.yml": ("  - Concepts: ", "  - Mine: mine.md\n"),
     },
     "a data source": {"noise.py": ("", SOURCE)},
 }  # fmt: skip
@@ -165,10 +181,13 @@ def table():
 def copy(tmp_path_factory):
     """Copy the project, with every addition and volumes in the new format."""
     folder = tmp_path_factory.mktemp("copy")
-    for name in (PACKAGE, "configs", "scenarios"):
+    for name in (PACKAGE, "configs", "scenarios", "docs", "results"):
         shutil.copytree(
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
         )
+    for pattern in ("*.md", "*.yml", "*.cff"):
+        for file in ROOT.glob(pattern):
+            shutil.copy(file, folder)
     for files in ADDITIONS.values():
         for name, (before, added) in files.items():
             path = folder / name
@@ -225,11 +244,12 @@ def test_the_table_and_the_additions_have_the_same_rows_and_files():
 
 def test_a_run_uses_what_was_added(copy, called):
     settings = ("data=manifest", "data.manifest=mine.csv", "data.patch_size=[8,16,16]")
-    called(
+    said = called(
         *("run", "scenario=mine", "model=mine", "strategy=mine_strong", *settings),
         *("model.width=2", "train.epochs=1", "train.extension_epochs=1"),
-        *("device=cpu", "hydra.run.dir=run", "metrics=[bias]"),
+        *("device=cpu", "hydra.run.dir=run", "metrics=[bias]", "loggers=[mine]"),
     )
+    assert "values tracked" in said
     folder = RunFolder(copy / "run")
     results = folder.read_results()
     assert [record.tasks for record in folder.records()] == [["dna"], ["nucleolus"]]
@@ -253,9 +273,14 @@ def test_other_commands_and_python_use_what_was_added(called):
     code = (
         "from continual_repmode.experiments.planned import plan\n"
         "from continual_repmode.experiments.tables import TABLES\n"
-        "row, = (r for r in TABLES['extensions'].rows if r.name == 'mine')\n"
+        "row, = (r for r in TABLES['extensions'].rows if r.name == 'conv7')\n"
         "run, = plan([row], (), [0])[row.name]\n"
         "print('planned', run.settings['strategy.expert'])"
     )
     assert "planned conv7" in called("python", "-c", code)
     assert "scored " in called("python", "noise.py")
+
+
+def test_the_manual_has_the_page_that_was_added(called, copy):
+    called("python", "-m", "mkdocs", "build", "--strict", "--quiet")
+    assert (copy / "build" / "site" / "mine" / "index.html").is_file()

@@ -97,7 +97,7 @@ def check_writable(
     """Return what a volume to be written is, if it can be; nothing is made.
 
     ``path``: ``.ome.zarr`` or ``.zarr`` for OME-Zarr 0.5, ``.ome.tif`` or ``.ome.tiff``
-        for OME-TIFF without compression, as BigTIFF where it needs to be.
+        for OME-TIFF, compressed by zlib in the end, as BigTIFF where it needs to be.
     ``voxel_size_um``: along (z, y, x), in micrometres.
     ``channel_names``: one per channel.
     ``origin_um``: where the first voxel lies along (z, y, x), in micrometres; None

@@ -190,7 +190,7 @@ def test_a_failed_write_leaves_what_was_there(
     save_volume(path, data, axes="ZYX", voxel_size_um=UM)
     names = sorted(file.name for file in tmp_path.iterdir())
     failing = {
-        ".zarr": "zarr.Group.create_array", ".npy": "numpy.save",
+        ".zarr": "zarr.create_array", ".npy": "numpy.save",
     }.get(suffix, "tifffile.imwrite")  # fmt: skip
 
     def fail(*_: Any, **__: Any) -> None:
