@@ -83,17 +83,23 @@ def test_a_lost_process_ends_all_and_one_process_goes_on(
     assert_alike(tmp_path / "together", tmp_path / "alone")
 
 
-def test_what_cannot_be_shared_is_refused_once(train_together, tmp_path):
-    for setting, says in {
-        "train.loss=spotlight": "train.loss=spotlight: it is no mean over the patches",
-        "train.compile=true": "train.compile=true: several processes must take the",
-        "train.epochs=0": "train.epochs=0: must be at least 1",
-    }.items():
-        refused = train_together(setting, "hydra.run.dir=refused")
-        _, err = refused.communicate(timeout=120)
-        assert refused.returncode == 2
-        assert err.count(says) == 1, err
-        assert not (tmp_path / "refused").exists()
+REFUSED = {
+    "train.loss=spotlight": "train.loss=spotlight: it is no mean over the patches",
+    "train.compile=true": "train.compile=true: several processes must take the",
+    "train.epochs=0": "train.epochs=0: must be at least 1",
+}
+_FIRST, *_OTHERS = REFUSED
+
+
+@pytest.mark.parametrize(
+    "setting", [_FIRST, *(pytest.param(o, marks=pytest.mark.slow) for o in _OTHERS)]
+)
+def test_what_cannot_be_shared_is_refused_once(train_together, tmp_path, setting):
+    refused = train_together(setting, "hydra.run.dir=refused")
+    _, err = refused.communicate(timeout=120)
+    assert refused.returncode == 2
+    assert err.count(REFUSED[setting]) == 1, err
+    assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize(
