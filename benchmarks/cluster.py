@@ -1,4 +1,4 @@
-"""Many fields: several workers, shards, bfloat16, and the time beside the network."""
+"""Many fields: several workers, shards, bfloat16, and time beyond the network's own."""
 
 import os
 import subprocess

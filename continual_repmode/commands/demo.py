@@ -60,6 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse(parser, arguments)
     if chosen is None:
         return 0
+    if chosen.epochs < 1:
+        raise UserError(f"--epochs {chosen.epochs}: use 1 or more")
     folder = user_path(chosen.out)
     if folder.exists() and not (folder / _NOTE).is_file():
         raise UserError(

@@ -35,7 +35,7 @@ class CellLayer:
 
     grid: Grid
     cells: list[Cell]
-    #: (N, 3). One per cell, beside the nucleus where there is most room.
+    #: (N, 3). One per cell, next to the nucleus where there is most room.
     centrosomes_um: NDArray[np.float32]
     #: (Z, Y, X). Which cell a voxel belongs to (also above and below the layer).
     cell_index: NDArray[np.int16]

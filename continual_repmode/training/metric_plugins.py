@@ -50,7 +50,7 @@ class RegressionMetrics(PluginMetric):  # type: ignore[misc] # Avalanche is unty
     value in both weightings, ``mse/test_stream/all_images`` (the paper's "All") and
     ``mse/test_stream/all_tasks``. ``rows`` keeps the images of the last evaluation.
 
-    ``metrics``: beside the four; see
+    ``metrics``: in addition to the four; see
         :func:`~continual_repmode.metrics.further.choose_metrics`.
     ``voxel_size_um``: edges (z, y, x) of a voxel; needed for ``metrics``.
     Raises UserError if there are metrics and no voxel size.

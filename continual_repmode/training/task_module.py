@@ -106,7 +106,7 @@ class TaskModule(MultiTaskModule):  # type: ignore[misc] # Avalanche is untyped
                 self._compiled = None
                 _log.warning(
                     "train.compile=true: the network cannot be compiled here (%s); "
-                    "training goes on without",
+                    "training continues without",
                     one_line(str(error).strip().partition("\n")[0])[:200],
                 )
         output: Tensor = self.net(x, task_labels)

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import uuid
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -120,9 +121,9 @@ class Tracker(BaseLogger):  # type: ignore[misc] # Avalanche is untyped
     def open(self) -> None:
         """Open the record :attr:`identity` names, or a new one, named there."""
 
+    @abstractmethod
     def write(self, points: Sequence[Point]) -> None:
         """Pass on values."""
-        raise NotImplementedError
 
     def picture(self, path: Path, step: int) -> None:
         """Pass on a figure, a PNG file, as it is at a step."""

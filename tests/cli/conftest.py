@@ -80,7 +80,7 @@ def command(spawn) -> Callable[..., Done]:
 
 @pytest.fixture(scope="session")
 def fresh_command() -> Callable[..., Done]:
-    """Call ``continual-repmode`` with these words, in a process that loads it anew."""
+    """Call ``continual-repmode`` with these words, in a new process that loads it."""
 
     def call(*words: str, cwd: Path) -> Done:
         words = (sys.executable, "-m", "continual_repmode", *words)

@@ -51,6 +51,9 @@ def test_the_demonstration_in_short_resumes_and_keeps_other_folders(tmp_path, ca
     assert (folder / "with_nucleolus" / "model.safetensors").stat().st_mtime_ns == model
     capsys.readouterr()
     (tmp_path / "other").mkdir()
+    assert main(["demo", "--out", str(tmp_path / "new"), "--epochs", "0"]) == 2
+    assert "--epochs 0: use 1 or more" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
     assert main(["demo", "--out", str(tmp_path / "other")]) == 2
     assert "choose another folder with --out" in capsys.readouterr().err
 

@@ -124,7 +124,7 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether ``patience`` is at its end."""
+        """Whether ``patience`` has run out."""
         if self._patience is None or not self.curve or not self.best_epoch:
             return False
         last = self.curve[-1]

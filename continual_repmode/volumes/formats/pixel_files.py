@@ -132,7 +132,7 @@ class TiffPixels:
 class ZarrPixels:
     """An OME-Zarr in chunks of one channel that lie in shards, with coarser levels.
 
-    While a channel is written its chunks are files beside the folder. Then they are
+    While a channel is written its chunks are files next to the folder. Then they are
     copied into shards, each of which appears whole or not at all.
 
     ``image``: its axes are some of CZYX, in this order.

@@ -49,6 +49,12 @@ def texts(figure: Figure) -> list[str]:
     ]
 
 
+def bold(figure: Figure) -> set[str]:
+    figure.draw_without_rendering()
+    found = [t for t in figure.findobj(Text) if t.get_fontweight() == "bold"]
+    return {t.get_text() for t in found}
+
+
 def test_the_result_matrix_writes_every_known_score_into_its_cell(results):
     axes = plot_result_matrix(results, "r2").axes[0]
 
@@ -59,6 +65,13 @@ def test_the_result_matrix_writes_every_known_score_into_its_cell(results):
             assert cells.get((x, y)) == (None if score is None else f"{score:.3f}")
     overall = results["metrics"]["r2"]["overall"]["over_images"][-1]
     assert f"{overall:.3f}" in cells.values()
+
+
+def test_the_result_matrix_frames_the_tasks_of_each_experience(results):
+    axes = plot_result_matrix(results, "mse").axes[0]
+
+    frames = {(round(p.get_x()), round(p.get_y())) for p in axes.patches}
+    assert frames == {(0, 0), (1, 0), (2, 0), (3, 1), (4, 2)}
 
 
 def test_the_result_matrix_tells_an_undefined_score_from_an_unlearned_task(make_record):
@@ -82,6 +95,16 @@ def test_the_better_score_is_the_brighter_cell(make_record):
         (image, *_) = plot_result_matrix(summary, metric).axes[0].images
         good, bad = image.to_rgba(image.get_array())[0, :, :3].sum(axis=-1)
         assert good > bad, metric
+
+
+def test_a_color_of_r2_means_the_same_in_every_run(make_record):
+    for scores in ({"a": [0.3], "b": [0.31]}, {"a": [0.3], "b": [-0.4]}):
+        summary = summarize([make_record(0, list(scores), scores)])
+        for metric in ("r2", "pearson_r"):
+            (image, *_) = plot_result_matrix(summary, metric).axes[0].images
+            assert image.get_clim() == (0, 1)
+    (image, *_) = plot_result_matrix(summary, "mse").axes[0].images
+    assert image.get_clim() == pytest.approx((0.7, 1.4))
 
 
 def test_learning_curves_mark_the_kept_epoch_and_skip_epochs_not_validated(folder):
@@ -244,6 +267,25 @@ def test_gating_chooses_the_block_in_which_tasks_differ_most():
     assert titles == ["block encoder1.conv2", "block decoder1.conv1"]
 
 
+def test_gates_in_one_part_only_are_drawn(rows):
+    for part in ("encoder", "decoder"):
+        own = [row for row in rows if row.part == part]
+        (panel,) = plot_gating(own).axes
+        assert panel.get_title(loc="left").startswith(f"block {part}")
+        assert part in texts(plot_scale_preference(own))
+        plot_gating_overview(own)
+        plot_extent_profile(own)
+
+
+def test_distances_of_gates_in_one_part_are_drawn(net):
+    tables = [t for t in net.gating_weights() if t.block.startswith("encoder")]
+
+    figure = plot_gate_distances(gate_distances(tables, "mitochondria", ["dna"]))
+
+    assert {"encoder", "all blocks"} <= set(texts(figure))
+    assert "decoder" not in texts(figure)
+
+
 def test_a_run_without_gates_of_tasks_has_all_other_figures(folder, tmp_path):
     other = RunFolder(shutil.copytree(folder.path, tmp_path / "run"))
     other.gating_weights.unlink()
@@ -264,6 +306,12 @@ def test_a_run_without_gates_of_tasks_has_all_other_figures(folder, tmp_path):
 def test_gating_of_an_unknown_block_lists_the_known_ones(rows):
     with pytest.raises(UserError, match=r"block 'encoder9': choose one of encoder1"):
         plot_gating(rows, ["encoder9"])
+
+
+def test_tasks_that_were_added_later_are_bold(rows):
+    for figure in (plot_gating(rows), plot_gating_overview(rows)):
+        names = bold(figure) & {"DNA", "nucleolus", "mitochondria", "cell membrane"}
+        assert names == {"mitochondria", "cell membrane"}
 
 
 def test_the_overview_leaves_unused_experts_blank(rows):

@@ -80,7 +80,6 @@ def test_three_kinds_of_wrong_images_are_told_and_sound_ones_are_not(cells):
             stacks = cells[1] if name == "sound" else cells[1][:8]
             told[name] = [text for stack in stacks if (text := change(stack))]
 
-    print(told)
     numbers = {name: len(texts) for name, texts in told.items()}
     assert numbers["sound"] <= 1, told["sound"]
     least = {"focus above": 7, "focus below": 7, "blurred": 8, "half": 7, "double": 8}

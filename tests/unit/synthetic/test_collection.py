@@ -100,6 +100,15 @@ def test_prepared_pairs_are_not_generated_again(tmp_path, no_simulation):
     cells.pairs("dna", "test")[0].load()
 
 
+def test_more_pairs_keep_those_already_there(tmp_path):
+    _cells(tmp_path).prepare()
+    before = _bytes(tmp_path)
+    SyntheticCells(3, 1, 1, shape=TINY, tasks=TASKS, cache_dir=tmp_path).prepare()
+    after = _bytes(tmp_path)
+    assert len(after) == len(before) + 6
+    assert {name: after[name] for name in before} == before
+
+
 DAMAGES = {
     "missing": lambda path: path.unlink(),
     "empty": lambda path: path.write_bytes(b""),
@@ -128,6 +137,14 @@ def test_changed_settings_never_meet_a_stale_pair(tmp_path):
         assert not pair.cache.has(pair.recipe), changes
         elsewhere = _cells(tmp_path / "fresh", **changes).pairs("dna", "train")[0]
         assert np.array_equal(pair.load().target, elsewhere.load().target)
+
+
+def test_a_new_simulator_version_never_meets_a_stale_pair(tmp_path):
+    settings = ("dna", "train", 0, 0, TINY, 0.29)
+    pairs = PairCache(tmp_path)
+    pairs.store(Recipe(*settings))
+    assert pairs.has(Recipe(*settings))
+    assert not pairs.has(Recipe(*settings, version=cache.SIMULATOR_VERSION + 1))
 
 
 def test_a_note_for_another_recipe_is_not_believed(tmp_path):

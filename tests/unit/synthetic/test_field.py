@@ -35,6 +35,12 @@ def test_light_does_not_depend_on_the_stained_structure():
         assert not np.array_equal(dna, fluorescence)
 
 
+def test_different_seeds_show_different_cells():
+    light, _ = simulate_field(0, SHAPE, "dna")
+    other, _ = simulate_field(1, SHAPE, "dna")
+    assert abs(np.corrcoef(light.ravel(), other.ravel())[0, 1]) < 0.3
+
+
 def test_fluorescence_shows_the_structure_of_the_same_field():
     shape = (32, 48, 48)
     densities = simulate_structures(11, shape)
@@ -60,6 +66,13 @@ def test_light_has_the_contrast_of_real_brightfield():
     planes = light.astype(float)
     contrast = planes.std((1, 2)) / planes.mean((1, 2))
     assert 0.04 < contrast.mean() < 0.12
+
+
+def test_shallow_volumes_still_show_the_whole_layer():
+    structures = simulate_structures(1, (16, 64, 64))
+    apical = structures["tight_junction"].sum((1, 2)).argmax()
+    middle = structures["nuclear_envelope"].sum((1, 2)).argmax()
+    assert 0 < middle < apical < 15
 
 
 def test_unknown_task_and_impossible_sizes_are_refused():

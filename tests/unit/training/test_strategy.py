@@ -555,4 +555,4 @@ def test_a_compiled_network_learns_the_same_also_where_that_fails(
     assert losses(compile=True) == pytest.approx(expected, rel=1e-4)
     said = [m for m in caplog.messages if m.startswith("train.compile=true: ")]
     assert len(said) == fails
-    assert all("training goes on without" in message for message in said)
+    assert all("training continues without" in message for message in said)
