@@ -1,7 +1,7 @@
 """One way to put a run together: for ``run``, for ``extend``, and in Python."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from continual_repmode.training.plugins.samples import SamplesPlugin
 from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
-from continual_repmode.training.trackers import TRACKERS, Tracker
+from continual_repmode.training.trackers import TRACKERS, Tracker, check_loggers
 
 
 @contextmanager
@@ -143,7 +143,13 @@ class Run:
     def hand_over(self) -> None:
         """Pass results and models on to the trackers that are open."""
         folder = self.folder
-        files = [folder.config, folder.header, folder.results, folder.image_metrics]
+        files = [
+            folder.config,
+            folder.provenance,
+            folder.header,
+            folder.results,
+            folder.image_metrics,
+        ]
         files += sorted((folder.path / "checkpoints").glob("*.safetensors"))
         for tracker in self._open:
             tracker.hand_over((), [path for path in files if path.is_file()], 0)
@@ -162,6 +168,7 @@ def assemble(
     schedule: str = "constant",
     save_every: int = 1,
     loggers: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
     metrics: str | Iterable[str] = (),
     **loop: Any,
 ) -> Run:
@@ -194,6 +201,8 @@ def assemble(
     loggers : sequence of str
         Where learning curves and scores go besides the records of the folder: names of
         :data:`~continual_repmode.training.trackers.TRACKERS`.
+    settings : mapping of str to object, optional
+        What these note as the settings of the run.
     metrics : str or iterable of str
         What tests measure besides MSE, MAE, R2 and Pearson's r, such as ``"ssim,dice"``
         (docs/metrics.md).
@@ -210,8 +219,7 @@ def assemble(
         evaluator with loggers of its own.
     """
     require_choice("schedule", schedule, ("constant", "one_cycle"))
-    for name in loggers:
-        require_choice("loggers", name, tuple(TRACKERS))
+    check_loggers(loggers)
     if loggers and "evaluator" in loop:
         raise UserError("loggers= with evaluator=: give one of them")
     state = TrainingStatePlugin(folder.state, every=save_every)
@@ -222,7 +230,7 @@ def assemble(
     trackers = []
     if distributed.is_first():
         plugins.append(ProgressPlugin(folder.progress))
-        trackers = [TRACKERS[name](folder) for name in dict.fromkeys(loggers)]
+        trackers = [TRACKERS[name](folder, settings) for name in dict.fromkeys(loggers)]
     measured = RegressionMetrics(
         choose_metrics(metrics, "metrics="), card.voxel_size_um
     )

@@ -7,7 +7,7 @@ from continual_repmode import distributed
 from continual_repmode.assembly import Run, assemble
 from continual_repmode.combinations import check_combination
 from continual_repmode.config.data import DataConfig, ManifestConfig, SyntheticConfig
-from continual_repmode.config.run import RunConfig, strategy_name
+from continual_repmode.config.run import RunConfig, plain_settings, strategy_name
 from continual_repmode.data.collection import Collection
 from continual_repmode.errors import UserError
 from continual_repmode.files import sha256_of
@@ -20,6 +20,7 @@ from continual_repmode.synthetic import SyntheticCells
 from continual_repmode.training.base_model import load_base
 from continual_repmode.training.losses import LOSSES
 from continual_repmode.training.streams import build_benchmark
+from continual_repmode.training.trackers import check_loggers
 from continual_repmode.workers import Workers
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         the run.
     """
     check_combination(config)
+    check_loggers(config.loggers)
     device = resolve_device(config.device)
     net = build_network(config, folder)
     _check_patch(config, net)
@@ -72,6 +74,7 @@ def build_run(config: RunConfig, folder: RunFolder) -> Run:
         schedule=train.schedule,
         save_every=train.save_every,
         loggers=config.loggers,
+        settings=plain_settings(config),
         metrics=config.metrics,
         criterion=LOSSES[train.loss],
         train_mb_size=train.batch_size,

@@ -3,6 +3,7 @@
 ::
 
     config.yaml                    every setting of the run
+    extension.json                 in its place, what decides an extension
     run.json                       the command that repeats it, seed, versions
     results.json                   matrices, forgetting, proofs (docs/results.md)
     image_metrics.csv              one line per experience and test image
@@ -42,6 +43,11 @@ from continual_repmode.result_content import (
 
 SCHEMA = "continual_repmode.results"
 SCHEMA_VERSION = 1
+LOGGERS = ("csv", "tensorboard", "mlflow", "wandb")
+"""What ``loggers=`` and ``--loggers`` can name."""
+USUAL_LOGGERS = ("csv", "tensorboard")
+FORMATS = ("png", "pdf", "svg")
+"""What figures can be written as."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +102,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = user_path(path)
         self.config = self.path / "config.yaml"
+        self.provenance = self.path / "extension.json"
         self.header = self.path / "run.json"
         self.results = self.path / "results.json"
         self.image_metrics = self.path / "image_metrics.csv"

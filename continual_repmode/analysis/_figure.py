@@ -34,15 +34,11 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=DOTS_PER_INCH)
 
 
-FORMATS = ("png", "pdf", "svg")
-"""What figures can be written as."""
-
-
 def save_figure(figure: Figure, path: Path, *further: str) -> Path:
     """Write a figure as PNG, all at once or not at all; return ``path``.
 
-    ``further``: names of :data:`FORMATS` that are written beside it. Text in them stays
-    text.
+    ``further``: of :data:`continual_repmode.results.FORMATS`, written next to it. Text
+        in them stays text.
     """
     for kind in dict.fromkeys(("png", *further)):
         buffer = io.BytesIO()

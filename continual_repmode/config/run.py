@@ -19,6 +19,7 @@ from continual_repmode.metrics.further import choose_metrics
 from continual_repmode.models.model_config import ModelConfig
 from continual_repmode.offers import Offer, offers
 from continual_repmode.resources import config_folder
+from continual_repmode.results import FORMATS, LOGGERS, USUAL_LOGGERS
 from continual_repmode.scenario import Scenario
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
 
@@ -50,7 +51,7 @@ class RunConfig:
     metrics: Any = field(default_factory=list)
     #: Where learning curves, figures and models go besides the run folder: some of
     #: csv, tensorboard, mlflow and wandb; see docs/training.md.
-    loggers: Any = field(default_factory=lambda: ["csv", "tensorboard"])
+    loggers: Any = field(default_factory=lambda: [*USUAL_LOGGERS])
     #: What figures are written as: [png,pdf,svg]; PNG always is.
     figures: Any = field(default_factory=lambda: ["png"])
 
@@ -74,12 +75,6 @@ class RunConfig:
         """Return the scenario as the strategy learns it."""
         return self.strategy.stream(self.scenario)
 
-
-LOGGERS = ("csv", "tensorboard", "mlflow", "wandb")
-"""What ``loggers=`` can name."""
-
-FORMATS = ("png", "pdf", "svg")
-"""What ``figures=`` can name."""
 
 GROUPS = ("data", "model", "strategy")
 """Groups whose options have settings of their own."""

@@ -27,7 +27,6 @@ from continual_repmode.extending.lab_volumes import (
 )
 from continual_repmode.extending.learning import Lesson
 from continual_repmode.extending.provenance import (
-    PROVENANCE_FILE,
     check_folder,
     claim_folder,
     provenance_of,
@@ -46,6 +45,7 @@ from continual_repmode.results import (
 from continual_repmode.runtime import resolve_device
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.training.plan import Learning, plan_training
+from continual_repmode.training.trackers import check_loggers
 from continual_repmode.volumes.preparation import VoxelSizeUm
 
 
@@ -128,6 +128,7 @@ def extend_model(
         If an earlier task changed.
     """
     settings = settings or ExtensionSettings()
+    check_loggers(settings.loggers)
     model, manifest = user_path(model), user_path(manifest)
     device = resolve_device(settings.device)
     task = task_in(manifest, task, settings)
@@ -147,23 +148,35 @@ def extend_model(
         settings = replace(settings, reference=provenance["reference"])
         command = _command(model, manifest, task, target.path, settings)
         lesson = Lesson(
-            base=base, volumes=volumes, provenance=provenance, device=device
+            base=base,
+            volumes=volumes,
+            provenance=provenance,
+            device=device,
+            loggers=settings.loggers,
         )
-        _say(f"{target.path}: learning {task} from all {num_train} images")
-        record = _learn_and_publish(lesson.extension(target), command)
-        comparison = None
-        if settings.reference:
-            _say(
-                f"{target.path}: learning {task} with a network from scratch, from "
-                f"all {num_train} images"
-            )
-            comparison = _compare_with_scratch(lesson, target, record, command)
-        variance, points = lesson.target_variance(), []
-        for size in sizes:
-            _say(f"{target.path}: learning {task} from {size} of {num_train} images")
-            found = _learn_from_fewer(lesson, target, size)
-            points.append(CurvePoint(size, found.best_valid_mse, variance))
-        points.append(CurvePoint(num_train, record.best_valid_mse, variance))
+        run = lesson.extension(target)
+        with run.tracking():
+            _say(f"{target.path}: learning {task} from all {num_train} images")
+            record = _learn_and_publish(run, command, settings.figures)
+            comparison = None
+            if settings.reference:
+                _say(
+                    f"{target.path}: learning {task} with a network from scratch, from "
+                    f"all {num_train} images"
+                )
+                comparison = _compare_with_scratch(
+                    lesson, target, record, command, settings.figures
+                )
+            variance, points = lesson.target_variance(), []
+            for size in sizes:
+                _say(
+                    f"{target.path}: learning {task} from {size} of {num_train} images"
+                )
+                found = _learn_from_fewer(lesson, target, size)
+                points.append(CurvePoint(size, found.best_valid_mse, variance))
+            points.append(CurvePoint(num_train, record.best_valid_mse, variance))
+            said = _publish_curve(run, task, points, settings.figures)
+            run.hand_over()
         return Extension(
             folder=target.path,
             model=_model(target),
@@ -173,7 +186,7 @@ def extend_model(
             },
             record=record,
             points=tuple(points),
-            verdict=_publish_curve(target, task, points),
+            verdict=said,
             comparison=comparison,
         )
 
@@ -187,8 +200,8 @@ def _planned(
     device: torch.device,
 ) -> tuple[ExtensionSettings, LabVolumes]:
     """Return what a plan proposes, or the one that the folder was begun with."""
-    if (target.path / PROVENANCE_FILE).is_file():
-        written = read_json(target.path / PROVENANCE_FILE)
+    if target.provenance.is_file():
+        written = read_json(target.provenance)
         epochs, (z, y, x) = written["epochs"], written["patch_size"]
         settings = replace(settings, plan=None, epochs=epochs, patch_size=(z, y, x))
         return settings, replace(volumes, patch_size=(z, y, x))
@@ -213,11 +226,15 @@ def _planned(
 
 
 def _compare_with_scratch(
-    lesson: Lesson, target: RunFolder, record: ExperienceRecord, command: str
+    lesson: Lesson,
+    target: RunFolder,
+    record: ExperienceRecord,
+    command: str,
+    formats: Sequence[str],
 ) -> Comparison:
     """Let a network learn from scratch in a folder of its own, and compare."""
     folder = RunFolder(target.path / "reference")
-    other = _learn_and_publish(lesson.from_scratch(folder), command)
+    other = _learn_and_publish(lesson.from_scratch(folder), command, formats)
     variance = lesson.target_variance()
     comparison = Comparison(
         extension=Side.of(record, variance), scratch=Side.of(other, variance)
@@ -233,7 +250,7 @@ def default_folder(model: Path, task: str) -> Path:
     The model of an earlier extension is called after its folder, so that names tell
     what was added.
     """
-    extended = (model.parent / PROVENANCE_FILE).is_file()
+    extended = RunFolder(model.parent).provenance.is_file()
     return Path(f"{model.resolve().parent.name if extended else model.stem}+{task}")
 
 
@@ -249,7 +266,9 @@ def _model(folder: RunFolder) -> Path:
     return folder.path / "model.safetensors"
 
 
-def _learn_and_publish(run: Run, command: str) -> ExperienceRecord:
+def _learn_and_publish(
+    run: Run, command: str, formats: Sequence[str]
+) -> ExperienceRecord:
     """Learn from all images; write the model, tables and figures."""
     folder = run.folder
     if distributed.is_first():
@@ -257,22 +276,28 @@ def _learn_and_publish(run: Run, command: str) -> ExperienceRecord:
     run.learn()
     with distributed.first_before_others():
         if distributed.is_first():
-            _publish(folder, run.card.voxel_size_um)
+            run.show(*_publish(folder, run.card.voxel_size_um, formats))
     return folder.records()[0]
 
 
-def _publish(folder: RunFolder, voxel_size_um: VoxelSizeUm | None) -> None:
+def _publish(
+    folder: RunFolder, voxel_size_um: VoxelSizeUm | None, formats: Sequence[str]
+) -> list[Path]:
+    """Write tables, figures and the model; return the figures."""
     publish(folder)
     figures = {
         "learning_curves": plot_learning_curves(folder.records()),
         "samples": plot_samples(folder, voxel_size_um),
     }
-    for name, figure in figures.items():
-        save_figure(figure, folder.figures / f"{name}.png")
+    written = [
+        save_figure(figure, folder.figures / f"{name}.png", *formats)
+        for name, figure in figures.items()
+    ]
     model = _model(folder)
     if not model.is_file():
         with replacing(model) as temporary:
             shutil.copyfile(folder.checkpoint(0), temporary)
+    return written
 
 
 def _learn_from_fewer(
@@ -287,7 +312,7 @@ def _learn_from_fewer(
 
 
 def _publish_curve(
-    folder: RunFolder, task: str, points: Sequence[CurvePoint]
+    run: Run, task: str, points: Sequence[CurvePoint], formats: Sequence[str]
 ) -> str | None:
     """Write the table and the figure of the image curve; return the verdict."""
     if len(points) < 2:
@@ -296,8 +321,9 @@ def _publish_curve(
     if not distributed.is_first():
         return said
     content = {"points": [asdict(point) for point in points], "verdict": said}
-    write_json(folder.path / "images.json", content)
-    save_figure(plot_images(points, task), folder.figures / "images.png")
+    write_json(run.folder.path / "images.json", content)
+    path = run.folder.figures / "images.png"
+    run.show(save_figure(plot_images(points, task), path, *formats))
     return said
 
 

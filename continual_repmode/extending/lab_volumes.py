@@ -44,7 +44,8 @@ def open_lab_volumes(
 ) -> LabVolumes:
     """Check the rows of one task, as a run does, and prepare their volumes.
 
-    Warnings and notes are logged.
+    Warnings and notes are logged, also of images that are unlike all that the model was
+    trained on.
 
     Raises UserError if the manifest cannot be read, has no such task or too few images
         of it, if anything is wrong with its volumes, or if the patch does not fit.
@@ -83,6 +84,7 @@ def open_lab_volumes(
         patch_size=patch_size,
         pad_small=settings.pad_small,
         yes=settings.yes,
+        unlike=base.unlike_all,
         **chosen,
     )
     for finding in check.findings if distributed.is_first() else ():

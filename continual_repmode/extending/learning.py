@@ -40,6 +40,8 @@ class Lesson:
     #: Made by :func:`continual_repmode.extending.provenance.provenance_of`.
     provenance: dict[str, Any]
     device: torch.device
+    #: Take what the extension by all images tells.
+    loggers: tuple[str, ...] = ()
 
     def extension(self, folder: RunFolder, *, num_images: int | None = None) -> Run:
         """Let a copy of the trained network gain experts and gates.
@@ -67,6 +69,8 @@ class Lesson:
             method=method,
             strategy="repmode",
             tasks=self.base.card.tasks,
+            loggers=() if num_images else self.loggers,
+            settings=chosen,
             origin={"path": str(self.base.path), "sha256": self.base.sha256},
         )
 
@@ -140,6 +144,7 @@ class Lesson:
             train_mb_size=chosen["batch_size"],
             train_epochs=chosen["epochs"],
             device=self.device,
+            patience=chosen["patience"],
             validate_every=None,
             window=(z, y, x),
             overlap=tuple(chosen["overlap"]),

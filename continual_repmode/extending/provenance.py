@@ -11,12 +11,12 @@ from continual_repmode.results import RunFolder, read_json, write_json
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.training.data_hash import hash_of_pairs
 
-PROVENANCE_FILE = "extension.json"
 _DECIDING = (
     "pad_small",
     "batch_size",
     "learning_rate",
     "schedule",
+    "patience",
     "expert",
     "expert_mix",
     "gate_init",
@@ -29,6 +29,7 @@ _DECIDING = (
 )
 _BEFORE = {
     "pad_small": False,
+    "patience": None,
     "overlap": [DEFAULT_OVERLAP] * 3,
     "expert_mix": "softmax",
     "gate_init": "mean",
@@ -83,9 +84,9 @@ def check_folder(folder: RunFolder, task: str, base: TrainedModel) -> None:
     path = folder.path
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; choose another folder with --out")
-    if (path / PROVENANCE_FILE).is_file():
+    if folder.provenance.is_file():
         early = {"task": task, "base_model_sha256": base.sha256}
-        _compare(folder, early, read_json(path / PROVENANCE_FILE))
+        _compare(folder, early, read_json(folder.provenance))
     elif path.is_dir() and any(not f.name.startswith(".") for f in path.iterdir()):
         raise UserError(
             f"{path}: holds files, but no extension to resume; choose another "
@@ -102,7 +103,7 @@ def claim_folder(folder: RunFolder, provenance: dict[str, Any]) -> dict[str, Any
     Raises UserError if the folder's provenance is another, naming where, or cannot be
         written.
     """
-    path = folder.path / PROVENANCE_FILE
+    path = folder.provenance
     if path.is_file():
         written = read_json(path)
         reference = provenance["reference"] or written.get("reference")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from continual_repmode.errors import UserError
 from continual_repmode.option_fields import flag_of, option, per_axis
+from continual_repmode.results import FORMATS, LOGGERS, USUAL_LOGGERS
 
 DEFAULT_PATCH = (16, 32, 32)
 """Training patch (z, y, x) for a model file without its window, in voxels."""
@@ -21,6 +22,8 @@ NUM_SAVINGS = 10
 _LEARNING, _VOLUMES = "learning", "volumes"
 _DECIDE_NOTHING = ("device", "cache_dir", "workers", "refuse_missing_chunks")
 """Settings that the results do not depend on."""
+_LISTS = ("image_curve", "metrics", "loggers", "figures")
+"""Settings of any number of values."""
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -33,6 +36,11 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise UserError(
             f"--image-curve {text}: use numbers of images such as 1,2,4, or none"
         ) from None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Read ``csv,wandb`` or ``none``."""
+    return () if text == "none" else tuple(text.split(","))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +88,12 @@ class ExtensionSettings:
         "of the learning rate (default: one_cycle)",
         group=_LEARNING,
         choices=("one_cycle", "constant"),
+    )
+    patience: int | None = option(
+        None,
+        "end at a validation that comes so many epochs after the best one; with "
+        "--schedule constant, as a falling rate would be cut short (default: never)",
+        group=_LEARNING,
     )
     expert: str | None = option(
         "conv3",
@@ -142,9 +156,24 @@ class ExtensionSettings:
         (),
         "measure by these, too: ssim,dice or a set of them, field, objects or "
         "lightmycells (default: MSE, MAE, R2 and Pearson's r only)",
-        lambda text: tuple(text.split(",")),
+        _names,
         group=_LEARNING,
         metavar="NAMES",
+    )
+    loggers: tuple[str, ...] = option(
+        USUAL_LOGGERS,
+        "where learning curves, figures and the model go besides the folder: "
+        "csv,tensorboard (default), mlflow, wandb, or none",
+        _names,
+        group=_LEARNING,
+        metavar="NAMES",
+    )
+    figures: tuple[str, ...] = option(
+        ("png",),
+        "what figures are written as besides PNG: pdf,svg",
+        _names,
+        group=_LEARNING,
+        metavar="FORMATS",
     )
     device: str = option(
         "auto", "auto (default), cpu, cuda or mps", group=_LEARNING, metavar="NAME"
@@ -204,7 +233,7 @@ class ExtensionSettings:
 
         Raises UserError: for the first value that cannot be.
         """
-        for name in ("epochs", "batch_size", "workers"):
+        for name in ("epochs", "patience", "batch_size", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}: use 1 or more")
@@ -225,6 +254,11 @@ class ExtensionSettings:
             raise UserError(f"reference={self.reference!r}: use scratch or None")
         if self.precision not in ("float32", "bfloat16"):
             raise UserError(f"precision={self.precision!r}: use float32 or bfloat16")
+        for name, choices in (("loggers", LOGGERS), ("figures", FORMATS)):
+            for chosen in getattr(self, name):
+                if chosen not in choices:
+                    some = ",".join(choices)
+                    raise UserError(f"{name}={chosen}: use some of {some}, or none")
         if self.metrics:
             from continual_repmode.metrics.further import choose_metrics
 
@@ -244,7 +278,7 @@ class ExtensionSettings:
                     words += [flag.replace("--", "--no-", 1)]
                 case None | ():
                     words += [flag, "none"]
-                case tuple() if declared.name in ("image_curve", "metrics"):
+                case tuple() if declared.name in _LISTS:
                     words += [flag, ",".join(map(str, value))]
                 case tuple():
                     words += [flag, *map(str, value)]

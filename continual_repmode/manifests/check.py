@@ -144,7 +144,7 @@ def check_manifest(
     for index, found in zip(chosen, measured, strict=True):
         facts[index] = found
         if unlike is not None and found is not None and found.usable:
-            unusual += _unusual(listed[index][0], unlike)
+            unusual += _unusual(listed[index][0], unlike, prepared=prepare)
     return judged(facts)
 
 
@@ -178,13 +178,18 @@ def refuse_doubtful(collection: ManifestCollection, yes: bool) -> None:
                 raise UserError(finding.line())
 
 
-def _unusual(pair: ManifestPair, unlike: Unlike) -> Iterator[Finding]:
+def _unusual(
+    pair: ManifestPair, unlike: Unlike, *, prepared: bool
+) -> Iterator[Finding]:
     """Yield a warning if the signal looks unusual."""
-    raw = pair.signal.read()
-    hidden = hidden_voxels(raw)
-    signal, _ = pair.preparation.apply(
-        raw, pair.source_voxel_size_um, hidden and hidden[1]
-    )
+    if prepared:
+        signal = pair.load().signal
+    else:
+        raw = pair.signal.read()
+        hidden = hidden_voxels(raw)
+        signal, _ = pair.preparation.apply(
+            raw, pair.source_voxel_size_um, hidden and hidden[1]
+        )
     look = look_of(signal, pair.preparation.voxel_size_um)
     said = unlike(pair.task, look)
     if said is not None:

@@ -16,7 +16,6 @@ from continual_repmode.result_content import Header, Number
 from continual_repmode.results import ExperienceRecord, RunFolder, finite, read_json
 from continual_repmode.scenario import Scenario
 
-_EXTENSION = "extension.json"
 _EXTENSION_SETTINGS = {
     "data": ("patch_size", "window", "images"),
     "train": ("epochs", "batch_size", "learning_rate"),
@@ -94,7 +93,7 @@ class RunContent:
     @property
     def is_extension(self) -> bool:
         """Whether a structure was added to a model, by ``continual-repmode extend``."""
-        return (self.folder.path / _EXTENSION).is_file()
+        return self.folder.provenance.is_file()
 
     def setting(self, name: str) -> Any:
         """Return a setting such as ``train.epochs``; None if it is unknown."""
@@ -164,7 +163,7 @@ def _parsed(text: str | None, path: Path, problems: list[str]) -> dict[str, Any]
 
 def _of_extension(folder: RunFolder) -> dict[str, Any]:
     """Return the settings of an added structure under the names of a run's."""
-    path = folder.path / _EXTENSION
+    path = folder.provenance
     found = read_json(path) if path.is_file() else {}
     return {
         group: {name: found[name] for name in names if name in found}

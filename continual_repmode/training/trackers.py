@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import yaml
 
+from continual_repmode.checks import require_choice
 from continual_repmode.errors import UserError
 from continual_repmode.extras import require
 from continual_repmode.results import RunFolder, finite, read_json, write_json
@@ -36,20 +36,28 @@ class Tracker(BaseLogger):  # type: ignore[misc] # Avalanche is untyped
     """Takes what a run tells, each value of a step once.
 
     ``folder``: of the run; also where the note of what has been told is kept.
+    ``settings``: of the run, with those of groups in mappings.
     Raises UserError if a package that it needs is not installed.
     """
 
     name: ClassVar[str]
     modules: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(
+        self, folder: RunFolder, settings: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
-        require(self.modules, self.name, f"loggers=[{self.name}]")
-        self.folder = folder
+        self.check_installed()
+        self.folder, self.settings = folder, _flat(settings or {})
         self._note = folder.path / "trackers" / f"{self.name}.json"
         self._pending: list[Point] = []
         self._told: dict[str, int] = {}
         self.identity: dict[str, Any] = {}
+
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise UserError if a package is missing."""
+        require(cls.modules, cls.name, f"logger {cls.name}")
 
     def begin(self) -> None:
         """Open the record, that of the interrupted run if there is one."""
@@ -105,18 +113,12 @@ class Tracker(BaseLogger):  # type: ignore[misc] # Avalanche is untyped
             if not self.modules:
                 raise
             reason = " ".join(str(error).split())[:200]
-            print(f"note: loggers=[{self.name}]: {reason}", file=sys.stderr)
+            print(f"note: logger {self.name}: {reason}", file=sys.stderr)
             return False
         return True
 
     def _write_note(self) -> None:
         write_json(self._note, {"told": self._told, "identity": self.identity})
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings of the run, as ``group.name`` -> value."""
-        if not self.folder.config.is_file():
-            return {}
-        return _flat(yaml.safe_load(self.folder.config.read_text(encoding="utf-8")))
 
     def open(self) -> None:
         """Open the record :attr:`identity` names, or a new one, named there."""
@@ -222,12 +224,12 @@ class MlflowTracker(Tracker):
                 experiment = self._client.create_experiment(PROJECT)
             run = self._client.create_run(experiment, run_name=self.folder.path.name)
             self.identity = {"uri": uri, "run_id": run.info.run_id}
-            for name, value in self.settings().items():
+            for name, value in self.settings.items():
                 self._client.log_param(run.info.run_id, name, str(value)[:500])
         except MlflowException as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"loggers=[mlflow]: {uri}: {reason}; set MLFLOW_TRACKING_URI to a "
+                f"logger mlflow: {uri}: {reason}; set MLFLOW_TRACKING_URI to a "
                 f"store that is there, or delete {self._note} for a new record"
             ) from None
 
@@ -283,7 +285,7 @@ class WandbTracker(Tracker):
             resume="allow",
             mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
             dir=str(self.folder.path),
-            config=self.settings(),
+            config=self.settings,
             settings=wandb.Settings(silent=True, console="off"),
         )
         self._run.define_metric("*", step_metric="step")
@@ -323,7 +325,14 @@ class WandbTracker(Tracker):
 TRACKERS: dict[str, type[Tracker]] = {
     tracker.name: tracker for tracker in Tracker.__subclasses__()
 }
-"""What ``loggers=`` can name: those above."""
+"""What ``loggers=`` and ``--loggers`` can name: those above."""
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Raise UserError if one is unknown, or lacks a package: before any work."""
+    for name in names:
+        require_choice("loggers", name, tuple(TRACKERS))
+        TRACKERS[name].check_installed()
 
 
 def _flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -158,7 +158,7 @@ ADDITIONS = {
     },
     "a tracker of runs": {
         f"{PACKAGE}/training/trackers.py": ("TRACKERS: dict", TRACKER),
-        f"{PACKAGE}/config/run.py": ('"csv", "tensorboard", "mlflow"', '"mine", '),
+        f"{PACKAGE}/results.py": ('"csv", "tensorboard", "mlflow"', '"mine", '),
     },
     "a page of the manual": {
         "docs/mine.md": ("", "# Mine\n\nA page.\n"),

@@ -105,6 +105,49 @@ def test_tables_figures_and_a_sample_are_written(first):
     assert "--epochs 60 --learning-rate 0.02" in results["command"]
 
 
+def test_an_extension_is_followed_and_ended_early_as_a_run_is(
+    extend, tmp_path, monkeypatch
+):
+    """MLflow, a PDF, and a rate far too high: nothing is better than the start."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    chosen = {"loggers": ("csv", "mlflow"), "figures": ("pdf",), "image_curve": (2,)}
+    chosen |= {"learning_rate": 3.0, "schedule": "constant", "patience": 6}
+    made = extend(tmp_path / "out", epochs=60, **chosen)
+    again = extend(tmp_path / "out", epochs=60, **chosen)
+    assert again.record == made.record
+    epochs = made.record.curve[-1]["epoch"]
+    assert made.record.best_epoch + 6 <= epochs < 60
+    lines = (made.folder / "scalars.csv").read_text().splitlines()
+    losses = [line for line in lines if "train_loss/experience_0," in line]
+    assert len(losses) == epochs
+    assert not (made.folder / "tensorboard").exists()
+    assert not (made.folder / "images" / "2" / "scalars.csv").exists()
+    assert (made.folder / "figures" / "images.pdf").is_file()
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
+    experiment = client.get_experiment_by_name("continual_repmode")
+    (run,) = client.search_runs([experiment.experiment_id])
+    history = client.get_metric_history(run.info.run_id, "train_loss/experience_0")
+    assert len(history) == epochs  # once, though it was called twice
+    assert run.data.params["task"] == "lysosome"
+    assert run.data.params["patience"] == "6"
+    files = {a.path for f in ("", "figures") for a in client.list_artifacts(
+        run.info.run_id, f or None)}  # fmt: skip
+    assert {"extension.json", "results.json", "figures/images.png"} <= files
+
+
+def test_a_logger_that_lacks_its_package_is_told_before_any_work(
+    extend, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("continual_repmode.extras._is_installed", lambda name: False)
+    with pytest.raises(UserError, match=r'^logger wandb lacks .*"\.\[wandb\]"'):
+        extend(tmp_path / "out", loggers=("wandb",))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("use_extensions", [False, True])
 def test_an_extended_model_is_extended_again(first, tmp_path, extend, use_extensions):
     second = extend(

@@ -1,12 +1,21 @@
 """Which volumes of a lab are used, and in what patches."""
 
-import pytest
+from dataclasses import replace
 
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from continual_repmode.data.signals import look_of, signal_statistics
 from continual_repmode.errors import UserError
 from continual_repmode.extending.base_network import open_base
 from continual_repmode.extending.lab_volumes import choose_patch, open_lab_volumes
 from continual_repmode.manifests.rows import CROP
+from continual_repmode.models import TaskCard
+from continual_repmode.volumes.formats.writing import save_volume
+from continual_repmode.volumes.normalization import zscore
 
+UM = (0.29, 0.29, 0.29)
 WINDOW = (16, 32, 32)
 
 
@@ -58,6 +67,35 @@ def test_volumes_are_prepared_as_those_of_the_model_and_others_left_alone(
         base.card.order,
     )
     assert volumes.patch_size == (4, 16, 16)
+
+
+def fields(blur: float) -> list[np.ndarray]:
+    """Light and stain of three fields, as fine as that."""
+    noise = np.random.default_rng(0).standard_normal((3, 2, 8, 48, 48))
+    return [1000 + 100 * gaussian_filter(field, (0, 1, blur, blur)) for field in noise]
+
+
+def test_light_of_another_look_than_that_of_the_model_is_told(
+    lab, settings, tmp_path, caplog
+):
+    lines = ["task,path,channel_signal,channel_target"]
+    for index, field in enumerate(fields(blur=1.0)):
+        save_volume(
+            tmp_path / f"{index}.ome.tif", field.astype(np.float32), axes="CZYX",
+            voxel_size_um=UM, channel_names=["Bright", "EGFP"],
+        )  # fmt: skip
+        lines.append(f"lysosome,{index}.ome.tif,Bright,EGFP")
+    (tmp_path / "lab.csv").write_text("\n".join(lines))
+    base = open_base(lab.model, "lysosome", settings())
+    told = {}
+    for blur in (1.0, 3.0):  # of what the model was trained on
+        looks = [look_of(zscore(light)[0], UM) for light, _ in fields(blur)]
+        tasks = {"dna": TaskCard(signals=signal_statistics(looks))}
+        known = replace(base, card=replace(base.card, tasks=tasks))
+        caplog.clear()
+        open_lab_volumes(tmp_path / "lab.csv", "lysosome", known, settings())
+        told[blur] = caplog.text.count("unlike the training images of dna in base.saf")
+    assert told == {1.0: 0, 3.0: 3}
 
 
 def test_splits_are_made_from_three_images_on_and_crops_are_the_way_below(

@@ -33,6 +33,9 @@ def test_epochs_make_about_as_many_steps_for_few_images_as_for_many(
         ({"reference": "finetuned"}, r"reference='finetuned': use scratch or None"),
         ({"schedule": "cosine"}, r"schedule='cosine'"),
         ({"precision": "float16"}, r"precision='float16'"),
+        ({"patience": 0}, r"patience=0: use 1 or more"),
+        ({"loggers": ("csv", "neptune")}, r"loggers=neptune: use some of csv,tens"),
+        ({"figures": ("gif",)}, r"figures=gif: use some of png,pdf,svg"),
         ({"metrics": ("dicee",)}, r"metrics=dicee: there is no such metric"),
     ],
 )
@@ -50,6 +53,8 @@ def test_values_that_cannot_be_are_refused(chosen, message):
         ExtensionSettings(private_bn=False, use_extensions=True, expert="conv1"),
         ExtensionSettings(expert_mix="softmax", gate_init="dna", gate_rate=1.0),
         ExtensionSettings(image_curve=(1, 2), precision="bfloat16", root="my data"),
+        ExtensionSettings(patience=5, loggers=("wandb",), figures=("png", "svg")),
+        ExtensionSettings(loggers=()),
         ExtensionSettings(metrics=("ssim", "objects")),
         ExtensionSettings(image_curve=(), source_voxel_size_um=(0.5, 0.1, 0.1)),
         ExtensionSettings(voxel_size_um=(0.29, 0.108, 0.108), reference="scratch"),

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from continual_repmode.config.run import LOGGERS
 from continual_repmode.errors import UserError
-from continual_repmode.results import RunFolder
+from continual_repmode.results import LOGGERS, RunFolder
 from continual_repmode.training.trackers import TRACKERS, Tracker
 
+SETTINGS = {"seed": 3, "train": {"epochs": 5}}
 NAMES = ("train_loss/experience_0", "task_valid_mse/experience_0/dna")
 
 
@@ -22,7 +22,6 @@ def folder(tmp_path: Path, monkeypatch) -> RunFolder:
         monkeypatch.delenv(name, raising=False)
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    folder.config.write_text("seed: 3\ntrain:\n  epochs: 5\n")
     (folder.path / "checkpoints").mkdir()
     folder.checkpoint(0).write_bytes(b"weights")
     folder.figures.mkdir()
@@ -136,8 +135,10 @@ TOLD = {
 def test_an_interrupted_and_resumed_run_is_one_continuous_curve(folder, name):
     for module in TRACKERS[name].modules:
         pytest.importorskip(module)
-    tell(TRACKERS[name](folder), range(1, 4), complete=False)
-    tell(TRACKERS[name](folder), range(2, 6), complete=True)  # 2 and 3 once more
+    tell(TRACKERS[name](folder, SETTINGS), range(1, 4), complete=False)
+    tell(
+        TRACKERS[name](folder, SETTINGS), range(2, 6), complete=True
+    )
     told = TOLD[name](folder)
     expected = [(n, 2 * e, value_at(2 * e)) for n in NAMES for e in range(1, 6)]
     assert [(n, s, pytest.approx(v, rel=1e-6)) for n, s, v in sorted(told)] == sorted(
@@ -167,7 +168,7 @@ def test_a_tracker_of_others_that_fails_is_a_note_and_tried_again(folder, capsys
     tracker.begin()
     tracker.log_single_metric("a", 1.0, 1)
     tracker.after_eval(None, [])
-    assert "note: loggers=[mlflow]: the server is away" in capsys.readouterr().err
+    assert "note: logger mlflow: the server is away" in capsys.readouterr().err
     tracker.broken = False
     tracker.end(complete=True)
     assert tracker.seen == 1
