@@ -63,12 +63,17 @@ def mark(axes: Axes, value: Value, y: float, color: str) -> None:
 
 
 def scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
-    """Draw numbered points with their spreads; the names stand next to the axes."""
+    """Draw numbered points with their spreads; the names stand next to the axes.
+
+    Among means over seeds, a point of one seed is hollow and its name says so.
+    """
     colors = colors_of(len(points))
+    has_means = any(y.spread is not None for _, y, _ in points)
     from_below = sorted(range(len(points)), key=lambda i: points[i][1].mean)
     for number, ((x, y, label), color) in enumerate(
         zip(points, colors, strict=True), start=1
     ):
+        is_alone = has_means and y.spread is None
         axes.errorbar(
             x.mean,
             y.mean,
@@ -76,9 +81,10 @@ def scatter(axes: Axes, points: Sequence[tuple[Value, Value, str]]) -> None:
             yerr=y.spread,
             color=color,
             marker="o",
+            mfc="white" if is_alone else None,
             ms=5,
             capsize=2,
-            label=f"{number}  {label}",
+            label=f"{number}  {label}" + " (one seed)" * is_alone,
         )
         left = from_below.index(number - 1) % 2  # neighbors are read apart
         axes.annotate(

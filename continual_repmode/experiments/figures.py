@@ -141,11 +141,13 @@ def plot_quality_against_images(measured: Measured) -> Figure:
     """
     figure = new_figure(1.5 + 3.6 * len(measured.tasks), 3.8)
     panels = figure.subplots(1, len(measured.tasks), squeeze=False)[0]
+    has_losses = False
     for axes, task in zip(panels, measured.tasks, strict=True):
-        _draw_curves(axes, measured.shown, task)
+        has_losses |= _draw_curves(axes, measured.shown, task)
         set_title(axes, display_name(task))
         plain_frame(axes)
-    panels[0].set_ylabel("R² (dashed: at the end)", fontsize=SMALL + 0.5)
+    name = "R² (dashed: at the end)" if has_losses else "R²"
+    panels[0].set_ylabel(name, fontsize=SMALL + 0.5)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, **LEGEND)
     return figure
@@ -291,7 +293,9 @@ def _draw_losses(axes: Axes, rows: Sequence[RowResults], tasks: Sequence[str]) -
     axes.set_xlim(0, _LONGEST_BAR)
 
 
-def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
+def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> bool:
+    """Draw a curve per way to learn; return whether any lost something since."""
+    has_losses = False
     labels = list(dict.fromkeys(found.row.label for found in rows))
     for label, color in zip(labels, _CURVES, strict=False):
         chosen = [found for found in rows if found.row.label == label]
@@ -300,6 +304,7 @@ def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
         images = [found.row.num_images for found in chosen]
         draw_curve(axes, images, learned, color=color, marker="o", label=label)
         if at_end != learned:
+            has_losses = True
             draw_curve(
                 axes, images, at_end, color=color, marker="o", ls="--", mfc="white"
             )
@@ -308,3 +313,4 @@ def _draw_curves(axes: Axes, rows: Sequence[RowResults], task: str) -> None:
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.set_xlabel("labelled training images", fontsize=SMALL + 0.5)
     axes.grid(axis="y", color="#e5e5e5")
+    return has_losses

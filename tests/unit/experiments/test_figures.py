@@ -41,7 +41,7 @@ def test_joint_tables_draw_their_rows_beside_the_papers(
     [
         ("forgetting", {"One", "Two", "0", "0.1"}),
         ("losses", {"One", "Two", " 0.60 "}),
-        ("parameters", {"1", "2", "1  One", "2  Two"}),
+        ("parameters", {"1", "2", "1  One", "2  Two (one seed)"}),
         ("images", {"One", "Two"}),
     ],
 )
@@ -58,6 +58,17 @@ def test_stream_tables_name_their_points(
         Measured(table=table, rows=rows, tasks=("nucleolus",), settings=("train=mini",))
     )
     assert names <= set(texts(figure))
+
+
+def test_dashes_are_explained_where_something_was_lost_since(
+    make_record, make_row, make_table
+):
+    record = make_record(IMAGES, experiences=STREAM)  # DNA changed since its learning
+    rows = (make_row("one", {0: record}, num_images=1),)
+    table = make_table(rows, layout="stream", picture="images")
+    for task, name in (("dna", "R² (dashed: at the end)"), ("nucleolus", "R²")):
+        measured = Measured(table=table, rows=rows, tasks=(task,), settings=())
+        assert draw(measured).axes[0].get_ylabel() == name
 
 
 def test_rows_without_runs_take_no_place_among_streams(
