@@ -75,6 +75,7 @@ def prepare_steps(settings: str, folder: str, seconds_file: str) -> Callable[[],
     """
     config = load_run_config(settings)
     train = config.train
+    config.loggers = []  # nobody opens them, and their time is not the step's
     train.save_every, train.validate_every = NEVER, NEVER
     if len(config.stream().stream) > 1:
         train.extension_epochs = train.extension_epochs or train.epochs
