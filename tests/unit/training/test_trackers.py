@@ -136,9 +136,7 @@ def test_an_interrupted_and_resumed_run_is_one_continuous_curve(folder, name):
     for module in TRACKERS[name].modules:
         pytest.importorskip(module)
     tell(TRACKERS[name](folder, SETTINGS), range(1, 4), complete=False)
-    tell(
-        TRACKERS[name](folder, SETTINGS), range(2, 6), complete=True
-    )
+    tell(TRACKERS[name](folder, SETTINGS), range(2, 6), complete=True)
     told = TOLD[name](folder)
     expected = [(n, 2 * e, value_at(2 * e)) for n in NAMES for e in range(1, 6)]
     assert [(n, s, pytest.approx(v, rel=1e-6)) for n, s, v in sorted(told)] == sorted(
