@@ -28,6 +28,14 @@ def main(arguments: Sequence[str]) -> int:
         metavar="FILE",
         help="the file to write (default: report.html)",
     )
+    add(
+        "--predicted",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="where predict --uncertainty --target wrote: also show errors against "
+        "predicted deviations; may be repeated",
+    )
     add("--overwrite", action="store_true", help="replace the file if it exists")
     chosen = parse(parser, arguments)
     if chosen is None:
@@ -35,6 +43,11 @@ def main(arguments: Sequence[str]) -> int:
 
     from continual_repmode.reporting import write_report
 
-    path = write_report(chosen.folders, chosen.out, overwrite=chosen.overwrite)
+    path = write_report(
+        chosen.folders,
+        chosen.out,
+        predicted=chosen.predicted,
+        overwrite=chosen.overwrite,
+    )
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0

@@ -23,7 +23,8 @@ _SKEWNESS, _KURTOSIS, _FOCUS_UM = 0.6, 0.4, 1.75
 """Least tolerances of skewness, of the logarithm of kurtosis, and of focus."""
 _NOISE = -3.0
 """log10 of a power that blur does not go below: there is noise, too."""
-_LEAST_BANDS = 5
+_LEAST_BANDS, _FEW_BANDS = 3, 5
+"""Bands to judge by; with fewer than the second, several causes look the same."""
 
 
 def unlikeness(
@@ -86,8 +87,11 @@ def _spectrum_differs(
     change = np.where(known, power - usual, 0.0)
     if not np.any(np.abs(change) > tolerance):
         return None
+    few = int(known.sum()) < _FEW_BANDS
+    least_bands = _LEAST_BANDS if few else _FEW_BANDS
     factor, left = _best(
         np.geomspace(0.4, 2.5, 65),
+        least_bands,
         lambda scale: (
             (
                 power
@@ -99,6 +103,7 @@ def _spectrum_differs(
     )
     sigma, left_blurred = _best(
         np.geomspace(0.05, 4, 65),
+        least_bands,
         lambda sigma: (
             (
                 np.maximum(power, _NOISE)
@@ -115,23 +120,31 @@ def _spectrum_differs(
     unexplained = float(np.sqrt(np.mean(np.square(change / tolerance)[known])))
     if min(left, left_blurred) > max(0.5 * unexplained, 0.3):
         return f"other modality or specimen ({number})"
+    or_else = (
+        "; or other modality or specimen: the image is too small to tell" if few else ""
+    )
     if left_blurred <= left:
-        return f"blurred, as by a Gaussian of {sigma:.2g} um ({number})"
+        return f"blurred, as by a Gaussian of {sigma:.2g} um ({number}){or_else}"
     return (
         f"other magnification or voxel size: structures look {factor:.2g} times as "
-        f"large as usual ({number})"
+        f"large as usual ({number}){or_else}"
     )
 
 
 def _best(
-    values: NDArray[np.float64], residual: Callable[[float], NDArray[np.float64]]
+    values: NDArray[np.float64],
+    least_bands: int,
+    residual: Callable[[float], NDArray[np.float64]],
 ) -> tuple[float, float]:
-    """Return the value with the least root mean square of what it leaves."""
+    """Return the value with the least root mean square of what it leaves.
+
+    ``least_bands``: a value for which fewer are known is left out.
+    """
     left = []
     for value in values:
         squares = np.square(residual(value))
         known = np.isfinite(squares)
-        left.append(squares[known].mean() if known.sum() >= _LEAST_BANDS else np.inf)
+        left.append(squares[known].mean() if known.sum() >= least_bands else np.inf)
     best = int(np.argmin(left))
     return float(values[best]), math.sqrt(left[best])
 

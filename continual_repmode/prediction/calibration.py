@@ -9,8 +9,9 @@ by three.
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -18,6 +19,9 @@ from filelock import FileLock
 from continual_repmode.errors import UserError
 from continual_repmode.files import write_whole
 from continual_repmode.volumes.volume_file import VolumeFile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CALIBRATION_FILE = "calibration.csv"
 """Beside ``metrics.csv``."""
@@ -104,7 +108,9 @@ def add_calibration(
         data = text.getvalue().encode("utf-8", "surrogateescape")
         write_whole(folder / CALIBRATION_FILE, data)
         picture = folder / Path(CALIBRATION_FILE).with_suffix(".png")
-        write_whole(picture, _drawn(table))
+        buffer = io.BytesIO()
+        plot_calibration(table).savefig(buffer, format="png")
+        write_whole(picture, buffer.getvalue())
 
 
 def read_calibration(folder: Path) -> dict[tuple[str, str], list[Point]]:
@@ -132,8 +138,8 @@ def read_calibration(folder: Path) -> dict[tuple[str, str], list[Point]]:
     return found
 
 
-def _drawn(table: dict[tuple[str, str], list[Point]]) -> bytes:
-    """Return a PNG of error against deviation, a line per image."""
+def plot_calibration(table: Mapping[tuple[str, str], Sequence[Point]]) -> "Figure":
+    """Draw error against deviation, a line per image."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 4.5), layout="constrained", dpi=150)
@@ -153,6 +159,4 @@ def _drawn(table: dict[tuple[str, str], list[Point]]) -> bytes:
     axes.set_xlabel("predicted deviation (z-score)")
     axes.set_ylabel("error made, root mean square (z-score)")
     axes.legend(frameon=False, fontsize=8.5)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return figure

@@ -12,6 +12,10 @@ from continual_repmode import __version__
 from continual_repmode.errors import UserError
 from continual_repmode.files import write_whole
 from continual_repmode.paths import user_path
+from continual_repmode.reporting.calibration_section import (
+    CalibrationSection,
+    calibration_sections,
+)
 from continual_repmode.reporting.data_section import DataSection, data_section
 from continual_repmode.reporting.run_content import RunContent, read_run
 from continual_repmode.reporting.run_facts import (
@@ -83,7 +87,11 @@ class RunSection:
 
 
 def write_report(
-    folders: Sequence[str | Path], path: str | Path, *, overwrite: bool = False
+    folders: Sequence[str | Path],
+    path: str | Path,
+    *,
+    predicted: Sequence[str | Path] = (),
+    overwrite: bool = False,
 ) -> Path:
     """Write one HTML file about run folders; it needs no other file and no network.
 
@@ -94,6 +102,9 @@ def write_report(
         far as they came.
     path : str or Path
         The file to write.
+    predicted : sequence of str or Path
+        Folders that ``predict --uncertainty --target`` has written: errors against
+        predicted deviations are shown.
     overwrite : bool
         Replace the file if it exists.
 
@@ -105,8 +116,8 @@ def write_report(
     Raises
     ------
     UserError
-        If a folder is no run folder or was written by a newer version, or the file
-        exists.
+        If a folder is no run folder or was written by a newer version, one of
+        ``predicted`` has no such predictions, or the file exists.
     """
     path = user_path(path)
     _check_target(path, overwrite=overwrite)
@@ -117,8 +128,9 @@ def write_report(
             raise UserError(f"{folder}: is named twice; name every run folder once")
     if not folders:
         raise UserError("no run folder was named; name at least one")
+    calibrations = calibration_sections(predicted)
     runs = [read_run(folder) for folder in places]
-    text = _render(runs)
+    text = _render(runs, calibrations)
     write_whole(path, text)
     return path
 
@@ -152,7 +164,9 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def _render(runs: Sequence[RunContent]) -> str:
+def _render(
+    runs: Sequence[RunContent], calibrations: Sequence[CalibrationSection]
+) -> str:
     sections = [
         _section(f"run{number}", label, run)
         for number, (label, run) in enumerate(
@@ -165,6 +179,7 @@ def _render(runs: Sequence[RunContent]) -> str:
         .render(
             runs=sections,
             comparison=_comparison(sections) if len(sections) > 1 else None,
+            calibrations=calibrations,
             metrics=REPORTED,
             volumes=VOLUMES,
             version=__version__,

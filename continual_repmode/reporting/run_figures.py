@@ -63,6 +63,10 @@ _CAPTIONS = {
         "How far the gates of each added structure are from those of earlier ones, the "
         "nearest on top: 0 is the same, 1 is no expert in common."
     ),
+    "calibration": (
+        "Errors against predicted deviations, ten classes of voxels for each image. On "
+        "the dashed line both are equal."
+    ),
     "images": (
         "Validation error against the number of training images: where the curve is "
         "flat, more images would help little."
@@ -96,7 +100,7 @@ def run_figures(run: RunContent) -> dict[str, ReportFigure]:
     for name, draw in drawings.items():
         try:
             content = _png(run.folder.figures / f"{name}.png", draw)
-            found[name] = _report_figure(name, content)
+            found[name] = report_figure(name, content)
         except UserError as error:
             run.problems.append(str(error))
     return found
@@ -108,7 +112,7 @@ def forgetting_figure(runs: Mapping[str, Mapping[str, Any]]) -> ReportFigure:
     ``runs``: label -> content of its ``results.json``.
     """
     titled = {fill(label, _TITLE_LENGTH): results for label, results in runs.items()}
-    return _report_figure("forgetting", _drawn(plot_forgetting(titled, "r2")))
+    return report_figure("forgetting", plot_forgetting(titled, "r2"))
 
 
 def _drawings(run: RunContent) -> dict[str, Callable[[], Figure] | None]:
@@ -190,7 +194,9 @@ def _drawn(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _report_figure(name: str, content: bytes) -> ReportFigure:
+def report_figure(name: str, drawn: Figure | bytes) -> ReportFigure:
+    """Return a figure, drawn or a PNG, with its caption."""
+    content = _drawn(drawn) if isinstance(drawn, Figure) else drawn
     width, height = Image.open(io.BytesIO(content)).size
     return ReportFigure(
         name=name,

@@ -84,6 +84,15 @@ def test_three_kinds_of_wrong_images_are_told_and_sound_ones_are_not(cells):
     assert numbers["sound"] <= 1, told["sound"]
     least = {"focus above": 7, "focus below": 7, "blurred": 8, "half": 7, "double": 8}
     assert all(numbers[name] >= least[name] for name in least), (numbers, told)
+    causes = {"blurred": "blurred", "half": "other mag", "double": "other mag"}
+    causes |= {"focus above": "out of focus", "focus below": "out of focus"}
+    for name, cause in causes.items():  # each is called what it is
+        others = [text for text in told[name] if not text.startswith(cause)]
+        assert len(others) <= 1, (name, others)
+    # on the model grid, half a voxel size leaves four bands of the spectrum
+    small = "or other modality or specimen: the image is too small to tell"
+    assert all(text.endswith(small) for text in told["half"] if "mag" in text)
+    assert not any(small in text for text in told["double"])
 
 
 def test_damaged_measures_and_those_of_another_version_say_nothing(cells):

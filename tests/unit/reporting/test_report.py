@@ -11,6 +11,7 @@ from PIL import Image
 
 from continual_repmode.errors import UserError
 from continual_repmode.metrics.learned import ValidationScore
+from continual_repmode.prediction.calibration import add_calibration
 from continual_repmode.reporting import write_report
 from continual_repmode.reporting.colors import cell_style
 from continual_repmode.results import RunFolder, write_json
@@ -276,6 +277,29 @@ def test_an_added_structure_comes_with_its_curve_of_images(make_run, parse, tmp_
     assert ["4", "0.250", "0.900"] in page.rows
     assert "12 epochs, 3 patches per batch" in page.text
     assert "not complete" not in page.text
+
+
+def test_errors_stand_against_predicted_deviations(make_run, parse, tmp_path):
+    folder = make_run(tmp_path / "run", done=1)
+    predicted = tmp_path / "predicted"
+    predicted.mkdir()
+    add_calibration(predicted, "a.tif", "dna", [(1000, 0.1, 0.1), (1000, 0.2, 0.8)])
+    add_calibration(predicted, "b.tif", "dna", [(2000, 0.1, 0.2), (2000, 0.2, 0.8)])
+
+    path = write_report([folder.path], tmp_path / "a.html", predicted=[predicted])
+    page = parse(path)
+
+    # sqrt((1000 * .65 + 2000 * .68) / (3000 * .05)), and of the ends:
+    # sqrt((1000 * .01 + 2000 * .04) / (3000 * .01)) and .8 / .2
+    assert ["DNA", "2", "6,000", "3.7", "1.7", "4"] in page.rows
+    captions = [image["alt"] for image in page.of("img")]
+    assert any("Errors against predicted deviations" in text for text in captions)
+    assert "#calibration" in page.attributes("href")
+    page = parse(write_report([folder.path], tmp_path / "b.html"))
+    assert "#calibration" not in page.attributes("href")
+    with pytest.raises(UserError, match=r"--predicted .*run: no calibration\.csv"):
+        write_report([folder.path], tmp_path / "c.html", predicted=[folder.path])
+    assert not (tmp_path / "c.html").exists()
 
 
 def test_an_added_structure_is_compared_with_a_network_from_scratch(
