@@ -52,11 +52,6 @@ def _check_shares(config: RunConfig) -> None:
             "train.compile=true: several processes must take the same steps, which "
             f"compiled networks do not promise; leave it out, or {alone}"
         )
-    if config.train.loss == "spotlight":
-        raise UserError(
-            "train.loss=spotlight: it is no mean over the patches of a batch, so "
-            f"several processes cannot share one; {alone}, or choose another loss"
-        )
 
 
 def unused_settings(config: RunConfig, given: Iterable[str]) -> list[str]:

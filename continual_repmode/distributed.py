@@ -210,6 +210,32 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return values
 
 
+def part_of_batch(count: Tensor, rows: int) -> Tensor:
+    """Return the share of some rows in a count over the batch of all processes.
+
+    It is the count that they would have if it were the same in all rows. Who divides by
+    it, instead of by a count of its own, divides alike in all processes.
+
+    ``count``: over the rows that this process has, ``rows`` of them.
+    """
+    if world() == 1:
+        return count
+    whole, all_rows = sum_over_processes(torch.stack([count, count.new_tensor(rows)]))
+    share: Tensor = whole * rows / all_rows
+    return share
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let this process do the block for itself, as if there were no other."""
+    global _host
+    host, _host = _host, None
+    try:
+        yield
+    finally:
+        _host = host
+
+
 def gather_rows(row: Tensor) -> Tensor:
     """Return the vectors of all processes, shape (N, length)."""
     rows = [torch.empty_like(row) for _ in range(world())]

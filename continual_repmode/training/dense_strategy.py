@@ -453,10 +453,10 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
 
     def criterion(self) -> Tensor:
         """Return the loss of the current batch, side predictions included."""
-        if not len(self.mb_output):  # other processes have the rows
-            none: Tensor = self.mb_output.sum()
-            return none + sum(side.sum() for side in self._side_predictions)
         sides, self._side_predictions = self._side_predictions, ()
+        if not self.is_training:  # whole volumes, other ones in each process
+            with distributed.apart():
+                return self._loss(self.mb_output, sides, self.mb_y)
         return self._loss(self.mb_output, sides, self.mb_y)
 
     def batch_loss(self, signal: Tensor, target: Tensor, labels: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Losses of predicted patches: one number from prediction and target.
 
 Each takes two z-scored tensors of float32, shape (B, 1, Z, Y, X), and returns a scalar.
-:func:`over_recorded` makes any of them leave out what was not recorded.
+:func:`over_recorded` makes any of them leave out what was not recorded. Processes that
+share a batch each get a part; weighted by its patches, parts add up to the loss of all.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from continual_repmode.distributed import part_of_batch
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -25,15 +28,20 @@ def over_recorded(loss: Loss) -> Loss:
 
     There, prediction and target are both set to 0, the mean, which no loss minds and no
     gradient comes from; the loss is then scaled to the share of the others, so that a
-    mean over voxels becomes that over the recorded ones.
+    mean over voxels becomes that over the recorded ones of the batch. A process without
+    patches of the batch gets a loss whose gradients are 0.
     """
 
     def masked(prediction: Tensor, target: Tensor) -> Tensor:
         unknown = target.isnan()
-        if not unknown.any():
-            return loss(prediction, target)
-        share = (~unknown).float().mean()
-        found = loss(prediction.masked_fill(unknown, 0), target.masked_fill(unknown, 0))
+        recorded = part_of_batch((~unknown).sum().to(target), len(target))
+        if unknown.any():
+            prediction = prediction.masked_fill(unknown, 0)
+            target = target.masked_fill(unknown, 0)
+        found = loss(prediction, target)
+        if not len(target):
+            return prediction.sum()
+        share = recorded / target.numel()
         return found / share if share else found
 
     return masked
@@ -91,7 +99,8 @@ def spotlight(prediction: Tensor, target: Tensor) -> Tensor:
     threshold = otsu(target).clamp_min(0)
     foreground = (target > threshold).to(target)
     squares = (prediction - target) ** 2 * foreground
-    error = squares.sum() / foreground.sum().clamp_min(1)
+    num_voxels = part_of_batch(foreground.sum(), len(target))
+    error = squares.sum() / num_voxels.clamp_min(1e-6)  # 0 / 0 is 0
     above, k = (prediction - threshold).clamp_min(0), _SHARPNESS
     soft = (1 - k) * above / (k - 2 * k * above + 1)
     common = (soft * foreground).flatten(1).sum(1)
@@ -116,7 +125,7 @@ def otsu(volumes: Tensor) -> Tensor:
     bins = ((flat - low) / width).nan_to_num(0).long().clamp_max(_BINS - 1)
     rows = torch.arange(len(flat), device=flat.device)[:, None] * _BINS
     counts = (bins + rows).flatten().bincount(minlength=len(flat) * _BINS)
-    share = counts.view(-1, _BINS).double() / flat.shape[1]
+    share = counts.view(len(flat), _BINS).double() / flat.shape[1]
     place = torch.arange(_BINS, device=flat.device, dtype=torch.float64)
     below, moment = share.cumsum(1), (share * place).cumsum(1)
     between = (moment[:, -1:] * below - moment) ** 2 / (below * (1 - below))

@@ -1,4 +1,4 @@
-"""One of several processes that pass a batch through every network and differentiate.
+"""One of several processes that share a batch: every network, and every loss.
 
 ``python shared_step.py FILE``, with the variables that ``torchrun`` sets: the first
 process writes what came out. Alone, it is the reference.
@@ -12,6 +12,7 @@ import torch
 from continual_repmode import distributed
 from continual_repmode.models.model_config import ModelConfig
 from continual_repmode.offers import offers
+from continual_repmode.training.losses import LOSSES, over_recorded
 
 TASKS = ("dna", "nucleolus", "golgi", "actin")
 LABELS = [0, 2, 2, 2, 0]
@@ -41,6 +42,24 @@ def step(net, signal, target, labels, whole):
     return predicted.detach()
 
 
+def losses(predicted, target):
+    """Return each loss of a batch, and its gradient in the rows of this process."""
+    for name, loss in LOSSES.items():
+        rows = distributed.share(list(predicted))
+        own = torch.stack(rows) if rows else predicted[:0]
+        wanted = target[distributed.rank() :: distributed.world()]
+        own.requires_grad_()
+        part = over_recorded(loss)(own, wanted) * (len(own) / len(predicted))
+        part.backward()
+        yield (
+            f"{name} of {len(predicted)}",
+            {
+                "loss": distributed.sum_over_processes(part.detach()),
+                "gradients": torch.stack(distributed.in_turn(list(own.grad))),
+            },
+        )
+
+
 def main(file):
     torch.manual_seed(1)
     signal, target = torch.randn(2, len(LABELS), 1, 8, 16, 16, dtype=torch.float64)
@@ -59,6 +78,9 @@ def main(file):
                 "buffers": dict(net.named_buffers()),
                 "gradients": {n: p.grad for n, p in net.named_parameters()},
             }
+        target[1, ..., :7] = torch.nan  # padding in one image
+        for some in (5, 2):  # one of three processes has nothing of two samples
+            found.update(losses(2 * signal[:some], target[:some]))
         if distributed.is_first():
             torch.save(found, file)
 

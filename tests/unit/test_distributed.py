@@ -44,7 +44,7 @@ def largest_difference(one, other):
     return float((one.double() - other.double()).abs().max()) if one.numel() else 0
 
 
-def test_processes_that_share_a_batch_get_the_gradients_of_one(tmp_path):
+def test_processes_that_share_a_batch_get_losses_and_gradients_of_one(tmp_path):
     for number in (1, 2, 3):
         together(number, SCRIPT, tmp_path / f"{number}.pt")
     alone = torch.load(tmp_path / "1.pt")
