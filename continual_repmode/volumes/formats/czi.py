@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.formats.czi_blocks import pixel_dtype, read_block
 from continual_repmode.volumes.formats.czi_layout import CziFile, SubBlock, open_czi
-from continual_repmode.volumes.formats.czi_metadata import CziMetadata
+from continual_repmode.volumes.formats.czi_metadata import CziMetadata, stage_um
 from continual_repmode.volumes.volume import (
     ChoiceNeededError,
     Choices,
@@ -60,6 +60,8 @@ class CziVolume:
     channel_starts: tuple[int, ...]
     #: Index (z, y, x) in the file of the volume's first voxel.
     origin: tuple[int, int, int]
+    #: Where focus and stage (z, y, x) were for the first plane of the first tile.
+    stage_um: VoxelSize
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -85,6 +87,7 @@ class CziVolume:
             check_size(path, zyx, dtype, czi.num_bytes)
             # the end of an incomplete copy is missing: look at the last pixels
             czi.pixel_range(max(blocks, key=lambda block: block.position))
+            stage = stage_um(czi.block_metadata(min(blocks, key=_order)))
         sizes = (len(channels), *zyx)
         kept = [k for k, size in enumerate(sizes) if size > 1 or k >= 2]
         return cls(
@@ -95,20 +98,29 @@ class CziVolume:
             dtype=dtype,
             channel_names=_names_of(channels, metadata.channel_names),
             voxel_size_um=metadata.voxel_size_um,
-            blocks=tuple(sorted(blocks, key=lambda block: block.start("M"))),
+            blocks=tuple(sorted(blocks, key=_order)),
             channel_starts=tuple(channels),
             origin=origin,
+            stage_um=stage,
         )
 
     @property
     def origin_um(self) -> VoxelSize:
-        """Where the first voxel lies in the coordinates that all tiles share.
+        """Where the volume lies: as the stage was, if the file says so.
 
-        These are not the stage's: scenes and tiles lie to each other as recorded.
+        The stage is that of the first tile; a mosaic begins as many pixels before it as
+        its other tiles do. Without a stage, it is the place of the first voxel in the
+        coordinates that scenes and tiles share.
         """
+        first = self.blocks[0]
+        begins = (self.origin[0], first.y, first.x)
         z, y, x = (
             um and start * um
-            for start, um in zip(self.origin, self.voxel_size_um, strict=True)
+            if stage is None
+            else stage + (start - begin) * (um or 0.0)
+            for start, begin, um, stage in zip(
+                self.origin, begins, self.voxel_size_um, self.stage_um, strict=True
+            )
         )
         return z, y, x
 
@@ -144,6 +156,11 @@ class CziVolume:
                         czi, block
                     )
         return stack
+
+
+def _order(block: SubBlock) -> tuple[int, int, int]:
+    """Tiles in the order in which later ones cover earlier ones."""
+    return block.start("M"), block.start("Z"), block.start("C")
 
 
 def _metadata(czi: CziFile, xml: bytes) -> CziMetadata:

@@ -109,6 +109,19 @@ class CziFile:
         Raises UserError if they are not there, or the directory describes another
             sub-block.
         """
+        _, pixels = self._parts(block)
+        return pixels
+
+    def block_metadata(self, block: SubBlock) -> bytes:
+        """Return what is said of a sub-block, as XML (empty if nothing is).
+
+        Raises UserError: as for :meth:`pixel_range`.
+        """
+        metadata, _ = self._parts(block)
+        return self._read(*metadata)
+
+    def _parts(self, block: SubBlock) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return where the metadata and the pixels of a sub-block start; and sizes."""
         segment, segment_bytes = self._segment(block.position, "ZISRAWSUBBLOCK")
         raw = self._read(segment, min(segment_bytes, _SUBBLOCK_START * 4))
         if len(raw) < _SUBBLOCK_SIZES.size:
@@ -119,14 +132,15 @@ class CziFile:
             raise self.damaged(
                 f"the directory and the sub-block at byte {block.position} differ"
             )
-        offset = max(end, _SUBBLOCK_START) + metadata
+        start = max(end, _SUBBLOCK_START)
+        offset = start + metadata
         total = offset + num_bytes + attachment
         if min(metadata, num_bytes, attachment) < 0 or total > segment_bytes:
             raise self.damaged(
                 f"the sub-block at byte {block.position} promises {num_bytes} bytes of "
                 "pixels, more than there are"
             )
-        return segment + offset, num_bytes
+        return (segment + start, metadata), (segment + offset, num_bytes)
 
     def damaged(self, detail: str) -> UserError:
         """Return the error to raise where the file contradicts itself."""

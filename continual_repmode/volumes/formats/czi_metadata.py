@@ -1,11 +1,11 @@
-"""What the metadata of a CZI file say: names of channels and scenes, voxel size."""
+"""What the metadata of a CZI file say: names, voxel size, and where the stage was."""
 
 import math
 from decimal import Decimal
 from typing import NamedTuple, Self
 from xml.etree import ElementTree
 
-from continual_repmode.volumes.volume import VoxelSize
+from continual_repmode.volumes.volume import UNKNOWN_UM, VoxelSize
 
 _DIMENSIONS = "Metadata/Information/Image/Dimensions"
 
@@ -27,7 +27,7 @@ class CziMetadata(NamedTuple):
 
         Raises ElementTree.ParseError if it is no XML.
         """
-        root = ElementTree.fromstring(xml.strip(b"\0 \r\n\t") or b"<none/>")
+        root = _root(xml)
         scenes = root.iterfind(f"{_DIMENSIONS}/S/Scenes/Scene")
         indices = ((scene.get("Index", ""), scene.get("Name", "")) for scene in scenes)
         size_z, size_y, size_x = (_length_um(root, axis) for axis in "ZYX")
@@ -36,6 +36,34 @@ class CziMetadata(NamedTuple):
             {int(index): name for index, name in indices if index.isdecimal()},
             (size_z, size_y, size_x),
         )
+
+
+def stage_um(xml: bytes) -> VoxelSize:
+    """Return where focus and stage (z, y, x) were for a sub-block, by its metadata.
+
+    None for what they do not say, also where they are no XML.
+    """
+    try:
+        root = _root(xml)
+    except ElementTree.ParseError:
+        return UNKNOWN_UM
+    z, y, x = (
+        _number(root.findtext(f"Tags/{name}"))
+        for name in ("FocusPosition", "StageYPosition", "StageXPosition")
+    )
+    return z, y, x
+
+
+def _root(xml: bytes) -> ElementTree.Element:
+    return ElementTree.fromstring(xml.strip(b"\0 \r\n\t") or b"<none/>")
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float((text or "").strip())
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _channel_names(root: ElementTree.Element) -> tuple[str, ...]:

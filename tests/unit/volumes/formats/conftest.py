@@ -23,6 +23,7 @@ class RawBlock:
     pixel_type: int | None = None
     compression: int = 0
     data: bytes | None = None  # as stored; the uncompressed pixels
+    metadata: bytes = b""
     file_part: int = 0
 
     def entry(self, position: int) -> bytes:
@@ -44,8 +45,9 @@ class RawBlock:
     def segment(self, position: int) -> bytes:
         """Return its segment, to be written at a position."""
         data = self.pixels.tobytes() if self.data is None else self.data
-        start = struct.pack("<iiq", 0, 0, len(data)) + self.entry(position)
-        return segment("ZISRAWSUBBLOCK", start.ljust(256, b"\0") + data)
+        sizes = struct.pack("<iiq", len(self.metadata), 0, len(data))
+        start = (sizes + self.entry(position)).ljust(256, b"\0")
+        return segment("ZISRAWSUBBLOCK", start + self.metadata + data)
 
 
 def segment(name: str, content: bytes) -> bytes:

@@ -210,6 +210,41 @@ def test_scenes_go_by_the_names_of_the_metadata(
         open_volume(path)
 
 
+def test_the_position_is_that_of_stage_and_focus(
+    tmp_path: Path, pack_czi: Any, raw_block: Any
+) -> None:
+    def tile(index: int, x: int, z: int, stage: str) -> Any:
+        block = raw_block(stack(6, 5), {"M": index, "Z": z}, x=x)
+        block.metadata = f"<METADATA><Tags>{stage}</Tags></METADATA>\n".encode()
+        return block
+
+    at = "<StageXPosition>{}</StageXPosition><StageYPosition>-40.5</StageYPosition>"
+    blocks = [
+        tile(index, x, z, at.format(x_um) + f"<FocusPosition>{focus}</FocusPosition>")
+        for index, x, x_um in ((0, 7, "+0000100.0"), (1, 2, "97.5"))
+        for z, focus in ((4, 12.0), (5, 12.3))
+    ]
+    um = {"voxel_size_um": (0.3, 0.5, 0.5)}
+    path = pack_czi(tmp_path / "a.czi", blocks)
+    for chosen, expected in (
+        ("0", (12.0, -40.5, 100.0)),
+        ("1", (12.0, -40.5, 97.5)),
+        ("all", (12.0, -40.5, 97.5)),  # it begins 5 pixels before its first tile
+    ):
+        volume = open_volume(path, {"tile": chosen})
+        assert replace(volume, **um).origin_um == expected, chosen
+    for nothing in ("<StageXPosition>far</StageXPosition>", "</Tags>no XML"):
+        path = pack_czi(tmp_path / "b.czi", [tile(0, 7, 4, nothing)])
+        assert replace(open_volume(path), **um).origin_um == (1.2, 0.0, 3.5)
+
+
+@real_data
+def test_the_position_of_a_real_file() -> None:
+    path = CZI / "CellDivision_T3_Z5_CH2_X240_Y170.czi"
+    volume = open_volume(path, {"time": "2"})
+    assert volume.origin_um == (1114.49, 18621.489, 16977.153)
+
+
 def test_one_tile_of_a_mosaic_or_all_of_them(
     tmp_path: Path, write_czi: WriteCzi
 ) -> None:
