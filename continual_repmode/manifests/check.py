@@ -1,7 +1,7 @@
 """The data check: a manifest, its files and their voxels, before anything runs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -168,12 +168,17 @@ def sound_collection(path: str | Path, **settings: Any) -> Check:
 
 
 def refuse_doubtful(collection: ManifestCollection, yes: bool) -> None:
-    """Raise for the first pair whose headers may be a mistake, unless it is right.
+    """Raise for the first pair that may be a mistake, unless it is right.
+
+    Looks at headers, and at a plane of what is not prepared yet.
 
     Raises UserError: as a run would tell it.
     """
     for pair, split in collection.all_pairs():
-        for finding in doubtful(_checked(pair, split, None), yes):
+        checked = _checked(pair, split, None)
+        if not yes and pair.missing_bytes():
+            checked = replace(checked, doubts=tuple(pair.doubts(read=True)))
+        for finding in doubtful(checked, yes):
             if finding.severity == "error":
                 raise UserError(finding.line())
 

@@ -20,7 +20,7 @@ from continual_repmode.manifests.checks.facts import (
 )
 from continual_repmode.manifests.rows import VOXEL_SIZE, ManifestRow
 from continual_repmode.volumes.padding import hidden_voxels
-from continual_repmode.volumes.plausibility import doubts
+from continual_repmode.volumes.plausibility import doubts, noise
 from continual_repmode.volumes.preparation import Preparation, VoxelSizeUm
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.store import PreparedArray, PreparedStore
@@ -75,12 +75,17 @@ class ManifestPair:
         """Share of the voxels, 0 to 1, where light or target was not recorded."""
         return max(channel.hidden for channel in self._arrays())
 
-    def doubts(self, flat: bool = False) -> list[str]:
-        """Return what of its headers may be a mistake; for ``flat`` see ``doubts``."""
+    def doubts(self, flat: bool = False, *, read: bool = False) -> list[str]:
+        """Return what of it may be a mistake.
+
+        ``flat``: see :func:`continual_repmode.volumes.plausibility.doubts`.
+        ``read``: look at a plane of the light, too, and not only at headers.
+        """
         sizes = self.source_voxel_size_um, self.preparation.voxel_size_um
         return [
             *doubts(self.signal, "light", *sizes, flat),
             *doubts(self.target, "target", *sizes),
+            *(noise(self.signal) if read else ()),
         ]
 
     def load(self) -> LoadedPair:

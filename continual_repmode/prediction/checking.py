@@ -16,7 +16,7 @@ from continual_repmode.prediction.images import (
 )
 from continual_repmode.prediction.job import Job
 from continual_repmode.prediction.provenance import differences
-from continual_repmode.volumes.plausibility import doubts
+from continual_repmode.volumes.plausibility import doubts, noise
 from continual_repmode.volumes.stream_resizing import scratch_bytes
 
 MOST_WINDOWS = 20_000
@@ -97,6 +97,7 @@ def check_plausible(job: Job) -> None:
     windows = WindowGrid.over(job.grid_shape, setup.window, setup.overlap)
     if windows.num_windows > MOST_WINDOWS:
         found.append(f"it takes {windows.num_windows:,} windows for each structure")
+    found += noise(signal)
     if found:
         raise UserError(
             f"{signal.volume.path}: {', and '.join(found)}; mend it or, if it is "

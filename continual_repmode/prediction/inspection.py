@@ -25,7 +25,7 @@ from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.channel_names import channel_role
 from continual_repmode.volumes.formats import plain_stem
 from continual_repmode.volumes.opening import open_volume
-from continual_repmode.volumes.plausibility import doubts
+from continual_repmode.volumes.plausibility import doubts, noise
 from continual_repmode.volumes.volume import (
     ChoiceNeededError,
     Choices,
@@ -155,6 +155,7 @@ def as_input(
             )
         )
         try:
+            warnings += noise(opened.signal)
             known = prepare_channel(
                 opened.signal,
                 signal,

@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from continual_repmode.volumes.channel_names import channel_role
 from continual_repmode.volumes.source_channels import SourceChannel
@@ -14,6 +17,12 @@ LARGEST_FACTOR = (12.0, 4.0, 4.0)
 1.2 micrometres on the usual grid. More is blown up beyond what there is to see."""
 SMALLEST_FACTOR = 0.05
 """The other way round: voxels of 15 nanometres on the usual grid."""
+LEAST_NOISE = 1.9
+"""Sharpness of a light that is noise. Where pixels two apart have nothing in common it
+is 2, whatever the noise; of 55 channels of 25 real files the largest was 1.73 (a mask),
+of real transmitted light 1.43, of generated light 1.52."""
+LEAST_SIDE_PX = 32
+"""Planes with a shorter side may look like noise by chance."""
 
 Role = Literal["light", "target"]
 
@@ -59,6 +68,34 @@ def doubts(
                 f"its voxels are {um:g} µm along {axis}, "
                 f"{factor:.3g} times those of the model grid"
             )
+
+
+def noise(channel: SourceChannel) -> Iterator[str]:
+    """Yield that a light is nothing but noise, as the end of a sentence.
+
+    Reads the plane in the middle.
+    Raises UserError if that is damaged.
+    """
+    depth, *sides = channel.shape
+    if min(sides) < LEAST_SIDE_PX:
+        return
+    plane = channel.read(slice(depth // 2, depth // 2 + 1))[0].astype(np.float64)
+    known = np.isfinite(plane)
+    plane = np.where(known, plane, plane[known].mean() if known.any() else 0)
+    if detail(plane) >= LEAST_NOISE * plane.var() > 0:
+        yield f"its {LIKE_NOISE}"
+
+
+LIKE_NOISE = "light looks like noise: pixels have nothing in common with those two on"
+
+
+def detail(plane: NDArray[Any]) -> float:
+    """Return the mean square of steps over two pixels; twice the variance in noise.
+
+    ``plane``: (Y, X), finite floats.
+    """
+    steps = [plane[2:] - plane[:-2], plane[:, 2:] - plane[:, :-2]]
+    return float(np.mean([(step**2).mean() for step in steps if step.size] or 0))
 
 
 _CALLED = {"light": "transmitted light", "target": "fluorescence"}

@@ -7,6 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from continual_repmode.__main__ import main
 from continual_repmode.models import ModelCard, RepModeUNet, TaskCard, save_model
@@ -18,7 +19,8 @@ UM = (0.5, 0.2, 0.2)
 @pytest.fixture
 def image(tmp_path: Path) -> tuple[Path, np.ndarray]:
     rng = np.random.default_rng(0)
-    voxels = rng.integers(100, 3000, (2, 8, 80, 70)).astype(np.uint16)
+    smooth = gaussian_filter(rng.normal(size=(2, 8, 80, 70)), (0, 1, 1, 1))
+    voxels = (1500 + 2000 * smooth).astype(np.uint16)
     path = tmp_path / "field.ome.tif"
     names = ["Bright", "DAPI"]
     save_volume(path, voxels, axes="CZYX", voxel_size_um=UM, channel_names=names)

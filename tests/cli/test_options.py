@@ -86,6 +86,11 @@ def make_lab(folder: Path) -> None:
     listed(folder, "sub/moved", (6, 32, 32)) and (folder / "sub/moved.csv").rename(
         folder / "moved.csv"
     )
+    listed(folder, "noisy", (6, 32, 32))
+    for index in range(7):
+        noise = np.random.default_rng(index).integers(90, 400, (1, 6, 32, 32), "u2")
+        path = folder / f"noisy{index}.ome.tif"
+        save_volume(path, noise, axes="CZYX", voxel_size_um=UM, overwrite=True)
     six = listed(folder, "six", (6, 32, 32), (5, 32, 32))
     times = listed(folder, "times", None)
     bare = listed(folder, "bare", (6, 32, 32), um=None)
@@ -121,7 +126,7 @@ def listed(folder: Path, name: str, light_shape, dye_shape=None, um=UM) -> list[
             if um is None:
                 path = path.with_name(f"{path.name[:-8]}.npy")
                 seed = index + 99 * bool(what)
-                np.save(path, np.random.default_rng(seed).random(shape))
+                np.save(path, smooth(shape, seed))
             elif shape is None:
                 time_series(path, seed=index + 99 * bool(what))
             else:
@@ -133,11 +138,15 @@ def listed(folder: Path, name: str, light_shape, dye_shape=None, um=UM) -> list[
 
 
 def save(path: Path, shape, names, seed: int = 0, um=UM) -> Path:
-    rng = np.random.default_rng(seed)
-    smooth = gaussian_filter(rng.normal(size=shape), (0, 0, 1, 1))
-    counts = (1000 + 500 * smooth / smooth.std()).clip(1).astype(np.uint16)
+    counts = (1000 + 500 * smooth(shape, seed)).clip(1).astype(np.uint16)
     save_volume(path, counts, axes="CZYX", voxel_size_um=um, channel_names=names)
     return path
+
+
+def smooth(shape, seed: int) -> np.ndarray:
+    rough = np.random.default_rng(seed).normal(size=shape)
+    found = gaussian_filter(rough, (*[0] * (len(shape) - 2), 1, 1))
+    return found / found.std()
 
 
 def time_series(path: Path, seed: int = 0) -> None:
@@ -474,6 +483,10 @@ REMEDIES: list[tuple[str, str, str]] = [
     (f"{P} moved.csv {ONE}", "(--root DIR)", "{} --root sub"),
     (f"{P} a.ome.tif --out o --estimate --target DAPI", "one with --tasks",
      "{} --tasks dna --target name:DAPI"),
+    (f"{P} noisy0.ome.tif {ONE}", "continue with --yes", "{} --yes"),
+    ("prepare noisy.csv --cache-dir noisy", "continue with --yes", "{} --yes"),
+    ("check noisy.csv --patch-size 4 16 16", "continue with --yes", "{} --yes"),
+    (f"{X} noisy.csv {LEARN}", "continue with --yes", "{} --yes"),
     (f"{P} a.ome.tif {ONE} --device cuda", "use cpu", "{} --device cpu"),
     (f"predict old.safetensors a.ome.tif {ONE}", "--model-voxel-size Z Y X",
      "{} --model-voxel-size .3 .3 .3"),

@@ -416,7 +416,8 @@ def save_large(path: Path, shape: tuple[int, int, int]) -> None:
     """Write a volume plane by plane, with a sidecar that tells its voxel size."""
     volume = np.lib.format.open_memmap(path, "w+", np.uint16, shape)
     rng = np.random.default_rng(0)
-    plane = rng.integers(500, 1500, shape[1:], np.uint16)
+    smooth = gaussian_filter(rng.normal(size=shape[1:]), 1)
+    plane = (1000 + 1000 * smooth).astype(np.uint16)
     for z in range(shape[0]):
         volume[z] = np.roll(plane, 7 * z)
     volume.flush()

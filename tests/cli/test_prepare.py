@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from scipy.ndimage import gaussian_filter
 
 from continual_repmode.__main__ import main
 
@@ -18,12 +19,13 @@ NUM_IMAGES = 8
 def manifest(tmp_path_factory):
     """Return a manifest over some images that take a while to resize."""
     folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
+    rng, shape = np.random.default_rng(0), (2, 16, 200, 200)
     lines = ["task,path,channel_signal,channel_target,split"]
     for index in range(NUM_IMAGES):
+        light = 2000 + 3000 * gaussian_filter(rng.normal(size=shape), 1)
         tifffile.imwrite(
             folder / f"image{index}.ome.tif",
-            rng.integers(0, 4000, (2, 16, 200, 200)).astype(np.uint16),
+            light.astype(np.uint16),
             ome=True,
             photometric="minisblack",
             metadata={"axes": "CZYX", **UM},

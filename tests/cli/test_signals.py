@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from continual_repmode.models import RepModeUNet, save_model
 from continual_repmode.models.model_card import ModelCard
@@ -153,10 +154,11 @@ def images(tmp_path):
     save_model(net, tmp_path / "model.safetensors", card)
     lines = ["task,path,channel_signal,channel_target,split"]
     for index in range(NUM_FILES):
-        channels = np.random.default_rng(index).integers(0, 4000, (2, 12, 128, 128))
+        rng = np.random.default_rng(index)
+        smooth = gaussian_filter(rng.normal(size=(2, 12, 128, 128)), (0, 0, 1, 1))
         save_volume(
             tmp_path / f"f{index}.ome.tif",
-            channels.astype(np.uint16),
+            (2000 + 2000 * smooth).astype(np.uint16),
             axes="CZYX",
             voxel_size_um=UM,
             channel_names=["Bright", "DAPI"],

@@ -19,6 +19,7 @@ from continual_repmode.manifests.checks.registration import (
     register,
 )
 from continual_repmode.volumes.padding import Padding, hidden_voxels
+from continual_repmode.volumes.plausibility import detail
 
 FACTS_VERSION = 3
 """Counts up whenever the same voxels would give other facts: they are kept on disk."""
@@ -195,13 +196,12 @@ def _focus(raw: NDArray[Any], low: float, high: float) -> tuple[float, float]:
     details, contrasts = [], []
     for plane in raw:
         scaled = averaged(plane, size, low, high)
-        steps = [scaled[2:] - scaled[:-2], scaled[:, 2:] - scaled[:, :-2]]
-        details.append(np.mean([(step**2).mean() for step in steps if step.size] or 0))
+        details.append(detail(scaled))
         contrasts.append(scaled.var())
-    detail = np.array(details, np.float64)
+    found = np.array(details, np.float64)
     contrast = float(np.sum(contrasts, dtype=np.float64))
-    sharpness = float(detail.sum()) / contrast if contrast > 0 else 0.0
-    weight = (detail - detail.min()) ** 2
+    sharpness = float(found.sum()) / contrast if contrast > 0 else 0.0
+    weight = (found - found.min()) ** 2
     if not weight.sum() > 0:
         return sharpness, 0.5
-    return sharpness, float(np.average(np.linspace(0, 1, len(detail)), weights=weight))
+    return sharpness, float(np.average(np.linspace(0, 1, len(found)), weights=weight))

@@ -14,8 +14,14 @@ from continual_repmode.manifests.checks.checked_pair import (
     Finding,
     Severity,
 )
+from continual_repmode.manifests.checks.facts import ChannelFacts
 from continual_repmode.manifests.checks.outliers import compare
 from continual_repmode.manifests.checks.registration import block_size
+from continual_repmode.volumes.plausibility import (
+    LEAST_NOISE,
+    LEAST_SIDE_PX,
+    LIKE_NOISE,
+)
 
 MOST_SATURATED = 0.01
 """Share of clipped voxels that a bright spot or hot pixels do not reach."""
@@ -23,10 +29,6 @@ FEW_LEVELS = 64
 """Six bits: a channel of fewer gray levels has lost its intensities, to a wrong
 contrast setting or a bad conversion, and a z-score only stretches the steps."""
 YES_REMEDY = "mend it or, if it is right, continue with --yes (run: data.yes=true)"
-LEAST_NOISE = 1.9
-"""Sharpness of a light that is noise. Where pixels two apart have nothing in common it
-is 2, whatever the noise; of 55 channels of 25 real files the largest was 1.73 (a mask),
-of real transmitted light 1.43, of generated light 1.52."""
 LEAST_IMAGES: dict[Split, int] = {"train": 3, "valid": 1, "test": 3}
 """Fewer give no result worth reporting: one odd image decides it."""
 LEAST_SHIFT_PX = 3.0
@@ -128,14 +130,6 @@ def _bad_voxels(channel: CheckedChannel) -> Iterator[Finding]:
             f"{facts.maximum:g})",
             "export it with its full range, or leave it out",
         )
-    if channel.role == "light" and facts.sharpness >= LEAST_NOISE:
-        yield channel.finding(
-            "warning",
-            "noise",
-            "looks like pure noise: pixels have nothing in common with those two "
-            "further on",
-            "see that this channel is the transmitted light, or leave it out",
-        )
     if facts.num_levels >= FEW_LEVELS and facts.saturated > MOST_SATURATED:
         yield channel.finding(
             "warning",
@@ -168,15 +162,26 @@ def _shifted(pair: CheckedPair) -> Iterator[Finding]:
 
 def doubtful(pair: CheckedPair, yes: bool) -> Iterator[Finding]:
     """Yield what has to be confirmed before a run starts."""
-    if pair.doubts:
+    told = list(pair.doubts)
+    if pair.facts is not None and _is_noise(pair.facts.signal):
+        told.append(f"its {LIKE_NOISE}")
+    if told:
         yield Finding(
             "note" if yes else "error",
             "implausible",
             pair.place,
             "",
-            ", and ".join(pair.doubts),
+            ", and ".join(told),
             "" if yes else YES_REMEDY,
         )
+
+
+def _is_noise(light: ChannelFacts) -> bool:
+    return (
+        not light.is_mask
+        and min(light.shape[1:]) >= LEAST_SIDE_PX
+        and light.sharpness >= LEAST_NOISE
+    )
 
 
 def _too_small(pair: CheckedPair, patch_size: Sequence[int]) -> Iterator[Finding]:

@@ -68,6 +68,13 @@ def test_what_may_be_a_mistake_is_asked_back_before_it_is_predicted(
     assert told.endswith("continue with --yes (in Python: yes=True)")
     assert plan(image, voxel_size_um=(0.3, 5.0, 5.0), yes=True).jobs
 
+    noise = np.random.default_rng(0).integers(90, 400, (2, 3, 40, 40), np.uint16)
+    path = folder / "noise.ome.tif"
+    save_volume(path, noise, axes="CZYX", voxel_size_um=(0.3,) * 3)
+    (told,) = map(str, plan(path, channel=0).failures)
+    assert "noise.ome.tif: its light looks like noise: " in told
+    assert plan(path, channel=0, yes=True).jobs
+
     monkeypatch.setattr(checking, "MOST_WINDOWS", 1)
     (told,) = map(str, plan(image).failures)
     assert "windows for each structure; mend it or" in told

@@ -1,9 +1,11 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from continual_repmode.volumes.plausibility import doubts
+from continual_repmode.volumes.plausibility import doubts, noise
 from continual_repmode.volumes.source_channels import SourceChannel
 
 GRID = (0.29, 0.29, 0.29)
@@ -54,3 +56,24 @@ def test_what_may_be_a_mistake_is_asked_back(given, told):
 )
 def test_what_laboratories_have_is_not(given):
     assert asked(**given) == []
+
+
+def test_a_light_that_is_noise_is_told_by_a_plane_of_it():
+    def told(planes):
+        volume = SimpleNamespace(
+            path=Path("a.tif"),
+            channel_names=("",),
+            read_channel=lambda channel, planes: voxels[planes],
+        )
+        voxels = np.asarray(planes)
+        box = tuple(slice(0, side) for side in voxels.shape)
+        return list(noise(SourceChannel(volume, 0, box)))
+
+    rng = np.random.default_rng(0)
+    pure = rng.poisson(90, (3, 64, 64)).astype("u2")
+    smooth = gaussian_filter(rng.normal(size=(3, 64, 64)), (0, 1, 1))
+    assert told(pure) == told(65000 - pure) == told(np.where(pure < 80, np.nan, pure))
+    assert "its light looks like noise" in told(pure)[0]
+    image = 100 + 100 * smooth + rng.normal(size=smooth.shape)
+    for other in (image, smooth, pure[:, :31], np.full((3, 64, 64), 7)):
+        assert told(other) == []
