@@ -10,7 +10,12 @@ from continual_repmode.config.run import RunConfig
 from continual_repmode.errors import UserError
 from continual_repmode.manifests.check import check_manifest
 from continual_repmode.runtime import resolve_device
-from continual_repmode.training.plan import Learning, TrainingPlan, plan_training
+from continual_repmode.training.plan import (
+    Learning,
+    TrainingPlan,
+    depth_of_projections,
+    plan_training,
+)
 from continual_repmode.volumes.volume import Size3
 
 PLANNED = {
@@ -32,19 +37,25 @@ def with_plan(
     said = {word.lstrip("+").partition("=")[0] for word in overrides}
     data, train = config.data, config.train
     net = config.model.build(config.stream().base_tasks)
-    shapes, stream = _volumes(config, net.divisor)
+    shapes, stream, deepest = _volumes(config, net.divisor)
+    smallest = _smallest(shapes)
     first = train.epochs if "train.epochs" in said else None
     later = train.extension_epochs if "train.extension_epochs" in said else None
     patch = tuple(data.patch_size) if "data.patch_size" in said else None
     plan = distributed.of_first(
         plan_training(
             net,
-            _smallest(shapes),
+            smallest,
             stream,
             batch_size=train.batch_size,
             device=resolve_device(config.device),
             epochs=[first, *[later] * (len(stream) - 1)],
             patch_size=_size3(patch) if patch else None,
+            depth=depth_of_projections(
+                deepest, smallest[0], net.divisor[0], data.pad_small
+            )
+            if deepest
+            else None,
             overlap=train.overlap,
         )
     )
@@ -79,8 +90,13 @@ def taken_from(config: RunConfig, written: RunConfig) -> RunConfig:
 
 def _volumes(
     config: RunConfig, divisor: Size3
-) -> tuple[Collection[Size3], list[Learning]]:
-    """Return the shapes of training volumes, and what each experience learns from."""
+) -> tuple[Collection[Size3], list[Learning], int]:
+    """Return the shapes of training volumes, and what each experience learns from.
+
+    The last is how many planes the deepest stack has whose target is a projection of
+    it; 0 if there is none.
+    """
+    deepest = 0
     scenario, few = config.stream(), config.data.num_new
     shapes: list[Size3] = []
     counts: dict[str, int] = {}
@@ -107,6 +123,8 @@ def _volumes(
             for pair in check.pairs:
                 if pair.split == "train":
                     shapes.append(pair.grid_shape)
+                    if pair.task in check.collection.projections:
+                        deepest = max(deepest, pair.grid_shape[0])
                     counts[pair.task] = counts.get(pair.task, 0) + 1
                 elif pair.split == "test":
                     voxels = math.prod(pair.grid_shape)
@@ -122,7 +140,7 @@ def _volumes(
         most = [min(counts[t], few) if index and few else counts[t] for t in tasks]
         tested = sum(tests.get(task, 0) for task in known)
         stream.append(Learning(len(tasks), sum(most), tested))
-    return shapes, stream
+    return shapes, stream, deepest
 
 
 def _smallest(shapes: Collection[Size3]) -> Size3:

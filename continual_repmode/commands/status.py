@@ -14,8 +14,8 @@ _ABOUT = """\
 Tell what runs and extensions are doing: since when, how far, and how long it takes yet.
 
 Reads their folders only, so it can be called while they run, also on another machine
-that sees the same disk. The time left is that of the current experience, without its
-test."""
+that sees the same disk. The time left of an experience is without its test; that of the
+whole run has all experiences and tests, taken to go as the current one does."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,7 +59,9 @@ def _status(path: Path) -> list[str]:
         )
     if done < total:
         lines += _current(facts, done)
-        if not running:
+        if running:
+            lines += _whole(facts, total)
+        else:
             again = folder.sound_header() or {}
             resume = command_line(["continual-repmode", "run", f"resume={path}"])
             command = resume if folder.config.is_file() else again.get("command", "")
@@ -92,6 +94,15 @@ def _current(facts: dict[str, Any], done: int) -> list[str]:
         return [f"{where}: testing"]
     said = f", {facts['said']}" if facts["said"] else ""
     return [f"{where}: epoch {facts['epoch']} of {facts['epochs']}{said}"]
+
+
+def _whole(facts: dict[str, Any], total: int) -> list[str]:
+    """Tell of all experiences together, where that is known."""
+    seconds = facts.get("run_seconds_left")
+    if seconds is None:
+        return []
+    left = _duration(seconds - (time.time() - facts["updated"]))
+    return [f"  all of {total} experiences with their tests: about {left} left"]
 
 
 def _names(tasks: Sequence[str]) -> str:

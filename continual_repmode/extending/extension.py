@@ -44,7 +44,11 @@ from continual_repmode.results import (
 )
 from continual_repmode.runtime import resolve_device
 from continual_repmode.trained_model import TrainedModel
-from continual_repmode.training.plan import Learning, plan_training
+from continual_repmode.training.plan import (
+    Learning,
+    depth_of_projections,
+    plan_training,
+)
 from continual_repmode.training.trackers import check_loggers
 from continual_repmode.volumes.preparation import VoxelSizeUm
 
@@ -208,6 +212,11 @@ def _planned(
     train, test = (volumes.collection.pairs(task, s) for s in ("train", "test"))
     z, y, x = (min(sides) for sides in zip(*(p.grid_shape for p in train), strict=True))
     num_voxels = sum(math.prod(pair.grid_shape) for pair in test)
+    depth = None
+    if task in volumes.collection.projections:
+        deepest = max(pair.grid_shape[0] for pair in train)
+        part = base.net.divisor[0]
+        depth = depth_of_projections(deepest, z, part, settings.pad_small)
     own = plan_training(
         base.net,
         (z, y, x),
@@ -216,6 +225,7 @@ def _planned(
         device=device,
         epochs=[settings.epochs],
         patch_size=settings.patch_size,
+        depth=depth,
     )
     plan = distributed.of_first(own)
     _say(f"plan: {plan}")

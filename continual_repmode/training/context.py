@@ -23,6 +23,9 @@ class ExperienceContext:
     stream_tasks: tuple[str, ...]
     #: How many experiences the stream has.
     num_experiences: int
+    #: How many training images each of them has, and how many test images.
+    num_train: tuple[int, ...]
+    num_test: tuple[int, ...]
     #: The pairs of this experience, in the order of its dataset.
     pairs: list[Pair]
     #: Training patch (Z, Y, X) in voxels.

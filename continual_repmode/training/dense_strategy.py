@@ -182,7 +182,8 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.validation_volumes: Any = None
         self.validation_pairs: list[Pair] = []
         later_epochs = train_epochs if extension_epochs is None else extension_epochs
-        self._epochs = (train_epochs, later_epochs)
+        #: Of the first experience, and of each later one.
+        self.epochs = (train_epochs, later_epochs)
         self._adopting = False
         self._has_learned = False
         self._sampler: RecordingSampler | None = None
@@ -273,7 +274,7 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
     def _before_training_exp(self, **kwargs: Any) -> None:
         check_order(self.experience, self.net, self._has_learned)
         is_extension = self.experience.current_experience > 0
-        self.train_epochs = 0 if self._adopting else self._epochs[is_extension]
+        self.train_epochs = 0 if self._adopting else self.epochs[is_extension]
         super()._before_training_exp(**kwargs)
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:

@@ -78,6 +78,7 @@ def plan_training(
     device: torch.device,
     epochs: Sequence[int | None],
     patch_size: Size3 | None = None,
+    depth: int | None = None,
     overlap: float = 0.5,
 ) -> TrainingPlan:
     """Propose a patch and epochs.
@@ -87,13 +88,17 @@ def plan_training(
     ``stream``: the experiences, in order.
     ``epochs``: of each experience where the user says it.
     ``patch_size``: where the user says it.
+    ``depth``: planes that a patch must have, as targets are projections of all planes
+        of a volume; volumes with fewer are padded.
     ``overlap``: of windows in tests.
     Raises UserError if no patch fits into the volumes or the memory.
     """
     limit = _memory_limit(device)
     found: tuple[Size3, float, int | None] | None = None
     wanted = _epochs(stream, batch_size, epochs)
-    patches = [patch_size] if patch_size else list(_patches(smallest, net.divisor))
+    patches = (
+        [patch_size] if patch_size else list(_patches(smallest, net.divisor, depth))
+    )
     for patch in patches:
         if found is not None:
             growth = math.prod(patch) / math.prod(found[0])
@@ -155,11 +160,11 @@ def measure_step(
     return seconds, peak
 
 
-def _patches(smallest: Size3, divisor: Size3) -> Iterator[Size3]:
+def _patches(smallest: Size3, divisor: Size3, depth: int | None) -> Iterator[Size3]:
     """Yield patches that fit into all volumes, each larger than the one before."""
     before: Size3 | None = None
     for axis, room, part in zip("ZYX", smallest, divisor, strict=True):
-        if room < part:
+        if room < part and not (axis == "Z" and depth):
             raise UserError(
                 f"plan=auto: the smallest training volume has {room} voxels along "
                 f"{axis}, fewer than the {part} that this network needs; leave it out, "
@@ -173,9 +178,29 @@ def _patches(smallest: Size3, divisor: Size3) -> Iterator[Size3]:
                 shares, DEFAULT_WINDOW, smallest, divisor, strict=True
             )
         )
-        if (z, y, x) != before:
-            yield z, y, x
-        before = (z, y, x)
+        patch = (depth or z, y, x)
+        if patch != before:
+            yield patch
+        before = patch
+
+
+def depth_of_projections(deepest: int, smallest: int, part: int, pad: bool) -> int:
+    """Return the planes of a patch that holds every stack that was projected.
+
+    ``deepest``: planes of the deepest of these, on the model grid.
+    ``smallest``: planes of the smallest volume of all.
+    ``part``: what the network needs a multiple of.
+    ``pad``: smaller volumes are padded.
+    Raises UserError if they would have to be, and are not.
+    """
+    depth = -(-deepest // part) * part
+    if depth > smallest and not pad:
+        raise UserError(
+            f"plan=auto: targets are projections of up to {deepest} planes, so a patch "
+            f"needs {depth}, and the smallest training volume has {smallest}: set "
+            "data.pad_small=true (extend: --pad-small)"
+        )
+    return depth
 
 
 def _epochs(

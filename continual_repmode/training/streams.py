@@ -134,6 +134,8 @@ def build_benchmark(
             experience.context = ExperienceContext(
                 stream_tasks=task_names,
                 num_experiences=len(scenario.stream),
+                num_train=tuple(map(len, pairs["train"])),
+                num_test=tuple(map(len, pairs["test"])),
                 pairs=pairs[stream.name][index],
                 patch_size=patch_size,
                 validation=benchmark.valid_stream[index].dataset,

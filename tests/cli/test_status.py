@@ -33,8 +33,15 @@ def folder(tmp_path):
     facts = {"since": 0.0, "pid": 17, "doing": "training", "experience": 1}
     facts |= {"experiences": 2, "tasks": ["lysosome"], "epoch": 3, "epochs": 9}
     facts |= {"seconds_left": 5.0, "said": "loss 0.5, about 00:05 left", "updated": 1.0}
+    facts["run_seconds_left"] = 3000.0
     write_json(folder.progress, facts)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch):
+    """It is a moment after the last sign of the run."""
+    monkeypatch.setattr("continual_repmode.commands.status.time.time", lambda: 1.0)
 
 
 def said(capsys, *folders):
@@ -44,13 +51,14 @@ def said(capsys, *folders):
 
 def test_a_run_is_running_interrupted_or_complete(folder, capsys):
     with folder.held():
-        first, done, now = said(capsys, folder.path)
+        first, done, now, whole = said(capsys, folder.path)
     assert first.startswith(f"{folder.path}: running since 1970-01-01 ")
     assert ", process 17, last sign " in first
     assert done == "  experience 1 of 2 (dna, nucleolus): done, R2 of all images 0.250"
     assert now == (
         "  experience 2 of 2 (lysosome): epoch 3 of 9, loss 0.5, about 00:05 left"
     )
+    assert whole == "  all of 2 experiences with their tests: about 50 min 00 s left"
     first, _, _, again = said(capsys, folder.path)
     assert first.startswith(f"{folder.path}: interrupted ")
     assert again.endswith(f"resume={folder.path}")

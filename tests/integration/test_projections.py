@@ -1,5 +1,6 @@
 """Stacks of light, targets of one plane: from the manifest to the written plane."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from continual_repmode.compose import compose_runs
 from continual_repmode.errors import UserError
 from continual_repmode.exporting.export import export_task
 from continual_repmode.extending import ExtensionSettings, extend_model
@@ -16,8 +18,10 @@ from continual_repmode.models import ModelCard, RepModeUNet, read_card, save_mod
 from continual_repmode.prediction.arrays import predict_array
 from continual_repmode.prediction.files import predict_file
 from continual_repmode.prediction.metrics_table import read_metrics
+from continual_repmode.run_plan import with_plan
 from continual_repmode.scenario import Scenario
 from continual_repmode.trained_model import TrainedModel
+from continual_repmode.training import plan as planning
 from continual_repmode.training.context import context_of
 from continual_repmode.training.strategy import RepMode
 from continual_repmode.training.streams import build_benchmark
@@ -104,6 +108,34 @@ def test_a_projected_task_is_learned_tested_and_written_as_one_plane(lab, kind):
         UserError, match=r"dna is predicted as a stack, .* as max|focus"
     ):
         predict_array(model, light, UM, "all")
+
+
+def test_a_plan_keeps_all_planes_in_a_run_and_in_an_extension(lab, monkeypatch):
+    """Networks of depth 3 need a multiple of 8 planes, of depth 4 one of 16."""
+    monkeypatch.setattr(planning, "measure_step", lambda *_: (1e-9, 0))
+    monkeypatch.setattr(planning, "_SHARES", ((0.125, 0.125),))  # of 32 x 128 x 128
+    stream = lab / "one.yaml"
+    stream.write_text("experiences: [[max1]]\n")
+    words = ["data=manifest", f"data.manifest={lab / 'max.csv'}", "plan=auto"]
+    words += ["data.voxel_size_um=[0.5,0.3,0.3]", f"scenario={stream}"]
+    words += ["device=cpu", "model.depth=3"]
+    config, _ = with_plan(*compose_runs([words]), words)
+    assert config.data.patch_size == [8, 16, 16]
+    words[-1] = "model.depth=4"
+    with pytest.raises(UserError, match=r"patch needs 16, .* data\.pad_small=true"):
+        with_plan(*compose_runs([words]), words)
+    words.append("data.pad_small=true")
+    config, _ = with_plan(*compose_runs([words]), words)
+    assert config.data.patch_size == [16, 16, 16]
+    settings = ExtensionSettings(
+        epochs=1, image_curve=(), device="cpu", cache_dir=lab / "cache", plan="auto"
+    )
+    made = extend_model(
+        lab / "base.safetensors", lab / "focus.csv", "focus1",
+        folder=lab / "planned", settings=settings,
+    )  # fmt: skip
+    written = json.loads((made.folder / "extension.json").read_text())
+    assert written["patch_size"] == [8, 16, 16]
 
 
 def test_the_loss_is_that_of_the_projection(lab):

@@ -12,7 +12,11 @@ from tqdm import tqdm
 from continual_repmode.results import write_json
 from continual_repmode.tasks import display_name
 from continual_repmode.training.avalanche_api import SupervisedPlugin
-from continual_repmode.training.context import context_of, task_names_of
+from continual_repmode.training.context import (
+    ExperienceContext,
+    context_of,
+    task_names_of,
+)
 
 _LINES = 5  # per experience, where there is no terminal
 _EVERY_S = 2.0  # seconds between two writings of the file
@@ -54,6 +58,35 @@ class TimeLeft:
         return epochs * epoch_s + validations * validation_s
 
 
+@dataclass(slots=True)
+class RunTimeLeft:
+    """Foretells how long the rest of a stream takes, tests included.
+
+    Later experiences are taken to need as long for an epoch and image as the one that
+    is learned, with the same share of validations.
+    """
+
+    #: Of the experience that is learned.
+    context: ExperienceContext
+    index: int
+    #: Of every later experience.
+    later_epochs: int
+    #: Seconds of an epoch, for each training image, validations included.
+    image_s: float | None = None
+    #: Seconds of a test, for each image.
+    test_s: float | None = None
+
+    def seconds(self) -> float | None:
+        """Return the time from the test of this experience to the end of the run."""
+        if self.image_s is None or self.test_s is None:
+            return None
+        num_train, num_test = self.context.num_train, self.context.num_test
+        learned = sum(num_train[self.index + 1 :]) * self.later_epochs
+        tests = range(self.index, self.context.num_experiences)
+        tested = sum(sum(num_test[: index + 1]) for index in tests)
+        return learned * self.image_s + tested * self.test_s
+
+
 class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped
     """Report experience, epoch, loss and time left.
 
@@ -75,7 +108,8 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
         self._epochs: Any = None
         self._steps: Any = None
         self._left = TimeLeft(0.0)
-        self._began = self._trained = 0.0
+        self._run: RunTimeLeft | None = None
+        self._began = self._trained = self._tested = 0.0
 
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
         """Open the bar of the epochs."""
@@ -126,6 +160,7 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
             )
             text += f", about {tqdm.format_interval(seconds)} left"
             self._facts["seconds_left"] = round(seconds, 1)
+        self._note_run(strategy)
         self._facts |= {"epoch": last.epoch, "said": text}
         self._write()
         self._epochs.set_postfix_str(text, refresh=False)
@@ -136,6 +171,20 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
         ):
             title = _title(strategy.experience)
             _say(f"{title}: epoch {last.epoch}/{strategy.train_epochs}, {text}")
+
+    def _note_run(self, strategy: Any) -> None:
+        """Note how long the whole run takes yet, as this experience went so far."""
+        run, left, epochs = self._run, self._left, strategy.train_epochs
+        if run is None or not left.num_epochs:
+            return
+        validation = strategy.validation
+        whole_s = left.seconds(epochs, validation.num_left(0, epochs))
+        run.image_s = whole_s / epochs / max(1, len(strategy.train_pairs))
+        if not self._tested and (images := len(strategy.validation_pairs)):
+            run.test_s = left.seconds(0, 1) / images
+        self._facts["run_seconds_left"] = run.seconds()
+        if None not in (run.seconds(), self._facts["seconds_left"]):
+            self._facts["run_seconds_left"] += self._facts["seconds_left"]
 
     def _count_time(self, *, validated: bool) -> None:
         """Take the time since the last step of the epoch as that of its validation."""
@@ -152,7 +201,9 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
     def before_eval(self, strategy: Any, **_: Any) -> None:
         """Open the bar of the test volumes."""
         volumes = sum(len(exp.dataset) for exp in strategy.current_eval_stream)
-        self._facts |= {"doing": "testing"}
+        self._began = time.perf_counter()
+        rest = self._run.seconds() if self._run else None
+        self._facts |= {"doing": "testing", "run_seconds_left": rest}
         self._write(now=True)
         if not self._terminal:
             _say(f"  testing on {volumes} volumes")
@@ -170,6 +221,9 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
 
     def after_eval(self, strategy: Any, **_: Any) -> None:
         """Close the bar of the test volumes."""
+        if self._run and self._steps.total:
+            self._tested = time.perf_counter() - self._began
+            self._run.test_s = self._tested / self._steps.total
         self._steps.close()
 
     def close(self) -> None:
@@ -185,17 +239,33 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
         """Begin to tell of an experience."""
         now = time.time()
         facts = {"since": now, "pid": os.getpid(), **self._facts}
+        index, context = (
+            strategy.experience.current_experience,
+            context_of(strategy.experience),
+        )
+        before, later = self._run, strategy.epochs[1]
+        self._run = RunTimeLeft(context, index, later)
+        if before:
+            self._run.image_s, self._run.test_s = before.image_s, before.test_s
         self._facts = facts | {
             "doing": doing,
-            "experience": strategy.experience.current_experience,
-            "experiences": context_of(strategy.experience).num_experiences,
+            "experience": index,
+            "experiences": context.num_experiences,
             "tasks": task_names_of(strategy.experience),
             "epoch": strategy.first_epoch,
             "epochs": epochs,
             "seconds_left": None,
+            "run_seconds_left": self._begun_run(epochs),
             "said": "",
         }
         self._write(now=True)
+
+    def _begun_run(self, epochs: int) -> float | None:
+        """Return the time from the start of an experience, as the last one went."""
+        run = self._run
+        if run is None or run.image_s is None or (rest := run.seconds()) is None:
+            return None
+        return rest + epochs * run.image_s * run.context.num_train[run.index]
 
     def _write(self, *, now: bool = False) -> None:
         """Write the file, unless that was a moment ago."""

@@ -15,6 +15,22 @@ from continual_repmode.volumes.formats.writable import WritableImage
 
 _CLASSIC_BYTES = 2**32 - 2**25
 """Larger ones are BigTIFF."""
+
+
+def packed_ome(num_bytes: int, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``tifffile.imwrite`` for an OME-TIFF, compressed.
+
+    ``num_bytes``: of the pixels before that.
+    """
+    return {
+        "ome": True,
+        "metadata": metadata,
+        "bigtiff": num_bytes > _CLASSIC_BYTES,
+        "compression": "zlib",
+        "compressionargs": {"level": 3},
+    }
+
+
 _AT_ONCE = 2
 """Chunks that are packed at once. Ten, as Zarr does, take 49 to 68 MB beyond the block
 and no less time on two cores; two take 23 to 32 MB."""
@@ -109,12 +125,8 @@ class TiffPixels:
             iter(raw.reshape(-1, *raw.shape[-2:])),
             shape=image.stored_shape,
             dtype=image.dtype,
-            bigtiff=raw.nbytes > _CLASSIC_BYTES,
-            ome=True,
             photometric="minisblack",
-            compression="zlib",
-            compressionargs={"level": 3},
-            metadata=ome_tiff(image, self._attributes),
+            **packed_ome(raw.nbytes, ome_tiff(image, self._attributes)),
         )
         del raw  # some systems do not replace a file that is mapped
         packed.replace(self._path)

@@ -13,6 +13,7 @@ from continual_repmode.files import failure_told, replacing
 from continual_repmode.paths import user_path
 from continual_repmode.volumes.formats import IMAGEJ_TIFF, OME_TIFF, OME_ZARR
 from continual_repmode.volumes.formats.image_metadata import ome_tiff
+from continual_repmode.volumes.formats.pixel_files import packed_ome
 from continual_repmode.volumes.formats.stream_writing import writing
 from continual_repmode.volumes.formats.writable import WHOLE, WritableImage
 
@@ -36,9 +37,10 @@ def save_volume(
     Parameters
     ----------
     path : str or Path
-        ``.ome.tif`` or ``.ome.tiff`` for OME-TIFF, ``.zarr`` for OME-Zarr 0.5, ``.tif``
-        or ``.tiff`` for ImageJ, ``.npy`` for NumPy with a sidecar. ImageJ stores
-        channels within z (ZCYX) and has no channel names: they become slice labels.
+        ``.ome.tif`` or ``.ome.tiff`` for OME-TIFF, compressed by zlib; ``.zarr`` for
+        OME-Zarr 0.5; ``.tif`` or ``.tiff`` for ImageJ; ``.npy`` for NumPy with a
+        sidecar. ImageJ stores channels within z (ZCYX) and has no channel names: they
+        become slice labels.
     array : ndarray
         Intensities; their type is kept.
     axes : str
@@ -74,7 +76,7 @@ def save_volume(
     array = array.astype(image.dtype, copy=False)
     with failure_told(path, array.nbytes):
         if image.format == OME_TIFF:
-            _write_tiff(path, array, ome=True, metadata=ome_tiff(image))
+            _write_tiff(path, array, **packed_ome(array.nbytes, ome_tiff(image)))
         elif image.format == OME_ZARR:
             _write_ome_zarr(image, array)
         elif image.format == IMAGEJ_TIFF:

@@ -8,7 +8,12 @@ import torch
 from continual_repmode.errors import UserError
 from continual_repmode.models import RepModeUNet
 from continual_repmode.training import plan as planning
-from continual_repmode.training.plan import Learning, measure_step, plan_training
+from continual_repmode.training.plan import (
+    Learning,
+    depth_of_projections,
+    measure_step,
+    plan_training,
+)
 
 CPU = torch.device("cpu")
 STREAM = [Learning(3, 30, 0), Learning(1, 10, 0)]
@@ -53,6 +58,16 @@ def test_patches_grow_to_the_papers_and_to_what_fits(net, machine):
     assert plan(net, (13, 70, 301)).patch_size == (12, 68, 128)
     with pytest.raises(UserError, match="has 3 voxels along Z, fewer than the 4"):
         plan(net, (3, 70, 301))
+
+
+def test_targets_that_are_projections_need_all_planes_in_every_patch(net, machine):
+    machine(voxel_s=1e-12, voxel_bytes=1)
+    assert plan(net, depth=40).patch_size == (40, 128, 128)
+    assert plan(net, (3, 70, 301), depth=40).patch_size == (40, 68, 128)  # padded
+    assert depth_of_projections(13, smallest=16, part=4, pad=False) == 16
+    assert depth_of_projections(13, smallest=13, part=4, pad=True) == 16
+    with pytest.raises(UserError, match=r"up to 13 planes, so a patch needs 16, .* 13"):
+        depth_of_projections(13, smallest=13, part=4, pad=False)
 
 
 def test_a_step_must_fit_the_memory_and_the_training_two_hours(net, machine):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,9 +10,14 @@ import pytest
 import torch
 
 from continual_repmode.inference.windows import window_starts
-from continual_repmode.results import RunFolder
+from continual_repmode.results import RunFolder, read_json
 from continual_repmode.training.avalanche_api import SupervisedPlugin
-from continual_repmode.training.plugins.progress import ProgressPlugin, TimeLeft
+from continual_repmode.training.context import context_of
+from continual_repmode.training.plugins.progress import (
+    ProgressPlugin,
+    RunTimeLeft,
+    TimeLeft,
+)
 from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
 from continual_repmode.training.strategies.cumulative import CumulativePlugin
@@ -109,7 +115,7 @@ def test_validation_by_share_is_that_of_the_undisturbed_run(
 
 
 def test_a_record_keeps_the_validation_and_older_ones_lack_it(tmp_path):
-    from continual_repmode.results import ExperienceRecord, read_json, write_json
+    from continual_repmode.results import ExperienceRecord, write_json
 
     fields = {
         "experience": 0,
@@ -165,6 +171,35 @@ class TestTimeLeft:
         assert ", about 00:0" in second
         assert "left" not in last
         assert not math.isnan(float(last.rpartition(" ")[2]))
+
+
+def test_the_time_of_a_run_is_that_of_its_experiences_and_tests(
+    make_strategy, benchmark, tmp_path
+):
+    """Foretold after the first experience, and known when the last one is learned."""
+    context = context_of(benchmark.train_stream[0])
+    context = replace(
+        context, num_experiences=3, num_train=(9, 4, 2), num_test=(5, 1, 2)
+    )
+    run = RunTimeLeft(context, index=0, later_epochs=10)
+    assert run.seconds() is None
+    run.image_s, run.test_s = 2.0, 3.0
+    assert run.seconds() == 2.0 * 10 * (4 + 2) + 3.0 * (5 + 6 + 8)
+    run.index = 2
+    assert run.seconds() == 3.0 * 8
+
+    progress = ProgressPlugin(tmp_path / "progress.json")
+    strategy = make_strategy(RepMode, train_epochs=2, plugins=[progress])
+    told = []
+    for index, experience in enumerate(benchmark.train_stream):
+        strategy.train(experience)
+        progress.close()
+        told.append(read_json(tmp_path / "progress.json")["run_seconds_left"])
+        strategy.eval(benchmark.test_stream[: index + 1])
+    assert all(seconds > 0 for seconds in told)
+    assert progress._run.seconds() == pytest.approx(
+        progress._run.test_s * sum(context_of(experience).num_test)
+    )
 
 
 def test_ctrl_c_takes_the_bars_off_the_terminal(make_strategy, benchmark, capsys):

@@ -25,6 +25,15 @@ def in_file_axes(czyx: np.ndarray, axes: str) -> np.ndarray:
     return np.transpose(czyx, dropped + order).reshape([czyx.shape[k] for k in order])
 
 
+def test_an_ome_tiff_is_compressed(tmp_path: Path) -> None:
+    array = np.zeros((8, 64, 64), np.uint16)
+    array[3, 5:9] = 700
+    path = tmp_path / "a.ome.tif"
+    save_volume(path, array, axes="ZYX", voxel_size_um=UM)
+    assert path.stat().st_size < array.nbytes / 10
+    assert np.array_equal(open_volume(path).read_channel(0), array)
+
+
 names_of_channels = st.text("abcXYZ 019_-µ/<&\"'é", min_size=1, max_size=8).filter(
     lambda name: name == name.strip()
 )
