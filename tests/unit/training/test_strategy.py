@@ -5,6 +5,7 @@ import inspect
 import logging
 from dataclasses import fields
 from functools import partial
+from importlib import import_module
 
 import pytest
 import torch
@@ -528,16 +529,35 @@ def test_float16_learns_as_float32_and_leaves_out_steps_that_overflow(
     assert strategy.scaler.get_scale() == 2.0 ** (100 - steps)
 
 
-def _keep(graph, _):
-    return graph.forward
-
-
-def _fail(graph, _):
+def _refuse(*_):
     raise RuntimeError("no compiler is here")
 
 
+def _refusing(forward):
+    """As PyTorch's compiler when it fails, without the minute it takes to."""
+
+    def call(*_):
+        raise import_module("torch._dynamo.exc").TorchDynamoException("not here")
+
+    return call
+
+
+def _compiler(backend, compile=torch.compile):
+    def compiled(forward):
+        torch.compiler.reset()
+        return compile(forward, backend=backend)
+
+    return compiled
+
+
 @pytest.mark.parametrize(
-    ("compiler", "fails"), [pytest.param(_keep, 0, marks=pytest.mark.slow), (_fail, 1)]
+    ("compiler", "fails"),
+    [
+        (_refusing, 1),
+        pytest.param(_compiler(_refuse), 1, marks=pytest.mark.slow),
+        pytest.param(_compiler(lambda g, _: g.forward), 0, marks=pytest.mark.slow),
+    ],
+    ids=["no compiler", "a compiler that fails", "a compiler"],
 )
 def test_a_compiled_network_learns_the_same_also_where_that_fails(
     make_strategy, benchmark, monkeypatch, caplog, compiler, fails
@@ -549,9 +569,7 @@ def test_a_compiled_network_learns_the_same_also_where_that_fails(
         return [point.train_loss for point in strategy.validation.curve]
 
     expected = losses()
-    torch.compiler.reset()
-    used = partial(torch.compile, backend=compiler)
-    monkeypatch.setattr(torch, "compile", used)
+    monkeypatch.setattr(torch, "compile", compiler)
     assert losses(compile=True) == pytest.approx(expected, rel=1e-4)
     said = [m for m in caplog.messages if m.startswith("train.compile=true: ")]
     assert len(said) == fails
