@@ -110,6 +110,7 @@ def make_lab(folder: Path) -> None:
     header = "task,path,channel_signal,channel_target"
     (folder / "cameras.csv").write_text(f"{header}\ndna,cameras.ome.tif,1,0\n")
     (folder / "one.yaml").write_text("experiences: [[dna]]\n")
+    (folder / "lab.yaml").write_text("experiences: [[lab]]\n")
     (folder / "two.yaml").write_text("experiences: [[dna, nucleolus], [lab]]\n")
     (folder / "begun").mkdir()
     begun = {"task": "lab", "base_model_sha256": "0"}
@@ -484,9 +485,16 @@ REMEDIES: list[tuple[str, str, str]] = [
     (f"{P} a.ome.tif --out o --estimate --target DAPI", "one with --tasks",
      "{} --tasks dna --target name:DAPI"),
     (f"{P} noisy0.ome.tif {ONE}", "continue with --yes", "{} --yes"),
-    ("prepare noisy.csv --cache-dir noisy", "continue with --yes", "{} --yes"),
-    ("check noisy.csv --patch-size 4 16 16", "continue with --yes", "{} --yes"),
-    (f"{X} noisy.csv {LEARN}", "continue with --yes", "{} --yes"),
+    (f"{P} a.ome.tif {ONE} --target DAPI", "name:DAPI", "{} --target name:DAPI"),
+    (f"{P} a.ome.tif {ONE} --target DAPI", "./DAPI", "{} --target ./DAPI"),
+    (f"{P} a.ome.tif {ONE} --metrics nrmse", "give --target, or a manifest",
+     "{} --metrics nrmse --target name:DAPI"),
+    (f"{P} lapse.ome.tif {ONE} --choose time=0 --series per-frame",
+     "give --choose time=all", "{} --choose time=all"),
+    (f"{P} gaps.ome.zarr {ONE} --refuse-missing-chunks",
+     "leave out --refuse-missing-chunks", f"{P} gaps.ome.zarr {ONE}"),
+    (f"{P} a.ome.tif {ONE} --ensemble model.safetensors", "leave one out",
+     f"{P} a.ome.tif {ONE}"),
     (f"{P} a.ome.tif {ONE} --device cuda", "use cpu", "{} --device cpu"),
     (f"predict old.safetensors a.ome.tif {ONE}", "--model-voxel-size Z Y X",
      "{} --model-voxel-size .3 .3 .3"),
@@ -520,8 +528,22 @@ REMEDIES: list[tuple[str, str, str]] = [
 
 
 def test_the_remedy_of_a_message_works(call):
+    check_remedies(call, REMEDIES)
+
+
+@pytest.mark.slow  # it trains
+def test_the_remedy_of_a_message_of_a_run_works(call):
+    words = (
+        "run data=manifest scenario=lab.yaml data.manifest=noisy.csv hydra.run.dir=NEW "
+        "model.width=2 model.depth=1 data.patch_size=[4,16,16] data.window=[4,16,16] "
+        "train.epochs=1 device=cpu"
+    )
+    check_remedies(call, [(words, "data.yes=true", "{} data.yes=true")])
+
+
+def check_remedies(call: Call, remedies: list[tuple[str, str, str]]) -> None:
     failures = []
-    for number, (words, remedy, again) in enumerate(REMEDIES):
+    for number, (words, remedy, again) in enumerate(remedies):
         words = words.replace("NEW", f"new{number}")
         refused = call(words)
         if refused.status == 0 or remedy not in told(refused):
