@@ -1,6 +1,8 @@
 """The notebooks run, short or as they are, and are kept without outputs."""
 
 import ast
+import re
+import runpy
 from pathlib import Path
 
 import nbformat
@@ -104,6 +106,19 @@ def test_a_notebook_is_valid_thin_and_without_outputs(path):
             ]
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_the_page_of_a_notebook_shows_it_as_it_is_now(path):
+    """``python docs/notebooks.py NAME`` writes it again."""
+    pages = FOLDER.parent / "docs" / "notebooks"
+    source_of = runpy.run_path(str(pages.with_suffix(".py")))["source_of"]
+    text, at = (pages / f"{path.stem}.md").read_text(encoding="utf-8"), 0
+    for cell in read(path)["cells"]:
+        at = text.find(source_of(cell), at)
+        assert at >= 0, cell["id"]
+    for picture in re.findall(r"!\[output\]\((.*)\)", text):
+        assert (pages / picture).stat().st_size < 400_000
+
+
 def test_gating_weights_shows_its_figures_of_an_incremental_run(tmp_path, monkeypatch):
     run = make_run(tmp_path, "cell_membrane")
     monkeypatch.setenv("RUN_FOLDER", str(run.path))
@@ -205,8 +220,11 @@ def test_extend_your_own_in_short(work):
 
 @pytest.mark.slow
 def test_extend_your_own_learns_something_of_the_new_structure(work):
-    code = "print(extension.record.rows[0]['r2'], extension.record.best_valid_mse)"
+    code = "print(extension.record.rows[0]['r2'], extension.record.best_valid_mse, "
+    code += "*(point.valid_mse for point in extension.points))"
     notebook = extend_your_own(work, last=code)
-    r2, valid_mse = map(float, printed(notebook, "last").split())
+    r2, valid_mse, *curve = map(float, printed(notebook, "last").split())
+    assert curve == sorted(curve, reverse=True)  # it falls with every image
+    assert curve[0] > 1.2 * curve[-1]
     assert r2 > 0.1
     assert valid_mse < 0.9
