@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from continual_repmode.errors import UserError
-from continual_repmode.volumes.channel_names import channel_role
+from continual_repmode.volumes.choices import channel_role
 
 LIGHT, STRUCTURE, DNA, MEMBRANE = "light", "structure", "dna", "membrane"
 

@@ -12,13 +12,12 @@ from continual_repmode.manifests.rows import (
     cell_error,
 )
 from continual_repmode.paths import source_of
+from continual_repmode.volumes.choices import ChoiceNeededError, channel_index
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import Box, SourceChannel
 from continual_repmode.volumes.volume import (
-    ChoiceNeededError,
     VolumeReader,
-    channel_index,
     refuse_missing_chunks,
     volume_shape,
 )

@@ -19,9 +19,10 @@ from continual_repmode.manifests.files import (
 )
 from continual_repmode.paths import is_there, not_there, user_path
 from continual_repmode.tasks import check_task_name
+from continual_repmode.volumes.choices import CHOICES, index_from
 from continual_repmode.volumes.formats.plane_pattern import is_pattern, plane_files
 from continual_repmode.volumes.preparation import VOXEL_RANGE_UM, is_voxel_length
-from continual_repmode.volumes.volume import CHOICES, VoxelSize, index_from
+from continual_repmode.volumes.volume import VoxelSize
 
 ONE_FILE = ("path", "channel_signal", "channel_target")
 TWO_FILES = ("path_signal", "path_target")

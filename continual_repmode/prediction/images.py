@@ -6,20 +6,22 @@ from pathlib import Path
 
 from continual_repmode.errors import UserError
 from continual_repmode.manifests.channels import overruled_size
-from continual_repmode.volumes.channel_names import channel_role
+from continual_repmode.volumes.choices import (
+    Z_HINT,
+    ChoiceNeededError,
+    Choices,
+    SeveralTimesError,
+    channel_index,
+    channel_role,
+)
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.preparation import VoxelSizeUm, is_voxel_length
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.volume import (
     UNKNOWN_UM,
-    Z_HINT,
-    ChoiceNeededError,
-    Choices,
-    SeveralTimesError,
     Size3,
     VolumeReader,
     VoxelSize,
-    channel_index,
     origin_um,
     volume_shape,
 )

@@ -22,17 +22,11 @@ from continual_repmode.prediction.preparing import prepare_channel
 from continual_repmode.prediction.provenance import provenance_of
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.trained_model import TrainedModel
-from continual_repmode.volumes.channel_names import channel_role
+from continual_repmode.volumes.choices import ChoiceNeededError, Choices, channel_role
 from continual_repmode.volumes.formats import plain_stem
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.plausibility import doubts, noise
-from continual_repmode.volumes.volume import (
-    ChoiceNeededError,
-    Choices,
-    VolumeReader,
-    origin_um,
-    volume_shape,
-)
+from continual_repmode.volumes.volume import VolumeReader, origin_um, volume_shape
 from continual_repmode.volumes.volume_file import VolumeFile
 
 _MAX_PLANES = 16

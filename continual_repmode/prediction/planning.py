@@ -30,15 +30,11 @@ from continual_repmode.prediction.options import PredictOptions
 from continual_repmode.prediction.provenance import provenance_of
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.trained_model import TrainedModel
+from continual_repmode.volumes.choices import CHOICES, ChoiceNeededError
 from continual_repmode.volumes.formats import readable
 from continual_repmode.volumes.formats.stream_writing import check_writable
 from continual_repmode.volumes.opening import open_volume
-from continual_repmode.volumes.volume import (
-    CHOICES,
-    ChoiceNeededError,
-    VolumeReader,
-    refuse_missing_chunks,
-)
+from continual_repmode.volumes.volume import VolumeReader, refuse_missing_chunks
 from continual_repmode.workers import WHOLE, Part
 
 Format = Literal["zarr", "tiff"]

@@ -9,6 +9,11 @@ from continual_repmode.errors import UserError
 from continual_repmode.offers import offers
 from continual_repmode.paths import is_there, not_there, user_path
 from continual_repmode.volumes import formats
+from continual_repmode.volumes.choices import (
+    CHOICES,
+    Choices,
+    refuse_planes_as_channels,
+)
 from continual_repmode.volumes.formats import (
     FOLDER_READER,
     FOLDER_SUFFIX,
@@ -17,13 +22,7 @@ from continual_repmode.volumes.formats import (
     readable,
 )
 from continual_repmode.volumes.formats.plane_pattern import is_pattern
-from continual_repmode.volumes.volume import (
-    CHOICES,
-    Choices,
-    VolumeReader,
-    check_fetched,
-    refuse_planes_as_channels,
-)
+from continual_repmode.volumes.volume import VolumeReader, check_fetched
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from continual_repmode.volumes.channel_names import channel_role
+from continual_repmode.volumes.choices import channel_role
 from continual_repmode.volumes.source_channels import SourceChannel
 
 FEWEST_PLANES = 3

@@ -12,18 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.choices import (
+    ChoiceNeededError,
+    Choices,
+    channel_index,
+    chosen_index,
+)
 from continual_repmode.volumes.formats.czi_blocks import pixel_dtype, read_block
 from continual_repmode.volumes.formats.czi_layout import CziFile, SubBlock, open_czi
 from continual_repmode.volumes.formats.czi_metadata import CziMetadata, stage_um
-from continual_repmode.volumes.volume import (
-    ChoiceNeededError,
-    Choices,
-    VoxelSize,
-    channel_index,
-    check_size,
-    chosen_index,
-    volume_shape,
-)
+from continual_repmode.volumes.volume import VoxelSize, check_size, volume_shape
 
 _CHOSEN_AXES = {
     "scene": "S", "time": "T", "view": "V", "phase": "H", "illumination": "I",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from continual_repmode.tasks import TASKS
-from continual_repmode.volumes.channel_names import channel_role
+from continual_repmode.volumes.choices import channel_role
 from continual_repmode.volumes.formats.pyramid import num_levels
 from continual_repmode.volumes.formats.writable import WritableImage
 

@@ -12,15 +12,17 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.choices import (
+    Choices,
+    channel_index,
+    refuse_other_choices,
+)
 from continual_repmode.volumes.formats.damage import damage_named, read_json
 from continual_repmode.volumes.volume import (
     UNKNOWN_UM,
     VOLUME_AXES,
-    Choices,
     VoxelSize,
-    channel_index,
     check_size,
-    refuse_other_choices,
     volume_shape,
 )
 

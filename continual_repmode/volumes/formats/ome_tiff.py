@@ -9,15 +9,11 @@ from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
 from continual_repmode.paths import as_on_disk
+from continual_repmode.volumes.choices import Choices, chosen_index
 from continual_repmode.volumes.formats.damage import read_xml
 from continual_repmode.volumes.formats.ome_xml import OmeImage, parse_ome
 from continual_repmode.volumes.formats.tiff_pages import count_pages, open_tiff
-from continual_repmode.volumes.volume import (
-    Choices,
-    VoxelSize,
-    check_fetched,
-    chosen_index,
-)
+from continual_repmode.volumes.volume import VoxelSize, check_fetched
 
 
 @dataclass(frozen=True, slots=True)

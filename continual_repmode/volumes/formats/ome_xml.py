@@ -12,9 +12,10 @@ from typing import NamedTuple, Self
 from xml.etree import ElementTree
 
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.choices import Z_HINT
 from continual_repmode.volumes.formats.damage import damage_named
 from continual_repmode.volumes.formats.units import length_um, position_um
-from continual_repmode.volumes.volume import UNKNOWN_UM, Z_HINT, VoxelSize
+from continual_repmode.volumes.volume import UNKNOWN_UM, VoxelSize
 
 _MAX_PLANES = 2**20
 """More than a thousand volumes of a thousand planes: a damaged number."""

@@ -16,17 +16,19 @@ import zarr
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.choices import (
+    Choices,
+    channel_index,
+    chosen_index,
+    refuse_other_choices,
+)
 from continual_repmode.volumes.formats.bounded import bound
 from continual_repmode.volumes.formats.damage import damage_named
 from continual_repmode.volumes.formats.ngff import NgffImage, ZarrNode, field_of
 from continual_repmode.volumes.volume import (
     VOLUME_AXES,
-    Choices,
     VoxelSize,
-    channel_index,
     check_size,
-    chosen_index,
-    refuse_other_choices,
     volume_shape,
 )
 

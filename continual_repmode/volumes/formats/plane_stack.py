@@ -10,14 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.choices import Choices, channel_index
 from continual_repmode.volumes.formats.plane_pattern import plane_files
-from continual_repmode.volumes.volume import (
-    Choices,
-    VolumeReader,
-    VoxelSize,
-    channel_index,
-    volume_shape,
-)
+from continual_repmode.volumes.volume import VolumeReader, VoxelSize, volume_shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.volumes.choices import (
+    Z_HINT,
+    Choices,
+    channel_index,
+    chosen_index,
+    refuse_other_choices,
+)
 from continual_repmode.volumes.formats.damage import damage_named, read_xml
 from continual_repmode.volumes.formats.ome_tiff import find_ome_volume
 from continual_repmode.volumes.formats.tiff_pages import (
@@ -24,13 +31,8 @@ from continual_repmode.volumes.formats.units import length_um
 from continual_repmode.volumes.volume import (
     UNKNOWN_UM,
     VOLUME_AXES,
-    Z_HINT,
-    Choices,
     VoxelSize,
-    channel_index,
     check_size,
-    chosen_index,
-    refuse_other_choices,
     volume_shape,
 )
 

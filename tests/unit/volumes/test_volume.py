@@ -6,13 +6,13 @@ import pytest
 import tifffile
 
 from continual_repmode.errors import UserError
-from continual_repmode.volumes.opening import open_volume
-from continual_repmode.volumes.volume import (
+from continual_repmode.volumes.choices import (
     ChoiceNeededError,
     channel_index,
-    check_size,
     chosen_index,
 )
+from continual_repmode.volumes.opening import open_volume
+from continual_repmode.volumes.volume import check_size
 
 
 def named_channels(path: Path, *names: str) -> Path:
