@@ -4,6 +4,7 @@ A field that :func:`option` makes is an option of the command; others are not.
 """
 
 import argparse
+import inspect
 from collections.abc import Callable, Container, Iterable
 from dataclasses import Field, field, fields
 from typing import Any
@@ -83,9 +84,13 @@ def refuse_repeated_settings(words: Iterable[str]) -> None:
 def add_options(
     parser: argparse.ArgumentParser, kind: Any, only: Container[str] | None = None
 ) -> None:
-    """Add the options of a dataclass, or those of some fields, in their order."""
+    """Add the options of a dataclass, or those of some fields, in their order.
+
+    Those that it inherits come last.
+    """
     groups: dict[str | None, argparse._ActionsContainer] = {None: parser}
-    for declared in fields(kind):
+    own = inspect.get_annotations(kind)
+    for declared in sorted(fields(kind), key=lambda field: field.name not in own):
         wanted = only is None or declared.name in only
         if wanted and "argument" in declared.metadata:
             group = declared.metadata["group"]

@@ -1,8 +1,4 @@
-"""The arguments that ``check`` and ``prepare`` share: where volumes are, what becomes.
-
-Their defaults are those of ``continual-repmode run data=manifest``, so that the same
-volumes are meant and prepared volumes are found again.
-"""
+"""What the verbs share: their parser, the arguments of several, what is unused."""
 
 import argparse
 import os
@@ -12,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from continual_repmode.errors import UserError
+from continual_repmode.option_fields import add_options
 from continual_repmode.paths import user_path
 from continual_repmode.workers import Part, Workers
 
@@ -61,55 +58,13 @@ def model_output(chosen: argparse.Namespace, read: Sequence[Path] = ()) -> Path:
     return out
 
 
-def manifest_parser(verb: str, description: str, example: str) -> Parser:
-    """Return a parser with the arguments that say which volumes are meant."""
+def manifest_parser(verb: str, description: str, example: str, kind: Any) -> Parser:
+    """Return the parser of a verb that takes a manifest and the options of a class."""
     parser = Parser(verb, description, example)
-    add = parser.add_argument
-    add("manifest", metavar="MANIFEST", help="a CSV file, or a folder of them")
-    add(
-        "--root",
-        metavar="DIR",
-        help="what relative paths are relative to (default: the folder of the CSV)",
+    parser.add_argument(
+        "manifest", metavar="MANIFEST", help="a CSV file, or a folder of them"
     )
-    add(
-        "--voxel-size",
-        type=float,
-        nargs=3,
-        metavar=("Z", "Y", "X"),
-        default=(0.29, 0.29, 0.29),
-        help="voxel size of the model grid in um (default: 0.29 0.29 0.29)",
-    )
-    add(
-        "--source-voxel-size",
-        type=float,
-        nargs=3,
-        metavar=("Z", "Y", "X"),
-        help="voxel size of the files in um, whatever their metadata say (columns of "
-        "the manifest come before it)",
-    )
-    add(
-        "--yes",
-        action="store_true",
-        help="what is asked back, such as two planes or a channel DAPI as light, is "
-        "right",
-    )
-    add(
-        "--refuse-missing-chunks",
-        action="store_true",
-        help="an OME-Zarr of which chunk files are missing is an error, not a warning",
-    )
-    add(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of the random split of a manifest without the column split (default: 0)",
-    )
-    add(
-        "--cache-dir",
-        metavar="DIR",
-        help="where prepared volumes are kept (default: the user's cache folder)",
-    )
+    add_options(parser, kind)
     add_workers(parser, os.cpu_count() or 1, "one per core")
     return parser
 
@@ -156,18 +111,6 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: use a whole number, 1 or more")
     return int(text)
-
-
-def manifest_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the keywords of a ``ManifestCollection``."""
-    return {
-        "root": arguments.root,
-        "voxel_size_um": arguments.voxel_size,
-        "source_voxel_size_um": arguments.source_voxel_size,
-        "seed": arguments.seed,
-        "cache_dir": arguments.cache_dir,
-        "refuse_missing_chunks": arguments.refuse_missing_chunks,
-    }
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace | None:

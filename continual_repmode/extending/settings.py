@@ -4,9 +4,9 @@ Imports nothing heavy, so that ``continual-repmode extend --help`` answers at on
 """
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from continual_repmode.errors import UserError
+from continual_repmode.manifests.options import VOLUMES, ManifestOptions
 from continual_repmode.option_fields import flag_of, option, per_axis
 from continual_repmode.results import FORMATS, LOGGERS, USUAL_LOGGERS
 
@@ -19,7 +19,7 @@ DEFAULT_STEPS = 600
 NUM_SAVINGS = 10
 """How often, at least, the state of the training is saved."""
 
-_LEARNING, _VOLUMES = "learning", "volumes"
+_LEARNING = "learning"
 _DECIDE_NOTHING = ("device", "cache_dir", "workers", "refuse_missing_chunks")
 """Settings that the results do not depend on."""
 _LISTS = ("image_curve", "metrics", "loggers", "figures")
@@ -44,7 +44,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExtensionSettings:
+class ExtensionSettings(ManifestOptions):
     """Everything about an extension besides model, manifest and task.
 
     Each field is an option of ``continual-repmode extend``, whose ``--help`` says what
@@ -190,42 +190,13 @@ class ExtensionSettings:
         "split (default: 0)",
         group=_LEARNING,
     )
-    root: str | Path | None = option(
-        None,
-        "what relative paths are relative to (default: the folder of the CSV)",
-        group=_VOLUMES,
-        metavar="DIR",
-    )
     voxel_size_um: tuple[float, float, float] | None = per_axis(
-        None, "of the model grid in um, for a model file without it", float, _VOLUMES
-    )
-    source_voxel_size_um: tuple[float, float, float] | None = per_axis(
-        None,
-        "voxel size of the files in um, whatever their metadata say (columns of "
-        "the manifest come before it)",
-        float,
-        _VOLUMES,
-    )
-    yes: bool = option(
-        False,
-        "what is asked back, such as two planes or a channel DAPI as light, is right",
-        group=_VOLUMES,
-    )
-    refuse_missing_chunks: bool = option(
-        False,
-        "an OME-Zarr of which chunk files are missing is an error, not a warning",
-        group=_VOLUMES,
-    )
-    cache_dir: str | Path | None = option(
-        None,
-        "where prepared volumes are kept (default: the user's cache folder)",
-        group=_VOLUMES,
-        metavar="DIR",
+        None, "of the model grid in um, for a model file without it", float, VOLUMES
     )
     workers: int = option(
         1,
         "processes that check and prepare volumes (default: one per core)",
-        group=_VOLUMES,
+        group=VOLUMES,
     )
 
     def __post_init__(self) -> None:

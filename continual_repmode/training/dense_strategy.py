@@ -15,50 +15,37 @@ The loop of every strategy here::
             predict by Gaussian windows, measure
 """
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Adam, Optimizer
-from torch.utils.data import BatchSampler, DataLoader
 
-from continual_repmode import distributed
 from continual_repmode.data.collection import Pair
 from continual_repmode.errors import UserError
-from continual_repmode.inference.projection import projected_like
-from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.inference.windows import DEFAULT_OVERLAP, Overlap
-from continual_repmode.models import TaskNetwork, deploy
-from continual_repmode.stopping import Interrupted, signals_noted
+from continual_repmode.models import TaskNetwork
 from continual_repmode.training.avalanche_api import (
     CLExperience,
     EvaluationPlugin,
     SupervisedPlugin,
-    SupervisedTemplate,
 )
 from continual_repmode.training.context import context_of, task_names_of
 from continual_repmode.training.fitting import check_order, check_plugins
 from continual_repmode.training.losses import over_recorded
 from continual_repmode.training.metric_plugins import evaluator_with
+from continual_repmode.training.patch_training import PatchTraining
 from continual_repmode.training.plugins.finite_guard import FiniteGuardPlugin
 from continual_repmode.training.plugins.unchanged_tasks import UnchangedTasksPlugin
 from continual_repmode.training.plugins.validation import ValidationPlugin
 from continual_repmode.training.rate_groups import RateGroups
-from continual_repmode.training.sampling import (
-    SAMPLERS,
-    BatchShare,
-    RecordingSampler,
-)
 from continual_repmode.training.strategies.strategy_config import StrategyConfig
 from continual_repmode.training.task_module import TaskModule
 from continual_repmode.volumes.volume import DEFAULT_WINDOW
 
-_log = logging.getLogger(__name__)
 
-
-class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is untyped
+class DenseStrategy(PatchTraining):
     """The training and evaluation loop that all strategies of this package share.
 
     Differs from Avalanche's template in that batches mix tasks at random unless
@@ -137,7 +124,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         Its pairs, in the same order.
     """
 
-    loss: Any
     _stop_training: bool
 
     def __init__(
@@ -170,13 +156,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.validation = ValidationPlugin(
             every=validate_every, ema=ema, patience=patience
         )
-        self.window = window
-        self.overlap = overlap
-        self.num_workers = num_workers
-        self.mixing = mixing
-        self.scaler = torch.amp.GradScaler(
-            torch.device(device).type, enabled=precision == "float16"
-        )
         self.first_epoch = 0
         self.train_pairs: list[Pair] = []
         self.validation_volumes: Any = None
@@ -186,12 +165,13 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.epochs = (train_epochs, later_epochs)
         self._adopting = False
         self._has_learned = False
-        self._sampler: RecordingSampler | None = None
-        self._side_predictions: tuple[Tensor, ...] = ()
-        self._deployed: dict[int, Any] = {}
-        self._told_to_stop: Callable[[], bool] = bool
         model.to(device)
         super().__init__(
+            window=window,
+            overlap=overlap,
+            mixing=mixing,
+            precision=precision,
+            num_workers=num_workers,
             model=TaskModule(model, method, precision=precision, compiled=compile),
             optimizer=optimizer or Adam(model.parameters(), lr=1e-4, fused=True),
             criterion=over_recorded(criterion or nn.MSELoss()),
@@ -212,12 +192,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self._rate_groups = RateGroups(self.optimizer, method.rate_factors())
         # Not None, or Avalanche would set the optimizer up before the network grows.
         self.optimized_param_id: dict[str, Any] = {}
-
-    @property
-    def net(self) -> TaskNetwork:
-        """The network itself, without Avalanche's wrapper."""
-        net: TaskNetwork = self.model.net
-        return net
 
     def train(
         self,
@@ -285,40 +259,6 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
         self.validation_volumes = context.validation
         self.validation_pairs = list(context.validation_pairs)
 
-    def make_train_dataloader(self, **_: Any) -> None:
-        """Draw patches of all tasks of the experience."""
-        data = self.adapted_dataset
-        sampler = self._sampler = SAMPLERS[self.mixing](data)
-        batches: dict[str, Any] = {
-            "batch_size": self.train_mb_size,
-            "sampler": sampler,
-            "collate_fn": data.collate_fn,
-        }
-        if distributed.world() > 1:
-            data = BatchShare(data, context_of(self.experience).patch_size)
-            batches = {
-                "batch_sampler": BatchSampler(sampler, self.train_mb_size, False),
-                "collate_fn": data.collate,
-            }
-        self.dataloader = DataLoader(
-            data,
-            num_workers=self.num_workers,
-            pin_memory=self.device.type == "cuda",
-            **batches,
-        )
-
-    def make_eval_dataloader(self, **kwargs: Any) -> None:
-        """Predict every volume, or every one of the share of this process."""
-        if distributed.world() == 1:
-            super().make_eval_dataloader(**kwargs)
-            return
-        volumes = range(len(self.adapted_dataset))
-        self.dataloader = DataLoader(
-            self.adapted_dataset,
-            sampler=distributed.share(volumes),
-            collate_fn=self.adapted_dataset.collate_fn,
-        )
-
     def make_optimizer(self, **_: Any) -> None:
         """Give the optimizer the trainable parameters, and only them, without state.
 
@@ -349,179 +289,3 @@ class DenseStrategy(SupervisedTemplate):  # type: ignore[misc] # Avalanche is un
             self._after_training_epoch(**kwargs)
         self.first_epoch = 0
         self._has_learned = True
-
-    def _check_distributed_training_compatibility(self) -> bool:
-        """Tell Avalanche nothing: what cannot be shared is refused before any work."""
-        return True
-
-    def training_epoch(self, **kwargs: Any) -> None:
-        """Take the steps of an epoch; several processes stop at the same one."""
-        if distributed.world() == 1:
-            super().training_epoch(**kwargs)
-            return
-        with signals_noted() as self._told_to_stop:
-            super().training_epoch(**kwargs)
-            if any(distributed.gathered(self._told_to_stop())):
-                raise Interrupted
-
-    def batch_images(self) -> list[str]:
-        """Return the names of the images that this process has of the batch."""
-        if self.mbatch is None:
-            return []
-        own = distributed.share(self._batch_indices())
-        return [self.train_pairs[index].name for index in own]
-
-    @property
-    def num_patches(self) -> int:
-        """Patches in the current batch, of all processes."""
-        return len(self._batch_indices() if distributed.world() > 1 else self.mb_x)
-
-    def _batch_indices(self) -> list[int]:
-        """Return the places in the dataset of the current batch, of all processes."""
-        if self._sampler is None:
-            return []
-        start = self.clock.train_epoch_iterations * self.train_mb_size
-        return self._sampler.order[start : start + self.train_mb_size]
-
-    def backward(self) -> None:
-        """Differentiate the loss; with several processes, that of the whole batch.
-
-        The loss of a batch is the mean over its patches, so that of a share counts by
-        its number of patches.
-        """
-        part = self.loss
-        if distributed.world() > 1:
-            part = part * (len(self.mb_x) / self.num_patches)
-        self.scaler.scale(part).backward()
-        if distributed.world() > 1:
-            if distributed.sum_gradients(self.model.parameters(), self._told_to_stop()):
-                raise Interrupted
-            self.loss = distributed.sum_over_processes(part.detach())
-        if self.scaler.is_enabled():
-            self.scaler.unscale_(self.optimizer)
-
-    def optimizer_step(self) -> None:
-        """Take the step, unless a scaled gradient was too large for float16."""
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-
-    def eval(self, exp_list: Any, *, num_workers: int = 0) -> dict[str, Any]:
-        """Measure every learned task of a stream; says which tasks it left out.
-
-        Parameters
-        ----------
-        exp_list : experience or iterable of them
-        num_workers : int
-            Processes that load volumes.
-
-        Raises
-        ------
-        UserError
-            If there is no experience, or none of the tasks has been learned.
-        """
-        experiences = list(exp_list if isinstance(exp_list, Iterable) else [exp_list])
-        if not experiences:
-            raise UserError(
-                "there is no experience to evaluate; give some, such as those of "
-                "benchmark.test_stream"
-            )
-        learned: list[CLExperience] = []
-        left_out: list[CLExperience] = []
-        for experience in experiences:
-            names = task_names_of(experience)
-            known = all(name in self.net.task_names for name in names)
-            (learned if known else left_out).append(experience)
-        missing = [name for exp in left_out for name in task_names_of(exp)]
-        if not learned:
-            raise UserError(
-                f"none of the tasks {', '.join(missing)} has been learned yet: "
-                "train on an experience first"
-            )
-        if missing:
-            _log.warning("not evaluated, not learned yet: %s", ", ".join(missing))
-        results: dict[str, Any] = super().eval(learned, num_workers=num_workers)
-        return results
-
-    def forward(self) -> Tensor:
-        """Predict patches in training, whole volumes in evaluation."""
-        if self.is_training:
-            output: Tensor
-            output, self._side_predictions = self.model.predict(
-                self.mb_x, self.mb_task_id
-            )
-            return output
-        return self.predict(self.mb_x, int(self.mb_task_id[0]))
-
-    def criterion(self) -> Tensor:
-        """Return the loss of the current batch, side predictions included."""
-        sides, self._side_predictions = self._side_predictions, ()
-        if not self.is_training:  # whole volumes, other ones in each process
-            with distributed.apart():
-                return self._loss(self.mb_output, sides, self.mb_y)
-        return self._loss(self.mb_output, sides, self.mb_y)
-
-    def batch_loss(self, signal: Tensor, target: Tensor, labels: Tensor) -> Tensor:
-        """Predict a batch that is not the current one and return its loss.
-
-        Parameters
-        ----------
-        signal, target : Tensor, shape (B, 1, Z, Y, X)
-        labels : Tensor of integers, shape (B,)
-            Task labels.
-
-        Returns
-        -------
-        Tensor, scalar
-        """
-        output, sides = self.model.predict(signal, labels)
-        return self._loss(output, sides, target)
-
-    def _loss(
-        self, output: Tensor, sides: tuple[Tensor, ...], target: Tensor
-    ) -> Tensor:
-        """Add the mean loss of the side predictions (deep supervision), weighted."""
-        loss: Tensor = self._criterion(output, target)
-        if sides:
-            losses = [self._criterion(side, target) for side in sides]
-            loss = loss + self.net.side_weight * torch.stack(losses).mean()
-        return loss
-
-    def predict(self, signal: Tensor, label: int) -> Tensor:
-        """Predict one volume of one task by Gaussian windows (paper, Sec. 4.1).
-
-        Parameters
-        ----------
-        signal : Tensor, shape (1, 1, Z, Y, X)
-            Z-scored transmitted light.
-        label : int
-            Task label.
-
-        Returns
-        -------
-        Tensor, shape (1, 1, Z, Y, X)
-        """
-        if label not in self._deployed:
-            self._deployed[label] = deploy(self.net, label).eval()
-        network = self._deployed[label]
-        with self.model.autocast(signal.device):
-            predicted = predict_volume(
-                network,
-                signal[0],
-                window=self.window,
-                overlap=self.overlap,
-            )
-        kind = self.model.projections.get(label)
-        whole = predicted[None]
-        return whole if kind is None else projected_like(whole, kind)
-
-    def forget_deployed(self) -> None:
-        """Drop the merged networks of :meth:`predict`; call it when weights change."""
-        self._deployed.clear()
-
-    def _before_eval(self, **kwargs: Any) -> None:
-        self.forget_deployed()
-        super()._before_eval(**kwargs)
-
-    def _eval_cleanup(self) -> None:
-        self.forget_deployed()
-        super()._eval_cleanup()

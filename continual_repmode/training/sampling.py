@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, RandomSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from continual_repmode import distributed
 from continual_repmode.data.dataset import drawing_only
@@ -92,3 +92,25 @@ class BatchShare(Dataset[Any]):
             return self._dataset.collate_fn(own)
         nothing = torch.zeros(0, 1, *self._patch_size)
         return [nothing, nothing, torch.zeros(0, dtype=torch.long)]
+
+
+def patch_loader(
+    data: Any,
+    sampler: RecordingSampler,
+    *,
+    batch_size: int,
+    patch_size: tuple[int, int, int],
+    **loading: Any,
+) -> DataLoader[Any]:
+    """Return a loader of batches, or of what this process takes of them.
+
+    ``patch_size``: sides (Z, Y, X) in voxels.
+    ``**loading``: of :class:`torch.utils.data.DataLoader`.
+    """
+    if distributed.world() == 1:
+        return DataLoader(
+            data, batch_size, sampler=sampler, collate_fn=data.collate_fn, **loading
+        )
+    share = BatchShare(data, patch_size)
+    batches = BatchSampler(sampler, batch_size, False)
+    return DataLoader(share, batch_sampler=batches, collate_fn=share.collate, **loading)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -102,6 +103,19 @@ class VolumeReader(Protocol):
             If there is no such channel, or its pixels are missing or damaged.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeHeader:
+    """What every reader of this package keeps; see :class:`VolumeReader`."""
+
+    path: Path
+    chosen: tuple[tuple[str, str], ...] = ()
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    channel_names: tuple[str, ...]
+    voxel_size_um: VoxelSize
 
 
 def check_fetched(path: Path) -> None:

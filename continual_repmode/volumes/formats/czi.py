@@ -21,7 +21,12 @@ from continual_repmode.volumes.choices import (
 from continual_repmode.volumes.formats.czi_blocks import pixel_dtype, read_block
 from continual_repmode.volumes.formats.czi_layout import CziFile, SubBlock, open_czi
 from continual_repmode.volumes.formats.czi_metadata import CziMetadata, stage_um
-from continual_repmode.volumes.volume import VoxelSize, check_size, volume_shape
+from continual_repmode.volumes.volume import (
+    VolumeHeader,
+    VoxelSize,
+    check_size,
+    volume_shape,
+)
 
 _CHOSEN_AXES = {
     "scene": "S", "time": "T", "view": "V", "phase": "H", "illumination": "I",
@@ -33,8 +38,8 @@ _MAX_EMPTINESS = 10
 Chosen = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CziVolume:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CziVolume(VolumeHeader):
     """A CZI file as a :class:`~continual_repmode.volumes.volume.VolumeReader`.
 
     Several scenes, time points, views, phases, illuminations, rotations or blocks are
@@ -45,13 +50,6 @@ class CziVolume:
     of an image pyramid are left aside.
     """
 
-    path: Path
-    chosen: Chosen
-    axes: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    channel_names: tuple[str, ...]
-    voxel_size_um: VoxelSize
     #: Those of the volume, in the order of tiles.
     blocks: tuple[SubBlock, ...]
     #: Index in the file of each channel.

@@ -3,7 +3,7 @@
 import json
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from continual_repmode.volumes.formats.damage import damage_named, read_json
 from continual_repmode.volumes.volume import (
     UNKNOWN_UM,
     VOLUME_AXES,
+    VolumeHeader,
     VoxelSize,
     check_size,
     volume_shape,
@@ -94,23 +95,16 @@ class Sidecar:
         path.write_text(text, encoding="utf-8", newline="\n")
 
 
-@dataclass(frozen=True, slots=True)
-class NpyVolume:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NpyVolume(VolumeHeader):
     """A NumPy file as a :class:`~continual_repmode.volumes.volume.VolumeReader`.
 
     Without a sidecar, ``NAME.json`` next to ``NAME.npy``, an array of three axes is
     ZYX and one of two is YX, of unknown voxel size.
     """
 
-    path: Path
     files: tuple[Path, ...]
-    axes: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    channel_names: tuple[str, ...]
-    voxel_size_um: VoxelSize
     origin_um: VoxelSize
-    chosen: tuple[tuple[str, str], ...] = field(default=(), init=False)
 
     @classmethod
     def open(cls, path: Path, choices: Choices | None = None) -> Self:

@@ -27,6 +27,7 @@ from continual_repmode.volumes.formats.damage import damage_named
 from continual_repmode.volumes.formats.ngff import NgffImage, ZarrNode, field_of
 from continual_repmode.volumes.volume import (
     VOLUME_AXES,
+    VolumeHeader,
     VoxelSize,
     check_size,
     volume_shape,
@@ -39,8 +40,8 @@ _CHUNK = re.compile(r"(?:c[/.])?(\d+(?:[/.]\d+)*)")
 """Path of a chunk file below its array: c/0/0/0, 0.0.0 or 0/0/0."""
 
 
-@dataclass(frozen=True, slots=True)
-class ZarrVolume:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZarrVolume(VolumeHeader):
     """An OME-Zarr image as a :class:`~continual_repmode.volumes.volume.VolumeReader`.
 
     By the Zarr standard a chunk without a file is filled with one value, and programs
@@ -48,13 +49,6 @@ class ZarrVolume:
     constant: that is taken for an incomplete copy and refused on reading.
     """
 
-    path: Path
-    chosen: tuple[tuple[str, str], ...]
-    axes: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    channel_names: tuple[str, ...]
-    voxel_size_um: VoxelSize
     origin_um: VoxelSize
     missing: str = field(compare=False)
     """How many chunk files are not there, for messages; "" if none is missing."""

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from continual_repmode.errors import UserError
 from continual_repmode.volumes.choices import Choices, channel_index
 from continual_repmode.volumes.formats.plane_pattern import plane_files
-from continual_repmode.volumes.volume import VolumeReader, VoxelSize, volume_shape
+from continual_repmode.volumes.volume import (
+    VolumeHeader,
+    VolumeReader,
+    volume_shape,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class PlaneStack:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneStack(VolumeHeader):
     """Files of one plane as a :class:`~continual_repmode.volumes.volume.VolumeReader`.
 
     ``{z}`` stands for a number, ``{channel}`` for a name; each may be in a folder's
@@ -24,14 +28,7 @@ class PlaneStack:
     when they are read.
     """
 
-    path: Path
     files: tuple[Path, ...]
-    chosen: tuple[tuple[str, str], ...]
-    axes: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    channel_names: tuple[str, ...]
-    voxel_size_um: VoxelSize
     _planes: tuple[tuple[Path, ...], ...] = field(repr=False)
     """Of each channel; of one for all where a file holds several channels."""
     _choices: tuple[tuple[str, str], ...] = field(repr=False)

@@ -31,14 +31,15 @@ from continual_repmode.volumes.formats.units import length_um
 from continual_repmode.volumes.volume import (
     UNKNOWN_UM,
     VOLUME_AXES,
+    VolumeHeader,
     VoxelSize,
     check_size,
     volume_shape,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TiffVolume:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiffVolume(VolumeHeader):
     """A TIFF file as a :class:`~continual_repmode.volumes.volume.VolumeReader`.
 
     The voxel size comes from the OME metadata or from ImageJ's calibration. The
@@ -46,14 +47,7 @@ class TiffVolume:
     the dots per inch of a printer.
     """
 
-    path: Path
     files: tuple[Path, ...]
-    chosen: tuple[tuple[str, str], ...]
-    axes: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    channel_names: tuple[str, ...]
-    voxel_size_um: VoxelSize
     origin_um: VoxelSize
     _pages: NDArray[np.int64] = field(repr=False, compare=False)
     _data_offset: int | None = field(default=None, repr=False, compare=False)
