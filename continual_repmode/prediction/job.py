@@ -30,13 +30,18 @@ from continual_repmode.prediction.bounds import resizing_memory, writing_memory
 from continual_repmode.prediction.calibration import add_calibration, calibrate
 from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
-from continual_repmode.prediction.masking import MaskedTarget, MaskFile
 from continual_repmode.prediction.metrics_table import add_metrics, compare, metrics_row
 from continual_repmode.prediction.plates import place_in_plate
 from continual_repmode.prediction.preparing import prepare_channel, series_intensity
 from continual_repmode.prediction.provenance import attributes_of
 from continual_repmode.prediction.setup import Setup
-from continual_repmode.prediction.volume_views import Channels, NotBelowZero, Scaled
+from continual_repmode.prediction.volume_views import (
+    Channels,
+    MaskedTarget,
+    MaskFile,
+    NotBelowZero,
+    Scaled,
+)
 from continual_repmode.prediction.work_folder import WorkFolder
 from continual_repmode.trained_model import format_um
 from continual_repmode.volumes.formats.stream_writing import VolumeWriter, open_writer

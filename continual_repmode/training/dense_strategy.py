@@ -81,7 +81,7 @@ class DenseStrategy(PatchTraining):
     validate_every : int or None
         Epochs between validations; None: so often that they take at most a quarter of
         the training time
-        (:mod:`~continual_repmode.training.validation_interval`). The last epoch is
+        (:mod:`~continual_repmode.training.plugins.validation`). The last epoch is
         always validated.
     ema : float
         Decay, below 1, of a moving average of the weights that is validated and kept in

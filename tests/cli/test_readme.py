@@ -14,7 +14,7 @@ import continual_repmode
 from continual_repmode import open_volume
 from continual_repmode.analysis.gating import GatingRow
 from continual_repmode.config.data import DataConfig
-from continual_repmode.config.train import TrainConfig
+from continual_repmode.config.run import TrainConfig
 from continual_repmode.metrics.regression import METRICS
 from continual_repmode.models import read_card
 from continual_repmode.results import RunFolder

@@ -11,13 +11,13 @@ from continual_repmode.compose import compose_runs
 from continual_repmode.config.data import ManifestConfig, SyntheticConfig
 from continual_repmode.config.run import (
     RunConfig,
+    TrainConfig,
     dump_run_config,
     load_run_config,
     register_configs,
     register_scenario,
     to_run_config,
 )
-from continual_repmode.config.train import TrainConfig
 from continual_repmode.errors import UserError
 from continual_repmode.experiments.identity import (
     default_settings,

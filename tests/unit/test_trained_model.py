@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from continual_repmode.config.train import TrainConfig
+from continual_repmode.config.run import TrainConfig
 from continual_repmode.errors import UserError
 from continual_repmode.inference.windows import DEFAULT_OVERLAP, FAST_OVERLAP
 from continual_repmode.models import ModelCard, RepModeUNet, TaskCard, deploy

@@ -4,9 +4,9 @@ import hashlib
 import io
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -14,7 +14,53 @@ from continual_repmode import distributed
 from continual_repmode.errors import UserError
 from continual_repmode.files import replacing, sha256_of
 from continual_repmode.training.avalanche_api import SupervisedPlugin
-from continual_repmode.training.plugins.remembering import accumulating, remembering
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A plugin that carries something from one experience to the next.
+
+    The state, tensors and plain values only, changes at the end of experiences.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the plugin has kept of the experiences so far."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what :meth:`state_dict` returned."""
+        ...
+
+
+@runtime_checkable
+class Accumulating(Protocol):
+    """A plugin that gathers something over the steps of an experience."""
+
+    def progress_dict(self) -> dict[str, Any]:
+        """Return what the plugin has gathered in the experience so far."""
+        ...
+
+    def load_progress_dict(self, progress: dict[str, Any]) -> None:
+        """Go back to what :meth:`progress_dict` returned."""
+        ...
+
+
+def remembering(plugins: Iterable[Any]) -> dict[str, Remembering]:
+    """Return the remembering plugins by position and class, such as ``7 EWCPlugin``."""
+    return {
+        f"{position} {type(plugin).__name__}": plugin
+        for position, plugin in enumerate(plugins)
+        if isinstance(plugin, Remembering)
+    }
+
+
+def accumulating(plugins: Iterable[Any]) -> dict[str, Accumulating]:
+    """Return the accumulating plugins by position and class."""
+    return {
+        f"{position} {type(plugin).__name__}": plugin
+        for position, plugin in enumerate(plugins)
+        if isinstance(plugin, Accumulating)
+    }
 
 
 class TrainingStatePlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is untyped

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from continual_repmode import distributed
+from continual_repmode.inference.windows import WindowGrid
 from continual_repmode.metrics.learned import ValidationScore
 from continual_repmode.metrics.regression import RegressionSums
 from continual_repmode.training.avalanche_api import MetricValue, SupervisedPlugin
-from continual_repmode.training.validation_interval import (
-    validation_cost,
-    validation_interval,
-)
+from continual_repmode.training.context import context_of
 from continual_repmode.training.weight_average import WeightAverage
 
 
@@ -40,7 +38,7 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
 
     ``every``: epochs between validations, at least 1; None: so often that they take at
         most a quarter of the training time, by the work that they are
-        (:mod:`~continual_repmode.training.validation_interval`). The last epoch is
+        (:mod:`~continual_repmode.training.plugins.validation`). The last epoch is
         always validated.
     ``ema``: above 0: what is validated and kept is a moving average of the network with
         this decay (:class:`~continual_repmode.training.weight_average.WeightAverage`),
@@ -224,3 +222,48 @@ def _learnable_state(net: torch.nn.Module) -> dict[str, Tensor]:
         name: value.detach().clone()
         for name, value in (trainable | dict(net.named_buffers())).items()
     }
+
+
+LARGEST_SHARE = 0.25
+"""Work of all validations of an experience, at most, in that of its training."""
+MOST_VALIDATIONS = 10
+"""Validations of an experience; more choose the weights hardly better."""
+_PASSES_OF_TRAINING = 3
+
+
+def validation_interval(epochs: int, cost_epochs: float) -> int:
+    """Return the epochs between validations.
+
+    ``epochs``: of the experience, at least 0.
+    ``cost_epochs``: work of a validation, in that of an epoch of training.
+    Returns: at least 1. As many validations, evenly spread, as :data:`LARGEST_SHARE`
+        leaves room for, but at most :data:`MOST_VALIDATIONS`; the last epoch, which is
+        always validated, is one of them. It remains, at whatever cost, where there is
+        room for none.
+
+    Examples
+    --------
+    >>> [validation_interval(600, cost) for cost in (0.1, 30, 60, 1000)]
+    [60, 120, 300, 600]
+    """
+    room = epochs * LARGEST_SHARE
+    number = max(1, min(MOST_VALIDATIONS, math.floor(room / cost_epochs)))
+    return max(1, math.ceil(epochs / number))
+
+
+def validation_cost(strategy: Any) -> float:
+    """Return the work of a validation, in that of an epoch of training.
+
+    Counts the voxels of every window over every validation image, as they overlap,
+    against three times those of the training patches. What a strategy adds to its
+    batches is left out.
+
+    ``strategy``: with the data of its current experience.
+    """
+    patch = math.prod(context_of(strategy.experience).patch_size)
+    trained = _PASSES_OF_TRAINING * patch * len(strategy.adapted_dataset)
+    grids = [
+        WindowGrid.over(pair.load().signal.shape, strategy.window, strategy.overlap)
+        for pair in strategy.validation_pairs
+    ]
+    return sum(grid.num_windows * math.prod(grid.sides) for grid in grids) / trained

@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from continual_repmode.allen.checksums import Checksums, sha256_of
+from continual_repmode.allen.folder import Checksums, sha256_of
 from continual_repmode.errors import UserError
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from continual_repmode.experiments import choices, strengths
-from continual_repmode.experiments.csv_file import format_csv
 from continual_repmode.experiments.markdown import format_markdown
 from continual_repmode.experiments.planned import Places, plan
-from continual_repmode.experiments.report import gather
+from continual_repmode.experiments.report import format_csv, gather
 from continual_repmode.experiments.tables import TABLES
 
 ROOT = Path(__file__).parents[3]

@@ -5,11 +5,11 @@ import io
 
 import pytest
 
-from continual_repmode.experiments.csv_file import format_csv
 from continual_repmode.experiments.grids import aligned, overview
 from continual_repmode.experiments.markdown import format_markdown
 from continual_repmode.experiments.measured import Measured
 from continual_repmode.experiments.paper import LABEL, TABLE_3
+from continual_repmode.experiments.report import format_csv
 
 OF_PAPER = "Paper (measured on data we do not have):"
 STREAM = [["dna"], ["nucleolus"]]

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 
-from continual_repmode.reporting.colors import cell_style
+from continual_repmode.reporting.score_tables import cell_style
 
 
 def luminance(color: str) -> float:

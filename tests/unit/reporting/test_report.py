@@ -13,7 +13,7 @@ from continual_repmode.errors import UserError
 from continual_repmode.metrics.learned import ValidationScore
 from continual_repmode.prediction.calibration import add_calibration
 from continual_repmode.reporting import write_report
-from continual_repmode.reporting.colors import cell_style
+from continual_repmode.reporting.score_tables import cell_style
 from continual_repmode.results import RunFolder, write_json
 from continual_repmode.tasks import display_name
 

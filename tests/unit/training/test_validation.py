@@ -20,13 +20,13 @@ from continual_repmode.training.plugins.progress import (
 )
 from continual_repmode.training.plugins.seeding import SeedingPlugin
 from continual_repmode.training.plugins.training_state import TrainingStatePlugin
-from continual_repmode.training.strategies.cumulative import CumulativePlugin
-from continual_repmode.training.strategy import Naive, RepMode
-from continual_repmode.training.validation_interval import (
+from continual_repmode.training.plugins.validation import (
     LARGEST_SHARE,
     MOST_VALIDATIONS,
     validation_interval,
 )
+from continual_repmode.training.strategies.cumulative import CumulativePlugin
+from continual_repmode.training.strategy import Naive, RepMode
 
 
 def test_the_kept_epoch_tells_error_and_variance_of_each_task(make_strategy, benchmark):

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from continual_repmode.errors import UserError
-from continual_repmode.models.methods.dynamic_head import DynamicHead
+from continual_repmode.models.methods.dodnet import DynamicHead
 from continual_repmode.models.task_groups import TaskGroups
 
 TASKS = ("red", "green", "blue")

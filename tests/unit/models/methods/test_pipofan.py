@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from continual_repmode.errors import UserError
-from continual_repmode.models.methods.pipofan import PipoFan
-from continual_repmode.models.methods.pyramid_blocks import AdaptiveFusion
+from continual_repmode.models.methods.pipofan import AdaptiveFusion, PipoFan
 
 TASKS = ("red", "green", "blue")
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from continual_repmode.models.conv_units import UnitSpec
-from continual_repmode.models.methods.switched_conv import (
+from continual_repmode.models.methods.tsn import (
     EmbeddedTasks,
     EqualizedLinear,
     SwitchedConv,

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.models.methods.switched_conv import SwitchedConv
-from continual_repmode.models.methods.tsn import TaskSwitchingUNet
+from continual_repmode.models.methods.tsn import SwitchedConv, TaskSwitchingUNet
 from continual_repmode.models.task_norm import TaskNorm
 from continual_repmode.models.unet3d import UNet3d
 
