@@ -81,7 +81,10 @@ def noise(channel: SourceChannel) -> Iterator[str]:
         return
     plane = channel.read(slice(depth // 2, depth // 2 + 1))[0].astype(np.float64)
     known = np.isfinite(plane)
-    plane = np.where(known, plane, plane[known].mean() if known.any() else 0)
+    if not known.any():
+        return
+    plane = np.where(known, plane, plane[known].mean())
+    plane = plane.clip(*np.percentile(plane, (0.5, 99.5)))  # hot pixels are no noise
     if detail(plane) >= LEAST_NOISE * plane.var() > 0:
         yield f"its {LIKE_NOISE}"
 

@@ -20,7 +20,7 @@ UM = (0.5, 0.2, 0.2)
 def image(tmp_path: Path) -> tuple[Path, np.ndarray]:
     rng = np.random.default_rng(0)
     smooth = gaussian_filter(rng.normal(size=(2, 8, 80, 70)), (0, 1, 1, 1))
-    voxels = (1500 + 2000 * smooth).astype(np.uint16)
+    voxels = (1500 + 1000 * smooth).astype(np.uint16)
     path = tmp_path / "field.ome.tif"
     names = ["Bright", "DAPI"]
     save_volume(path, voxels, axes="CZYX", voxel_size_um=UM, channel_names=names)

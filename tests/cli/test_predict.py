@@ -417,7 +417,7 @@ def save_large(path: Path, shape: tuple[int, int, int]) -> None:
     volume = np.lib.format.open_memmap(path, "w+", np.uint16, shape)
     rng = np.random.default_rng(0)
     smooth = gaussian_filter(rng.normal(size=shape[1:]), 1)
-    plane = (1000 + 1000 * smooth).astype(np.uint16)
+    plane = (1000 + 500 * smooth).astype(np.uint16)
     for z in range(shape[0]):
         volume[z] = np.roll(plane, 7 * z)
     volume.flush()

@@ -158,7 +158,7 @@ def images(tmp_path):
         smooth = gaussian_filter(rng.normal(size=(2, 12, 128, 128)), (0, 0, 1, 1))
         save_volume(
             tmp_path / f"f{index}.ome.tif",
-            (2000 + 2000 * smooth).astype(np.uint16),
+            (2000 + 1000 * smooth).astype(np.uint16),
             axes="CZYX",
             voxel_size_um=UM,
             channel_names=["Bright", "DAPI"],

@@ -75,5 +75,7 @@ def test_a_light_that_is_noise_is_told_by_a_plane_of_it():
     assert told(pure) == told(65000 - pure) == told(np.where(pure < 80, np.nan, pure))
     assert "its light looks like noise" in told(pure)[0]
     image = 100 + 100 * smooth + rng.normal(size=smooth.shape)
-    for other in (image, smooth, pure[:, :31], np.full((3, 64, 64), 7)):
+    hot = image.copy()
+    hot[1, ::20, ::20] = 60_000
+    for other in (image, hot, smooth, pure[:, :31], np.full((3, 64, 64), 7)):
         assert told(other) == []
