@@ -53,9 +53,7 @@ def with_plan(
             patch_size=_size3(patch) if patch else None,
             depth=depth_of_projections(
                 deepest, smallest[0], net.divisor[0], data.pad_small
-            )
-            if deepest
-            else None,
+            ),
             overlap=train.overlap,
         )
     )

@@ -46,11 +46,10 @@ def block_figure(conv: MoDEConv) -> Figure:
     """Draw what a block does for a task: experts, gate, one kernel."""
     figure = new_figure(7.5, 3.5)
     axes = canvas(figure, 15, 7)
-    box(axes, (0.1, 3), (1.9, 1.2), "features\nfrom before")
+    axes.set_xlim(2.8, 15)
     names = [expert_label(name) for name in conv.experts]
     for index, name in enumerate(names):
         y = 5.7 - 1.25 * index
-        arrow(axes, (2.0, 3.6), (3.0, y + 0.4))
         box(axes, (3.0, y), (3.2, 0.8), name, BLUE, PALE)
         arrow(axes, (6.2, y + 0.4), (9.9, 3.6), width=0.8)
     title = {"ha": "center", "va": "center", "fontsize": 9}
@@ -70,6 +69,10 @@ def block_figure(conv: MoDEConv) -> Figure:
     box(axes, (9.9, 3), (1.7, 1.2), "one kernel\nper task", ORANGE, PALE_ORANGE)
     arrow(axes, (11.6, 3.6), (12.1, 3.6))
     box(axes, (12.1, 3), (2.7, 1.2), "convolution,\nnormalization, ReLU")
+    box(axes, (12.5, 5.2), (1.9, 1.1), "features\nfrom before")
+    arrow(axes, (13.45, 5.2), (13.45, 4.2))
+    box(axes, (12.5, 0.9), (1.9, 1.1), "features\nfor the next")
+    arrow(axes, (13.45, 3.0), (13.45, 2.0))
     return figure
 
 

@@ -212,11 +212,8 @@ def _planned(
     train, test = (volumes.collection.pairs(task, s) for s in ("train", "test"))
     z, y, x = (min(sides) for sides in zip(*(p.grid_shape for p in train), strict=True))
     num_voxels = sum(math.prod(pair.grid_shape) for pair in test)
-    depth = None
-    if task in volumes.collection.projections:
-        deepest = max(pair.grid_shape[0] for pair in train)
-        part = base.net.divisor[0]
-        depth = depth_of_projections(deepest, z, part, settings.pad_small)
+    is_projected = task in volumes.collection.projections
+    deepest = max(pair.grid_shape[0] for pair in train) if is_projected else 0
     own = plan_training(
         base.net,
         (z, y, x),
@@ -225,7 +222,7 @@ def _planned(
         device=device,
         epochs=[settings.epochs],
         patch_size=settings.patch_size,
-        depth=depth,
+        depth=depth_of_projections(deepest, z, base.net.divisor[0], settings.pad_small),
     )
     plan = distributed.of_first(own)
     _say(f"plan: {plan}")

@@ -184,15 +184,20 @@ def _patches(smallest: Size3, divisor: Size3, depth: int | None) -> Iterator[Siz
         before = patch
 
 
-def depth_of_projections(deepest: int, smallest: int, part: int, pad: bool) -> int:
+def depth_of_projections(
+    deepest: int, smallest: int, part: int, pad: bool
+) -> int | None:
     """Return the planes of a patch that holds every stack that was projected.
 
-    ``deepest``: planes of the deepest of these, on the model grid.
+    ``deepest``: planes of the deepest of these, on the model grid; 0, for which None is
+        returned, if there are none.
     ``smallest``: planes of the smallest volume of all.
     ``part``: what the network needs a multiple of.
     ``pad``: smaller volumes are padded.
     Raises UserError if they would have to be, and are not.
     """
+    if not deepest:
+        return None
     depth = -(-deepest // part) * part
     if depth > smallest and not pad:
         raise UserError(

@@ -192,7 +192,7 @@ def desk(tmp_path_factory, write_czi) -> Path:
 def carry_out(how: str, folder: Path, command) -> None:
     """Run commands of the manual one after another, in the folder with the files."""
     for verb, *words in to_run(how):
-        if verb == "extend" and "pairs.csv" in words:  # another page: begins anew
+        if verb == "extend" and "pairs.csv" in words:  # for a folder of the same name
             shutil.rmtree(folder / "model+lysosome")
         named = {word.partition("=")[0] for word in words}
         added = [] if "--help" in words else SHORTER.get(verb, "").split()

@@ -182,9 +182,9 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
         run.image_s = whole_s / epochs / max(1, len(strategy.train_pairs))
         if not self._tested and (images := len(strategy.validation_pairs)):
             run.test_s = left.seconds(0, 1) / images
-        self._facts["run_seconds_left"] = run.seconds()
-        if None not in (run.seconds(), self._facts["seconds_left"]):
-            self._facts["run_seconds_left"] += self._facts["seconds_left"]
+        now, rest = self._facts["seconds_left"], run.seconds()
+        known = now is not None and rest is not None
+        self._facts["run_seconds_left"] = now + rest if known else rest
 
     def _count_time(self, *, validated: bool) -> None:
         """Take the time since the last step of the epoch as that of its validation."""
@@ -239,12 +239,10 @@ class ProgressPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is unt
         """Begin to tell of an experience."""
         now = time.time()
         facts = {"since": now, "pid": os.getpid(), **self._facts}
-        index, context = (
-            strategy.experience.current_experience,
-            context_of(strategy.experience),
-        )
-        before, later = self._run, strategy.epochs[1]
-        self._run = RunTimeLeft(context, index, later)
+        index = strategy.experience.current_experience
+        context = context_of(strategy.experience)
+        before = self._run
+        self._run = RunTimeLeft(context, index, later_epochs=strategy.epochs[1])
         if before:
             self._run.image_s, self._run.test_s = before.image_s, before.test_s
         self._facts = facts | {

@@ -38,8 +38,7 @@ class ValidationPlugin(SupervisedPlugin):  # type: ignore[misc] # Avalanche is u
 
     ``every``: epochs between validations, at least 1; None: so often that they take at
         most a quarter of the training time, by the work that they are
-        (:mod:`~continual_repmode.training.plugins.validation`). The last epoch is
-        always validated.
+        (:func:`validation_interval`). The last epoch is always validated.
     ``ema``: above 0: what is validated and kept is a moving average of the network with
         this decay (:class:`~continual_repmode.training.weight_average.WeightAverage`),
         which starts again with each experience; training continues from the network
