@@ -20,6 +20,7 @@ from continual_repmode.manifests.pairs import ManifestPair
 from continual_repmode.manifests.preparing import measure_pairs
 from continual_repmode.paths import user_path
 from continual_repmode.volumes.padding import hidden_voxels
+from continual_repmode.volumes.plausibility import LEAST_NOISE
 from continual_repmode.volumes.source_channels import SourceChannel
 from continual_repmode.volumes.volume import VolumeReader, missing_chunks
 from continual_repmode.workers import HERE, WHOLE, Part, Workers
@@ -206,6 +207,8 @@ def _unusual(
 def _checked(
     pair: ManifestPair, split: Split, facts: PairFacts | None, flat: bool = False
 ) -> CheckedPair:
+    light = facts and facts.signal
+    may_be_noise = light and not light.is_mask and light.sharpness >= LEAST_NOISE
     return CheckedPair(
         name=pair.name,
         task=pair.task,
@@ -221,7 +224,7 @@ def _checked(
         voxel_size_um=pair.source_voxel_size_um,
         box=_box(pair),
         facts=facts,
-        doubts=tuple(pair.doubts(flat)),
+        doubts=tuple(pair.doubts(flat, read=bool(may_be_noise))),
         missing=_missing(pair),
     )
 

@@ -86,10 +86,10 @@ def noise(channel: SourceChannel) -> Iterator[str]:
     plane = np.where(known, plane, plane[known].mean())
     plane = plane.clip(*np.percentile(plane, (0.5, 99.5)))  # hot pixels are no noise
     if detail(plane) >= LEAST_NOISE * plane.var() > 0:
-        yield f"its {LIKE_NOISE}"
-
-
-LIKE_NOISE = "light looks like noise: pixels have nothing in common with those two on"
+        yield (
+            "its light looks like noise: pixels have nothing in common with those two "
+            "further on"
+        )
 
 
 def detail(plane: NDArray[Any]) -> float:

@@ -62,6 +62,24 @@ def test_warnings_leave_with_status_3(manifest, capsys):
     assert "row 4, f2.ome.tif" in " ".join(capsys.readouterr().out.split())
 
 
+def test_noise_as_light_is_asked_back_and_hot_pixels_are_no_noise(manifest, capsys):
+    noise, hot, stain = field_of(0), field_of(1), field_of(2)
+    rng = np.random.default_rng(0)
+    noise[0] = stain[1] = rng.normal(1000, 50, noise[0].shape)
+    hot[0][rng.random(hot[0].shape) < 0.002] = 65_000  # most of the variance
+    for index, field in enumerate((noise, hot, stain)):
+        save(manifest.parent / f"f{index}.ome.tif", field)
+
+    for words, severity in ((), "error"), (("--yes",), "note"):
+        main(["check", str(manifest), "--json", *words])
+        found = json.loads(capsys.readouterr().out)["findings"]
+        (asked,) = (f for f in found if f["code"] == "implausible")
+        assert asked["severity"] == severity
+        assert "row 2, f0.ome.tif" in asked["where"]
+        assert "its light looks like noise: " in asked["message"]
+        assert "--yes (run: data.yes=true)" in asked["remedy"] or words
+
+
 def test_a_scenario_of_other_tasks_is_told_which_tasks_there_are(manifest, capsys):
     manifest.write_text(manifest.read_text().replace("dna,", "lysosome,"))
     words = ["check", str(manifest), "--scenario", "one_by_one", "--headers-only"]

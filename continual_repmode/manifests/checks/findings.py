@@ -14,14 +14,8 @@ from continual_repmode.manifests.checks.checked_pair import (
     Finding,
     Severity,
 )
-from continual_repmode.manifests.checks.facts import ChannelFacts
 from continual_repmode.manifests.checks.outliers import compare
 from continual_repmode.manifests.checks.registration import block_size
-from continual_repmode.volumes.plausibility import (
-    LEAST_NOISE,
-    LEAST_SIDE_PX,
-    LIKE_NOISE,
-)
 
 MOST_SATURATED = 0.01
 """Share of clipped voxels that a bright spot or hot pixels do not reach."""
@@ -162,26 +156,15 @@ def _shifted(pair: CheckedPair) -> Iterator[Finding]:
 
 def doubtful(pair: CheckedPair, yes: bool) -> Iterator[Finding]:
     """Yield what has to be confirmed before a run starts."""
-    told = list(pair.doubts)
-    if pair.facts is not None and _is_noise(pair.facts.signal):
-        told.append(f"its {LIKE_NOISE}")
-    if told:
+    if pair.doubts:
         yield Finding(
             "note" if yes else "error",
             "implausible",
             pair.place,
             "",
-            ", and ".join(told),
+            ", and ".join(pair.doubts),
             "" if yes else YES_REMEDY,
         )
-
-
-def _is_noise(light: ChannelFacts) -> bool:
-    return (
-        not light.is_mask
-        and min(light.shape[1:]) >= LEAST_SIDE_PX
-        and light.sharpness >= LEAST_NOISE
-    )
 
 
 def _too_small(pair: CheckedPair, patch_size: Sequence[int]) -> Iterator[Finding]:

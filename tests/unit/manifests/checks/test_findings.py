@@ -87,25 +87,6 @@ def only(findings: list[Finding]) -> Finding:
     return findings[0]
 
 
-def test_noise_as_light_is_asked_back():
-    for role, sharpness, is_told in (
-        ("light", 1.99, True),
-        ("light", 1.73, False),
-        ("target", 1.99, False),
-    ):
-        rows = with_row_3(**{role: {"sharpness": sharpness}})
-        asked, answered = (
-            [found for found in judged(rows, yes=yes) if found.code == "implausible"]
-            for yes in (False, True)
-        )
-        assert bool(asked) == is_told
-        if is_told:
-            line = only(asked).line()
-            assert "its light looks like noise: " in line
-            assert line.endswith("continue with --yes (run: data.yes=true)")
-            assert (only(asked).severity, only(answered).severity) == ("error", "note")
-
-
 def test_there_is_nothing_to_find_in_sound_rows_and_their_headers():
     pairs = [dataclasses.replace(pair, facts=None) for pair in sound()]
 
