@@ -138,14 +138,18 @@ def read_structure(path: str | Path) -> TaskNetwork:
 
 
 @contextmanager
-def _no_larger_than(num_bytes: int) -> Iterator[None]:
+def _no_larger_than(path: Path) -> Iterator[None]:
     """Refuse, in a block, to build far more than a file can hold.
 
-    ``num_bytes``: size of the file: an upper limit for its tensors, each of which takes
-        room in the header, too.
+    The header, whose length comes first, limits the number of tensors; what follows it
+    limits their numbers, each of which takes a byte or more.
+
     Raises UserError: while what is built still fits into memory.
     """
-    numbers, tensors = num_bytes + 2**16, num_bytes // 16 + 2**10
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    num_bytes = path.stat().st_size - header_bytes
+    numbers, tensors = num_bytes + 2**16, header_bytes // 16 + 2**10
 
     def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
         nonlocal numbers, tensors
@@ -204,7 +208,7 @@ def read_model_header(path: str | Path) -> dict[str, Any]:
 def _structure(header: dict[str, Any], path: str | Path) -> TaskNetwork:
     _check_kind(header, path)
     try:
-        with torch.device("meta"), _no_larger_than(user_path(path).stat().st_size):
+        with torch.device("meta"), _no_larger_than(user_path(path)):
             return rebuild(header["architecture"])
     except _BAD_ARCHITECTURE as error:
         raise _misfit(path, "architecture", error) from None

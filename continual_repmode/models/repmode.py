@@ -322,9 +322,11 @@ class RepModeUNet(TaskNetwork):
 
     def _used_extensions(self, wanted: bool | Sequence[str]) -> list[str]:
         """Return the names of the extensions whose experts a new task uses."""
+        if not wanted:
+            return []
         having = self.extended_tasks
         if isinstance(wanted, bool):
-            return list(having) if wanted else []
+            return list(having)
         used = [wanted] if isinstance(wanted, str) else list(wanted)
         for name in used:
             if name not in having or used.count(name) > 1:

@@ -88,9 +88,12 @@ class TaskNetwork(nn.Module, ABC):
         super().__init__()
         self._task_names: tuple[str, ...] = ()
         self._labels: dict[str, int] = {}
+        #: Task by its name in any case; kept, as there may be hundreds.
+        self._in_any_case: dict[str, str] = {}
         for name in task_names:
             self._check_new_name(name)
             self._labels[name] = len(self._labels)
+        self._in_any_case |= {name.casefold(): name for name in self._labels}
         self._task_names = tuple(self._labels)
         if not self._task_names:
             raise UserError("task_names is empty; name at least one task")
@@ -213,6 +216,7 @@ class TaskNetwork(nn.Module, ABC):
         self._check_new_name(name)
         self._grow(name, **options)
         self._labels[name] = len(self._labels)
+        self._in_any_case[name.casefold()] = name
         self._task_names += (name,)
         self._extensions.append({"name": name, **options})
         return self.task_label(name)
@@ -343,6 +347,7 @@ class TaskNetwork(nn.Module, ABC):
         check_task_name(name)
         if name in self._labels:
             raise UserError(f"task {name!r} exists already; choose another name")
-        check_apart([*self._task_names, name], "the network")
+        other = self._in_any_case.get(name.casefold(), name)
+        check_apart((other, name), "the network")
         if name in self.reserved_names:
             raise UserError(f"task name {name!r} is reserved; choose another name")
