@@ -49,15 +49,20 @@ def heeding_signals(
         found = [getattr(signal, name, None) for name in STOPPING]
         heeded += [s for s in found if s and signal.getsignal(s) != signal.SIG_IGN]
     owner, outside = os.getpid(), caller_of_block()
-    later: list[threading.Timer] = []
+    later: threading.Timer | None = None
+
+    def send_again(number: int) -> None:
+        nonlocal later
+        later = None  # before it is sent: it may have to wait once more
+        send_to_main(number)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
+        nonlocal stopped, later
         if is_importing(frame, outside):
-            if not any(timer.is_alive() for timer in later):
-                later.append(threading.Timer(_A_MOMENT_S, send_to_main, [number]))
-                later[-1].daemon = True
-                later[-1].start()
+            if later is None:
+                later = threading.Timer(_A_MOMENT_S, send_again, [number])
+                later.daemon = True
+                later.start()
             return
         stopped = True
         for each in heeded:
@@ -76,8 +81,8 @@ def heeding_signals(
         if last:
             before = dict.fromkeys(before, signal.SIG_IGN)
     finally:
-        for timer in later:
-            timer.cancel()
+        if later is not None:
+            later.cancel()
         if not stopped or then != signal.SIG_IGN:
             for each, handler in before.items():
                 signal.signal(each, handler)

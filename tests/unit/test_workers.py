@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from continual_repmode import processes, stopping
 from continual_repmode.errors import UserError
 from continual_repmode.stopping import Interrupted, heeding_signals
 from continual_repmode.workers import HERE, Part, Workers
@@ -108,6 +109,13 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch, calls):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
 def test_a_signal_waits_for_the_end_of_an_import(tmp_path, monkeypatch, name):
+    """It is looked for again and again, also while who has sent it is not done yet."""
+
+    def send_slowly(number):
+        processes.send_to_main(number)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(stopping, "send_to_main", send_slowly)
     monkeypatch.syspath_prepend(tmp_path)
     lines = (
         "import os, signal, time",
