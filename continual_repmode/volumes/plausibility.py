@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from continual_repmode.tasks import TASK_OF_LABEL, TASKS
 from continual_repmode.volumes.choices import channel_role
 from continual_repmode.volumes.source_channels import SourceChannel
 
@@ -23,6 +24,25 @@ is 2, whatever the noise; of 55 channels of 25 real files the largest was 1.73 (
 of real transmitted light 1.43, of generated light 1.52."""
 LEAST_SIDE_PX = 32
 """Planes with a shorter side may look like noise by chance."""
+
+_LIGHT = re.compile(
+    r"bf|bright(field)?|transmi(tted|ssion)(light)?|trans(light)?|light|tl|tpmt|esid"
+    r"|dic|nomarski|phase(contrast)?|ph\d|dodt|oblique|darkfield|label(led)?free"
+)
+_DYE = re.compile(
+    r"dapi|hoechst\w*|h33?342|draq\d|sytox?\w*|pico(green|488)|propidium(iodide)?"
+    r"|\w*[cgrby]fp|\w*(cherry|scarleti?|mruby|neongreen|mkate|tomato|dsred|staygold)"
+    r"|mturquoise|cerulean|venus|citrine|clover|gcamp\w*|halotag|snaptag"
+    r"|alexa\w*|af\d{3}|atto\d*|jf\d{3}|cy[2357]|fitc|tritc|fluorescein|rhodamine\w*"
+    r"|texasred|bodipy\w*|cellmask\w*|(mito|lyso|er)tracker\w*|tmr[em]|sir(dna|actin)"
+    r"|phalloidin\w*|wga|calcein\w*|nilered|fluo(r|rescen(ce|t))?|immuno\w*"
+)
+_STRUCTURE = re.compile(
+    "|".join(name.replace("_", "") + "s?" for name in (*TASKS, *TASK_OF_LABEL))
+    + r"|\w*(actin|tubulin|myosin)|golgi|mitos?|membranes?|nucle(us|i|oli)|chromatin"
+    r"|h2b|histones?|lamin\w*|lysosomes?|peroxisomes?|er"
+)
+"""Words of names, also several in one: what a channel or a file is said to show."""
 
 Role = Literal["light", "target"]
 
@@ -42,19 +62,16 @@ def doubts(
     ``flat``: the network works on single planes, so their number does not matter.
     """
     name = channel.volume.channel_names[channel.channel]
-    if name:
-        shown = f"channel {channel.channel} {name!r}"
-        roles = {channel_role(name)}
-    else:
-        shown = f"file {channel.volume.path.name!r}"
-        roles = _roles_in(channel.volume.path.name)
-        if len(channel.volume.channel_names) > 1 or role == "target":
-            roles = set()
-    roles -= {None}
-    if roles and (role == "light") != ("light" in roles):
-        yield f"{shown} is named like no {_CALLED[role]}"
     if role == "target":
+        if channel_role(name) == "light":
+            yield f"channel {channel.channel} {name!r} is named like no fluorescence"
         return
+    if name and _is_said(name, _DYE, _STRUCTURE):
+        yield f"channel {channel.channel} {name!r} is named like no transmitted light"
+    file = channel.volume.path.name
+    # A file of light is often called after the structure that it is paired with.
+    if not name and len(channel.volume.channel_names) == 1 and _is_said(file, _DYE):
+        yield f"file {file!r} is named like no transmitted light"
     num_planes = channel.shape[0]
     if num_planes < FEWEST_PLANES and not flat:
         planes = "plane is" if num_planes == 1 else "planes are"
@@ -101,10 +118,18 @@ def detail(plane: NDArray[Any]) -> float:
     return float(np.mean([(step**2).mean() for step in steps if step.size] or 0))
 
 
-_CALLED = {"light": "transmitted light", "target": "fluorescence"}
+def _is_said(name: str, *kinds: re.Pattern[str]) -> bool:
+    """Whether a name says one of some kinds, and nothing of transmitted light.
 
-
-def _roles_in(name: str) -> set[str | None]:
-    """Return what the words of a file name mean, with or without numbers."""
-    words = re.split(r"[^a-z0-9]+", name.lower())
-    return {channel_role(w) or channel_role(w.rstrip("0123456789")) for w in words}
+    Words may be written together or apart, and with a number behind.
+    """
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    joined = {
+        "".join(words[first : last + 1])
+        for first in range(len(words))
+        for last in range(first, min(first + 3, len(words)))
+    }
+    joined |= {word.rstrip("0123456789") for word in joined}
+    return not any(map(_LIGHT.fullmatch, joined)) and any(
+        kind.fullmatch(word) for kind in kinds for word in joined
+    )

@@ -37,6 +37,36 @@ def test_what_may_be_a_mistake_is_asked_back(given, told):
     assert told in doubt
 
 
+LIGHTS = (
+    "Brightfield, TL DIC, Bright, Phase, transmitted, T-PMT, ESID, light, BF, "
+    "Bright_2, TL Brightfield, TL 100x, Ph2, phase_contrast, Transmitted Light, "
+    "trans001, DIC-2, T PMT-T1, label-free, C:0, C1, Ch1-T1, 561, Channel 3, Cam 2, "
+    "signal, x, input, GFP brightfield, Brightfield (no DAPI), ChA, gray, Default, "
+    "error, tophat"
+)
+FLUORESCENT = (
+    "DNA, DAPI, GFP, EGFP, Hoechst, Hoechst 33342, H3342, DRAQ5, CellMask Deep Red, "
+    "dna, DNA_dye, membrane_dye, alpha_tubulin_EGFP, LAMP1_EGFP, mCherry, GFP-T1, "
+    "488-GFP, Ch2 mRFP1, tdTomato, mNeonGreen, FITC, TRITC, Cy3, Cy5-T2, Alexa Fluor "
+    "488, Alexa568, AF647, ATTO 647N, Texas Red, Rhodamine, MitoTracker Deep Red, "
+    "SiR-actin, Phalloidin, fluorescence, Fluo, Nuclei, nucleolus, Nuclear envelope, "
+    "tight_junction, Mitochondria, microtubules, actin filament, Golgi, "
+    "DNA_segmentation, H2B-YFP"
+)
+
+
+def test_a_light_is_told_from_fluorescence_by_its_name():
+    assert [n for n in LIGHTS.split(", ") if asked(names=(n,))] == []
+    fluorescent = FLUORESCENT.split(", ")
+    assert [n for n in fluorescent if not asked(names=(n,))] == []
+    assert [n for n in fluorescent if asked(names=(n,), role="target")] == []
+    # a file may be called after the structure that it is paired with
+    named = ("nucleolus_01.tif", "dna-light.tif", "DNA.tif", "GFP_bf_3.tif")
+    assert [name for name in named if asked(file=name)] == []
+    dyed = ("Hoechst_3.czi", "a-GFP.tif", "mCherry01.tif")
+    assert [name for name in dyed if not asked(file=name)] == []
+
+
 @pytest.mark.parametrize(
     "given",
     [
