@@ -50,8 +50,7 @@ def find_channel(
         raise UserError(
             f"{path}: cannot tell which channel shows {role!r}: its {len(names)} "
             f"channels ({_listed(names)}) fit no layout of the collection, and "
-            f"{len(named)} of the names mean it; move the file away, or write its row "
-            "of the manifest by hand"
+            f"{len(named)} of the names mean it; write its row of the manifest by hand"
         )
     if place in named:
         return FoundChannel(place, names[place], "name and place")
@@ -60,8 +59,7 @@ def find_channel(
     raise UserError(
         f"{path}: by its place, {role!r} is channel {place}; by the names it is "
         f"{' or '.join(map(str, named)) or 'none'}. The channels are "
-        f"{_listed(names)}; move the file away, or write its row of the manifest by "
-        "hand"
+        f"{_listed(names)}; write its row of the manifest by hand"
     )
 
 

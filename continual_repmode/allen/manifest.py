@@ -59,8 +59,8 @@ def build_manifest(
         columns with the size that the published code assumes.
     ``published_lists``: folder with the image lists of the published code; see
         :mod:`continual_repmode.allen.splits`.
-    Raises UserError if there is no data set, an image cannot be read, or its channels
-        cannot be told for sure.
+    Raises UserError if there is no data set, an image cannot be read, or the channels
+        of no image of a data set can be told for sure.
     """
     datasets = [d for d in DATASETS if folder.state(d) in {"complete", "found"}]
     if not datasets:
@@ -77,7 +77,7 @@ def build_manifest(
     }
     headers = read_headers(folder.path, lists)
     pairs = [
-        *own_pairs(datasets, lists, headers),
+        *own_pairs(datasets, lists, headers, notes),
         *dna_pairs(datasets, lists, headers, notes),
     ]
     pairs.sort(key=lambda pair: (TASKS.index(pair.task), SPLITS.index(pair.split)))

@@ -17,6 +17,7 @@ from continual_repmode.allen.channels import (
 )
 from continual_repmode.allen.splits import SPLITS, draw_dna
 from continual_repmode.data.collection import Split
+from continual_repmode.errors import UserError
 from continual_repmode.volumes.opening import open_volume
 from continual_repmode.volumes.volume import VoxelSize
 
@@ -67,14 +68,23 @@ def own_pairs(
     datasets: Sequence[Dataset],
     lists: Lists,
     headers: Mapping[tuple[str, str], Header],
+    notes: list[str],
 ) -> list[AllenPair]:
-    """Return the pairs with each data set's own structure."""
-    return [
-        _pair(dataset.task, split, dataset.name, headers[dataset.name, image])
-        for dataset in datasets
-        for split in SPLITS
-        for image in lists[dataset.name][split]
-    ]
+    """Return the pairs with each data set's own structure.
+
+    An image whose channels cannot be told is left out, with a note.
+
+    Raises UserError if the channels of no image of a data set can be told.
+    """
+    pairs = []
+    for dataset in datasets:
+        wanted = [
+            (dataset.task, split, dataset.name, headers[dataset.name, image])
+            for split in SPLITS
+            for image in lists[dataset.name][split]
+        ]
+        pairs += _told(wanted, notes)
+    return pairs
 
 
 def dna_pairs(
@@ -83,7 +93,10 @@ def dna_pairs(
     headers: Mapping[tuple[str, str], Header],
     notes: list[str],
 ) -> list[AllenPair]:
-    """Return the pairs of the DNA task, as many as a data set has on average."""
+    """Return the pairs of the DNA task, as many as a data set has on average.
+
+    Raises UserError if the channels of none can be told.
+    """
     sources = [dataset.name for dataset in datasets if dataset.has_dna]
     if not sources:
         return []
@@ -99,11 +112,30 @@ def dna_pairs(
         )
     elif num_wanted != DNA_IMAGES:
         notes.append(f"dna: {num_drawn} images drawn, the paper drew 54/6/20")
-    return [
-        _pair(DNA, split, name, headers[name, image])
-        for split in SPLITS
-        for name, image in drawn[split]
-    ]
+    return _told(
+        [
+            (DNA, split, name, headers[name, image])
+            for split in SPLITS
+            for name, image in drawn[split]
+        ],
+        notes,
+    )
+
+
+def _told(
+    wanted: Sequence[tuple[str, Split, str, Header]], notes: list[str]
+) -> list[AllenPair]:
+    """Return the pairs whose channels can be told, and note what is left out."""
+    pairs, faults = [], []
+    for each in wanted:
+        try:
+            pairs.append(_pair(*each))
+        except UserError as error:
+            faults.append(error)
+    if faults and not pairs:
+        raise faults[0]
+    notes += [f"left out: {fault}" for fault in faults]
+    return pairs
 
 
 def _pair(task: str, split: Split, dataset: str, header: Header) -> AllenPair:

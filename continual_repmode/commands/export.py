@@ -37,13 +37,11 @@ def main(arguments: Sequence[str]) -> int:
     from continual_repmode.files import format_bytes
     from continual_repmode.trained_model import TrainedModel
 
-    if bool(chosen.license) != bool(chosen.author):
-        raise UserError("--license and --author: give both or none")
-    publication = (
-        Publication(license=chosen.license, authors=tuple(chosen.author))
-        if chosen.license
-        else None
-    )
+    publication = None
+    if chosen.license or chosen.author:
+        publication = Publication(
+            license=chosen.license or "", authors=tuple(chosen.author or ())
+        )
     check_request(chosen.format, publication)
     model = TrainedModel.load(chosen.model).with_voxel_size(
         _voxel_size_um(chosen.voxel_size), "--voxel-size"

@@ -121,7 +121,9 @@ def _merged(parts: Sequence[_Part]) -> "tuple[RepModeUNet, ModelCard]":
             card = merge_cards(card, replace(known, tasks=tasks))
         except UserError as error:
             paths = f"{first.model.path} and {part.model.path}"
-            raise UserError(f"{paths}: {error}") from None
+            several = len(parts) > 2 and "--rename" in str(error)  # it is for all
+            hint = ", and merge two models at a time" if several else ""
+            raise UserError(f"{paths}: {error}{hint}") from None
     sources = [
         {"file": m.name, "sha256": m.sha256, "run": m.card.run}
         for m in (part.model for part in parts)

@@ -47,7 +47,7 @@ def check_request(format: Format, publication: Publication | None = None) -> Non
         case "onnx":
             require(_ONNX_PACKAGES, "export", "--format onnx")
         case "bioimageio":
-            if publication is None:
+            if publication is None or not (publication.license and publication.authors):
                 raise UserError(
                     "--format bioimageio needs --license and --author: on which terms "
                     "others may use these weights, and who made them"

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from continual_repmode.__main__ import main
+from tests.cli.odd_lab import Call as InLab
+from tests.cli.odd_lab import Said, make_lab
 from tests.forked import Call, ForkServer
 
 Done = subprocess.CompletedProcess
@@ -132,3 +135,18 @@ def run_tiny(tiny_settings, command) -> Callable[..., Done]:
         return command("run", *tiny_settings(folder, *settings), cwd=folder)
 
     return run
+
+
+@pytest.fixture
+def call(tmp_path: Path, capsys, caplog, monkeypatch) -> InLab:
+    """Call the command in a folder with a model, images and manifests."""
+    make_lab(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def called(words: str) -> Said:
+        capsys.readouterr()
+        caplog.clear()
+        status = main(words.split())
+        return Said(status, "\n".join([*capsys.readouterr(), *caplog.messages]))
+
+    return called

@@ -173,6 +173,28 @@ def test_a_name_against_its_place_stops_everything(tmp_path, put, build):
     assert not (tmp_path / "manifest.csv").exists()
 
 
+def test_an_image_whose_channels_cannot_be_told_is_left_out_with_a_note(
+    tmp_path, put, build, write_field
+):
+    folder = put("zo1", 12)
+
+    def splits(manifest):
+        own = [row for row in read(manifest) if row["task"] == "tight_junction"]
+        return {row["path"]: row["split"] for row in own}
+
+    before = splits(build())
+    write_field(
+        folder / "zo1_05.ome.tif", ("Bright_1", "EGFP", "", "CMDRP", *SEVEN[4:])
+    )
+    record(folder)
+    manifest = build()
+    assert before.pop("zo1/zo1_05.ome.tif")
+    assert splits(manifest) == before  # nothing moves from one split to another
+    (note,) = {note for note in manifest.notes if note.startswith("left out: ")}
+    assert "zo1_05.ome.tif: by its place, 'structure' is channel 3; by the" in note
+    assert "write its row of the manifest by hand" in note
+
+
 def test_nameless_channels_are_found_by_their_place_with_a_note(put, build):
     put("zo1", 12, ("",) * 7)
     manifest = build()
