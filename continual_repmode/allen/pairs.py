@@ -76,7 +76,7 @@ def own_pairs(
 
     Raises UserError if the channels of no image of a data set can be told.
     """
-    pairs = []
+    pairs: list[AllenPair] = []
     for dataset in datasets:
         wanted = [
             (dataset.task, split, dataset.name, headers[dataset.name, image])
@@ -126,7 +126,8 @@ def _told(
     wanted: Sequence[tuple[str, Split, str, Header]], notes: list[str]
 ) -> list[AllenPair]:
     """Return the pairs whose channels can be told, and note what is left out."""
-    pairs, faults = [], []
+    pairs: list[AllenPair] = []
+    faults: list[UserError] = []
     for each in wanted:
         try:
             pairs.append(_pair(*each))

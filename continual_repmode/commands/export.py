@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     from continual_repmode.files import format_bytes
     from continual_repmode.trained_model import TrainedModel
 
-    publication = None
+    publication: Publication | None = None
     if chosen.license or chosen.author:
         publication = Publication(
             license=chosen.license or "", authors=tuple(chosen.author or ())

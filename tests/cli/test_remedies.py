@@ -11,6 +11,7 @@ import pytest
 import torch
 from published_programs import fnet_state, repmode_state
 
+from continual_repmode.commands import run
 from continual_repmode.exporting.deviation import Deviation
 from continual_repmode.models import (
     ModelCard,
@@ -25,12 +26,6 @@ from tests.cli.odd_lab import UM, Call, Said
 LEARN = "--task lab --epochs 1 --image-curve none --device cpu --out NEW"
 P, ONE = "predict model.safetensors", "--tasks dna --out out --estimate"
 X = "extend model.safetensors"
-C = "check pairs.csv --headers-only --patch-size 4 16 16"
-RUN = "run data=manifest data.manifest=nowhere.csv"
-SMALL = (
-    "scenario=two.yaml strategy=repmode_paper model=repmode model.width=2 "
-    "model.depth=1 data.patch_size=[4,16,16] base_model=model.safetensors"
-)
 
 REMEDIES: list[tuple[str, str, str]] = [
     (f"{P} lapse.ome.tif {ONE}", "by --choose time=0", "{} --choose time=0"),
@@ -96,6 +91,27 @@ FNETS = "import fnet.p fnet2.p --from fnet --out NEW.safetensors"
 ORDER = "microtubule,dna,nucleolus"
 D = "download zo1 --to NEW --mirror URL --no-manifest"
 LISTED = "download zo1 --to NEW --mirror URL --published-lists"
+
+S = (
+    "run scenario=known.yaml data.num_train=2 data.num_valid=1 data.num_test=1 "
+    "data.cache_dir=CELLS train.epochs=1 device=cpu model.depth=1"
+)
+SIZE = "data.shape=[8,16,16] data.patch_size=[8,16,16] model.width=2"
+V = f"{SIZE} hydra.run.dir=NEW"
+L = (
+    "run data=manifest scenario=lab.yaml data.yes=true train.epochs=1 device=cpu "
+    "model.width=2 model.depth=1 hydra.run.dir=NEW"
+)
+P4 = "data.patch_size=[4,16,16]"
+
+OF_RUNS: list[tuple[str, str, str]] = [
+    (f"{S} {V} seed=0,1", "give one value", f"{S} {V} seed=0"),
+    (f"{S} {V} data.num_new=9", "or null for all", "{} data.num_new=null"),
+    (f"{S} {V} data.patch_size=[8,32,32]", "are both given: leave one out", f"{S} {V}"),
+    (f"{S} {V} data.manifest=pairs.csv", "leave it out, or", f"{S} {V}"),
+    (f"{S} {V} strategy=adapter", "model=multihead_las", "{} model=multihead_las"),
+    (f"{L} {P4} data.manifest=moved.csv", "data.root", "{} data.root=sub"),
+]
 
 OF_EXPORTS: list[tuple[str, str, str]] = [
     (f"{T} --task golgi", "it knows dna, nucleolus", "{} --task dna"),
@@ -331,6 +347,14 @@ def test_the_remedy_of_a_message_works(call):
     check_remedies(call, REMEDIES)
 
 
+def test_the_remedies_of_settings_work(call, cells_cache, monkeypatch):
+    """Up to where training would begin."""
+    monkeypatch.setattr(run, "_carry_out", lambda *_: None)
+    Path("known.yaml").write_text("experiences: [[dna, cell_membrane], [nucleolus]]\n")
+    cells = [tuple(w.replace("CELLS", str(cells_cache)) for w in r) for r in OF_RUNS]
+    check_remedies(call, cells)
+
+
 def test_the_remedies_of_export_work(call, monkeypatch):
     from continual_repmode.exporting import export
 
@@ -424,7 +448,7 @@ def check_remedies(call: Call, remedies: list[tuple[str, str, str]]) -> None:
         refused = do(call, words)
         if refused.status == 0 or remedy not in refused.told:
             failures.append(f"{words}\n  not refused so: {refused.text[-500:]}")
-        given = re.findall(r"--\w[\w-]*", again.partition("}")[2])
+        given = re.findall(r"--\w[\w-]*|[\w./]+(?==)", again.partition("}")[2])
         done = do(call, again.replace("{}", without(words, given)))
         if done.status != 0:
             failures.append(f"{again}\n  does not work: {done.text[-500:]}")
@@ -460,5 +484,6 @@ def test_the_memory_that_a_message_asks_for_is_enough(call):
 def without(words: str, options: list[str]) -> str:
     """Return a call without the values of options that are given anew."""
     for option in options:
-        words = re.sub(rf" {option}( [^-]\S*)*", "", words)
+        rest = r"( [^-]\S*)*" if option.startswith("-") else r"=\S*"
+        words = re.sub(rf" {option}{rest}", "", words)
     return words
