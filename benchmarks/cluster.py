@@ -1,13 +1,12 @@
-"""Many fields: several workers, shards, bfloat16, and time beyond the network's own."""
+"""Many fields: several workers, shards, bfloat16."""
 
 import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial, wraps
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,12 +19,9 @@ import torch
 
 from benchmarks.harness import Settings, Timed, alternate
 from benchmarks.networks import build_calibrated, compare_results, light_volume
-from benchmarks.records import Comparison, Measurement, Spread
+from benchmarks.records import Comparison, Measurement
 from continual_repmode.inference.tiled import predict_volume
 from continual_repmode.models import ModelCard, save_model
-from continual_repmode.prediction import job as job_module
-from continual_repmode.prediction.options import PredictOptions
-from continual_repmode.prediction.planning import plan_predictions
 from continual_repmode.runtime import computes_bf16
 from continual_repmode.trained_model import TrainedModel
 from continual_repmode.volumes.formats import shards
@@ -38,7 +34,7 @@ _EFFICIENCY = 0.85
 
 
 def measure(settings: Settings) -> list[Measurement]:
-    """Measure all four."""
+    """Measure all three."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         width = 2 if settings.quick else 8
@@ -48,7 +44,6 @@ def measure(settings: Settings) -> list[Measurement]:
         save_model(net, folder / "model.safetensors", card)
         return [
             *_workers(folder, settings),
-            *_overlapped(folder, settings),
             *_shards(folder, settings),
             *_precisions(folder, settings),
         ]
@@ -147,37 +142,6 @@ def _largest_process() -> Iterator[list[int]]:
     finally:
         ended.set()
         thread.join()
-
-
-def _overlapped(folder: Path, settings: Settings) -> list[Measurement]:
-    """Predict fields in this process, and take the network's own part of the time."""
-    number = 2 if settings.quick else 20
-    case = _write_fields(folder, number, settings)
-    model = TrainedModel.load(folder / "model.safetensors")
-    options = PredictOptions(tasks="dna", device=settings.device.type, channel=0)
-    spent: list[float] = []
-    original = vars(job_module)["predict_into"]
-
-    @wraps(original)
-    def timed(*arguments: Any, **named: Any) -> None:
-        began = time.perf_counter()
-        original(*arguments, **named)
-        spent.append(time.perf_counter() - began)
-
-    with patch.object(job_module, "predict_into", timed):
-        plan = plan_predictions(
-            model, [folder / f"fields{number}"], folder / "overlapped", options
-        )
-        began = time.perf_counter()
-        for job in plan.jobs:
-            job.run()
-        wall_s = time.perf_counter() - began
-    ratio = Comparison(
-        "time over the network's own",
-        Spread.of([wall_s / sum(spent)]),
-        at_most=None if settings.quick else 1.1,
-    )
-    return [Measurement(case, "predict", Spread.of([wall_s]), "s", None, (ratio,))]
 
 
 def _shards(folder: Path, settings: Settings) -> list[Measurement]:

@@ -18,6 +18,8 @@ STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")
 
 _A_MOMENT_S = 0.02
 
+_told = threading.local()
+
 
 class Interrupted(KeyboardInterrupt):
     """A signal stopped the work; the message is the command that resumes it.
@@ -86,6 +88,21 @@ def heeding_signals(
         if not stopped or then != signal.SIG_IGN:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+
+def heed(told: threading.Event) -> None:
+    """Let this thread, which signals do not reach, stop once an event is set."""
+    _told.by = told
+
+
+def stop_if_told() -> None:
+    """Raise :class:`Interrupted` if this thread is to stop; see :func:`heed`.
+
+    For the loops of long work, where the thread that is signaled needs nothing.
+    """
+    told: threading.Event | None = getattr(_told, "by", None)
+    if told is not None and told.is_set():
+        raise Interrupted
 
 
 _noting: list[bool] = []

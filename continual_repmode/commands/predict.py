@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     workers = workers_of(chosen)
     jobs = plan.jobs
     if chosen.estimate or not chosen.scheduler:  # it is of this machine
-        jobs = _estimated(plan, failures, workers.count)
+        jobs = _estimated(plan, failures, workers)
     if not chosen.estimate:
         jobs = _carried_out(jobs, failures, workers)
         _conclude(plan, jobs, failures)
@@ -107,14 +107,17 @@ def _plan(chosen: argparse.Namespace) -> "Plan":
     )
 
 
-def _estimated(plan: "Plan", failures: list[UserError], workers: int) -> "list[Job]":
+def _estimated(
+    plan: "Plan", failures: list[UserError], workers: Workers
+) -> "list[Job]":
     """Tell what each image will take; return those that can be predicted so."""
+    from continual_repmode.files import format_bytes
+    from continual_repmode.prediction.ahead import memory_of, with_room
     from continual_repmode.prediction.estimate import Estimator, format_seconds
 
     if not plan.jobs:
         return []
-    estimator, jobs = Estimator(plan.setup), []
-    total_s = 0.0
+    estimator, jobs, estimates = Estimator(plan.setup), [], []
     for job in plan.jobs:
         try:
             estimate = job.estimate(estimator)
@@ -123,12 +126,20 @@ def _estimated(plan: "Plan", failures: list[UserError], workers: int) -> "list[J
             _tell(error)
             continue
         jobs.append(job)
-        total_s += estimate.seconds
+        estimates.append(estimate)
         print(f"{job.image.signal.volume.path}: {job.describe()}, {estimate}")
+    if workers.are_here:
+        jobs = with_room(jobs, estimates)
     if len(jobs) > 1:
-        share = " by each of the workers" if workers > 1 else ""
-        seconds = format_seconds(total_s / min(workers, len(jobs)))
-        print(f"{len(jobs)} images: about {seconds}{share}")
+        total_s = sum(estimate.seconds for estimate in estimates)
+        seconds = format_seconds(total_s / min(workers.count, len(jobs)))
+        how = " by each of the workers" if workers.count > 1 else ""
+        if (num_bytes := memory_of(jobs, estimates)) is not None:
+            how = (
+                f", {format_bytes(num_bytes)} of memory: files are read and written "
+                "while another image is predicted"
+            )
+        print(f"{len(jobs)} images: about {seconds}{how}")
     sys.stdout.flush()
     return jobs
 
@@ -137,6 +148,7 @@ def _carried_out(
     jobs: "Sequence[Job]", failures: list[UserError], workers: Workers
 ) -> "list[Job]":
     """Predict the images; return those that were."""
+    from continual_repmode.prediction.ahead import predict_all
     from continual_repmode.volumes.progress import byte_bar
 
     done = []
@@ -148,7 +160,8 @@ def _carried_out(
     sizes = [job.num_bytes for job in jobs]
     shown = bool(jobs) and not workers.are_here  # each image has a bar of its own
     bar = byte_bar(f"predicting {len(jobs)} images", sum(sizes), shown=shown)
-    with bar, closing(workers.work(_predict, items)) as ended:
+    work = predict_all(items) if workers.are_here else workers.work(_predict, items)
+    with bar, closing(work) as ended:
         for index, outcome in ended:
             bar.update(sizes[index])
             if outcome is None:
@@ -157,7 +170,8 @@ def _carried_out(
                 sys.stdout.flush()
                 continue
             failures.append(outcome)
-            _tell(outcome)
+            bar.write(f"failed: {outcome}", file=sys.stderr)
+            sys.stderr.flush()
     return done
 
 

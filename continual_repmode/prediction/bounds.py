@@ -10,7 +10,7 @@ RESERVE_BYTES = 60_000_000
 """For what comes and goes unseen: compressed chunks, buffers of files, holes."""
 
 _LEAST_BYTES = 20_000_000
-_WRITING_BYTES = 40_000_000
+WRITING_BYTES = 40_000_000
 """Chunks that Zarr decodes, merges and encodes; measured: 23 to 32 MB."""
 _RESIZING_BYTES = 512_000_000
 """More does not make resizing faster."""
@@ -40,14 +40,27 @@ def memory_left(allowed: int) -> int:
     return left
 
 
-def resizing_memory(allowed: int) -> int:
-    """Return how many bytes resizing may take."""
-    return min(memory_left(allowed), _RESIZING_BYTES)
+def room_beside(allowed: int, network: int) -> int:
+    """Return how many bytes work may take while the network predicts another image.
+
+    ``network``: the most that the process has while it does.
+    """
+    return min(allowed - network - RESERVE_BYTES, _RESIZING_BYTES)
 
 
-def writing_memory(allowed: int, old: Size3, new: Size3) -> int:
+def resizing_memory(allowed: int, room: int | None = None) -> int:
+    """Return how many bytes resizing may take.
+
+    ``room``: of :func:`room_beside`; None: what the process does not have now.
+    """
+    return min(memory_left(allowed) if room is None else room, _RESIZING_BYTES)
+
+
+def writing_memory(
+    allowed: int, old: Size3, new: Size3, room: int | None = None
+) -> int:
     """Return how many bytes resizing may take from which a file is written."""
-    most = resizing_memory(allowed) - _WRITING_BYTES
+    most = resizing_memory(allowed, room) - WRITING_BYTES
     return max(most, least_resize_bytes(old, new))
 
 

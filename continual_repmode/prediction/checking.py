@@ -118,10 +118,11 @@ def check_targets(job: Job) -> None:
             )
 
 
-def check_disk(root: Path, jobs: Sequence[Job]) -> None:
-    """Raise if the outputs, and the largest work for one, do not fit on the disk."""
+def check_disk(root: Path, jobs: Sequence[Job], at_once: int = 1) -> None:
+    """Raise if the outputs, and the largest work for some, do not fit on the disk."""
     if jobs:
-        needed = sum(job.num_bytes for job in jobs) + max(map(_work_bytes, jobs))
+        needed = sum(job.num_bytes for job in jobs)
+        needed += sum(sorted(map(_work_bytes, jobs))[-at_once:])
         begun = sum(job.work.num_bytes for job in jobs)
         what = f"predicting {len(jobs)} images"
         check_free(root, needed - begun, what, "--out")

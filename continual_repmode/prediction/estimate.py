@@ -16,6 +16,7 @@ from continual_repmode.measuring import resident_bytes
 from continual_repmode.metrics.further import BYTES_PER_VOXEL
 from continual_repmode.prediction.bounds import (
     RESERVE_BYTES,
+    WRITING_BYTES,
     memory_left,
     resizing_memory,
     statistics_bytes,
@@ -26,6 +27,9 @@ from continual_repmode.volumes.volume import Size3
 
 _RESIZING_VOXEL_BYTES = 12
 """Of the old and the new volume, where all of both is held."""
+
+_COMPARING_BYTES = 150_000_000
+"""Two volumes compared block by block, and deviations with errors."""
 
 _SAMPLE, _SAMPLE_RESIZED = (16, 64, 64), (16, 160, 160)
 """Shapes between which resizing is timed."""
@@ -44,6 +48,11 @@ class Estimate:
     seconds: float
     #: How often each window is predicted: by orientations and models.
     answers: int = 1
+    #: The most that the process has while the network is at work.
+    network_bytes: int = 0
+    #: What reading, preparing and writing must have, and what they take if they can.
+    least_file_bytes: int = 0
+    file_bytes: int = 0
 
     def __str__(self) -> str:
         window = " x ".join(map(str, self.window))
@@ -100,9 +109,16 @@ class Estimator:
             statistics_bytes(source),
             *(self._resizing_bytes(*s) for s in steps),
         )
-        num_bytes = cost.peak_bytes or 0
+        num_bytes, network_bytes = cost.peak_bytes or 0, resident_bytes()
         if self._device.type == "cpu":
+            network_bytes = max(num_bytes, network_bytes)
             num_bytes = RESERVE_BYTES + max(num_bytes, resident_bytes() + beside)
+        least = max(
+            measuring,
+            _COMPARING_BYTES if compared else 0,
+            statistics_bytes(source),
+            *(least_resize_bytes(*step) + WRITING_BYTES for step in steps),
+        )
         return Estimate(
             window=windows.sides,
             num_windows=windows.num_windows,
@@ -110,6 +126,9 @@ class Estimator:
             seconds=num_tasks * windows.num_windows * cost.seconds
             + (resized * self._resizing_seconds() if resized else 0),
             answers=self._setup.num_answers,
+            network_bytes=network_bytes,
+            least_file_bytes=least,
+            file_bytes=max(least, beside),
         )
 
     def _cost(self, windows: WindowGrid) -> WindowCost:

@@ -12,16 +12,15 @@ What is done of it, in the folder of its work::
         output                the prediction resized to the grid of the image
 """
 
-import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from continual_repmode.data.signals import look_of
-from continual_repmode.errors import UserError
 from continual_repmode.files import failure_told
 from continual_repmode.inference.projection import project_files
 from continual_repmode.inference.tiled import predict_into
@@ -30,15 +29,15 @@ from continual_repmode.prediction.bounds import resizing_memory, writing_memory
 from continual_repmode.prediction.calibration import add_calibration, calibrate
 from continual_repmode.prediction.estimate import Estimate, Estimator
 from continual_repmode.prediction.images import Image
+from continual_repmode.prediction.light import Light
 from continual_repmode.prediction.metrics_table import add_metrics, compare, metrics_row
 from continual_repmode.prediction.plates import place_in_plate
-from continual_repmode.prediction.preparing import prepare_channel, series_intensity
+from continual_repmode.prediction.preparing import prepare_channel
 from continual_repmode.prediction.provenance import attributes_of
 from continual_repmode.prediction.setup import Setup
 from continual_repmode.prediction.volume_views import (
     Channels,
     MaskedTarget,
-    MaskFile,
     NotBelowZero,
     Scaled,
 )
@@ -46,13 +45,17 @@ from continual_repmode.prediction.work_folder import WorkFolder
 from continual_repmode.trained_model import format_um
 from continual_repmode.volumes.formats.stream_writing import VolumeWriter, open_writer
 from continual_repmode.volumes.normalization import Intensity
-from continual_repmode.volumes.padding import Padding
 from continual_repmode.volumes.stream_resizing import PlaneTarget, resize_stream
 from continual_repmode.volumes.volume import Size3
 from continual_repmode.volumes.volume_file import VolumeFile
 
-_log = logging.getLogger(__name__)
 _ZSCORE = Intensity(0.0, 1.0)
+
+Predict = Callable[[], None]
+"""Calls the network."""
+
+Steps = Generator[Predict]
+"""Does everything else, and yields when the network is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ class Job:
     #: Of the output.
     provenance: Mapping[str, Any]
     setup: Setup
+    #: Bytes for all but the network, which predicts another image meanwhile; None:
+    #: the network is at rest then.
+    room: int | None = None
 
     @property
     def grid_shape(self) -> Size3:
@@ -143,53 +149,64 @@ class Job:
             written. What was done stays, and the next call resumes; so it does after
             any other end.
         """
+        with closing(self.steps(title)) as steps:
+            for predict in steps:
+                predict()
+
+    def steps(self, title: str = "") -> Steps:
+        """Do the same, but for the network: it is yielded, to be called each time.
+
+        All else is done by whoever goes on with the generator, in one thread: files
+        are read and written there. Close it when a call fails.
+
+        Raises UserError: as :meth:`run`.
+        """
         setup, image = self.setup, self.image
+        with self._failures_told(), self.work.held(self.recipe):
+            if not image.later:
+                self._light.at(0)  # a fault of the image is told before any output
+            with open_writer(
+                self.output,
+                shape_czyx=(len(setup.channel_names), *self.shape),
+                dtype="float32",
+                voxel_size_um=image.voxel_size_um,
+                channel_names=setup.channel_names,
+                origin_um=image.origin_um,
+                attributes=attributes_of(self.provenance, setup),
+                overwrite=setup.options.overwrite,
+                work_path=self.unfinished,
+                num_times=len(image.frames),
+            ) as writer:
+                for frame, (position, task) in product(
+                    range(len(image.frames)), enumerate(setup.tasks)
+                ):
+                    first = frame * len(setup.channel_names) + position
+                    channels = range(
+                        first, first + len(setup.channel_names), len(setup.tasks)
+                    )
+                    if any(map(writer.missing, channels)):
+                        yield from self._predicted(frame, task, title)
+                        self._write(writer, channels, frame, task)
+                self._publish_metrics()
+            self.work.remove()
+
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        """Tell what the disk refuses in one line."""
         try:
-            with self.work.held(self.recipe):
-                if not image.later:
-                    self._signal(0)  # a fault of the image is told before any output
-                with open_writer(
-                    self.output,
-                    shape_czyx=(len(setup.channel_names), *self.shape),
-                    dtype="float32",
-                    voxel_size_um=image.voxel_size_um,
-                    channel_names=setup.channel_names,
-                    origin_um=image.origin_um,
-                    attributes=attributes_of(self.provenance, setup),
-                    overwrite=setup.options.overwrite,
-                    work_path=self.unfinished,
-                    num_times=len(image.frames),
-                ) as writer:
-                    for frame, (position, task) in product(
-                        range(len(image.frames)), enumerate(setup.tasks)
-                    ):
-                        first = frame * len(setup.channel_names) + position
-                        channels = range(
-                            first, first + len(setup.channel_names), len(setup.tasks)
-                        )
-                        if any(map(writer.missing, channels)):
-                            self._write(writer, channels, frame, task, title)
-                    self._publish_metrics()
-                self.work.remove()
+            yield
         except OSError as error:
             needed = 4 * math.prod(self.grid_shape)
             with failure_told(Path(error.filename or self.output), needed):
                 raise
 
     def _write(
-        self,
-        writer: VolumeWriter,
-        channels: Iterable[int],
-        frame: int,
-        task: str,
-        title: str,
+        self, writer: VolumeWriter, channels: Iterable[int], frame: int, task: str
     ) -> None:
-        """Predict a task and put it, and its deviation, on the grid of the image."""
-        setup = self.setup
-        time = f"time {frame}, " if self.image.later else ""
-        predicted = self._prediction(frame, task, f"{title}{time}")
-        mask = self._mask(frame)
-        self._measure(predicted, self._signal(frame), task)
+        """Put what was predicted, and its deviation, on the grid of the image."""
+        setup, predicted = self.setup, self._written(self._stacks)
+        mask = self._light.mask(frame)
+        self._measure(predicted, self._light.at(frame), task)
         intensity = setup.intensities.get(task, _ZSCORE)
         scaled = (
             Scaled(predicted[0], intensity),
@@ -205,118 +222,54 @@ class Job:
                 setup.preparation.resize,
                 scratch=self.work.path,
                 memory_bytes=writing_memory(
-                    setup.memory, source.shape, writer.shape_czyx[1:]
+                    setup.memory, source.shape, writer.shape_czyx[1:], self.room
                 ),
                 progress=setup.options.progress,
             )
+
+    @property
+    def _light(self) -> Light:
+        return Light(self.image, self.setup, self.work, self.grid_shape, self.room)
 
     def _volume(self, name: str) -> VolumeFile:
         """Return a volume on the model grid in the folder of the work."""
         return VolumeFile(self.work.path / f"{name}.npy", self.grid_shape)
 
-    def _signal(self, frame: int) -> VolumeFile:
-        """Return the prepared light of a time point; made, unless it is there."""
-        signal, there = self._volume("signal"), self.work.note("signal")
-        if there is not None and there.get("frame", 0) == frame:
-            return signal
-        self.work.write_note("signal", {"frame": None})
-        try:
-            one_for_all = self._series_intensity(signal) if self.image.later else None
-            known = prepare_channel(
-                self.image.frames[frame],
-                signal,
-                self.setup.preparation,
-                memory_bytes=resizing_memory(self.setup.memory),
-                progress=self.setup.options.progress,
-                intensity=one_for_all,
-            )
-        except UserError:
-            if not frame:
-                self.work.remove()  # there is nothing to resume
-            raise
-        if known.hidden is not None:
-            self._mask_file.create(known.hidden)
-        self._tell(frame, known.padding)
-        if not frame:
-            self._warn_if_unlike(signal)
-        padding = known.padding and asdict(known.padding)
-        note = {"frame": frame, **asdict(known.intensity), "padding": padding}
-        self.work.write_note("signal", note)
-        return signal
-
-    def _series_intensity(self, scratch: VolumeFile) -> Intensity | None:
-        """Return what is 0 and 1 in the whole series; None: each frame has its own."""
-        if self.setup.options.series == "per-frame":
-            return None
-        known = self.work.note("series")
-        if known is None:
-            intensity = series_intensity(
-                self.image.frames,
-                scratch,
-                self.setup.preparation,
-                memory_bytes=resizing_memory(self.setup.memory),
-            )
-            known = asdict(intensity)
-            self.work.write_note("series", known)
-        return Intensity(**known)
-
-    def _mask(self, frame: int) -> MaskFile | None:
-        """Return where the light of a time point is padding; None if it is nowhere."""
-        self._signal(frame)
-        note = self.work.note("signal") or {}
-        return self._mask_file if note.get("padding") else None
-
-    def _tell(self, frame: int, padding: Padding | None) -> None:
-        """Say how much of the light is padding."""
-        if padding is not None:
-            _log.warning(
-                "%s: %.1f%% of the light is padding of %s at the borders: predicted "
-                "from the rest, %s there",
-                self.image.frames[frame].label,
-                100 * padding.share,
-                padding.of,
-                "NaN" if self.setup.options.padding == "nan" else "0",
-            )
-
-    def _warn_if_unlike(self, signal: VolumeFile) -> None:
-        """Say if the light is not what the model was trained on."""
-        look = look_of(signal, self.setup.preparation.voxel_size_um)
-        said = self.setup.model.unlikeness(look, self.setup.tasks)
-        if said is not None:
-            _log.warning("%s: %s", self.image.signal.label, said)
-
     @property
-    def _mask_file(self) -> MaskFile:
-        return MaskFile(self.work.path / "padding.npy", self.image.signal.shape)
+    def _stacks(self) -> list[VolumeFile]:
+        """Return the files of a prediction and, if asked for, of its deviation."""
+        names = ["prediction", "deviation"][: 1 + self.setup.options.uncertainty]
+        return [self._volume(name) for name in names]
 
-    def _prediction(self, frame: int, task: str, title: str) -> list[VolumeFile]:
-        """Return the prediction of a task as a z-score, and its deviation if asked for.
-
-        Made, unless it is there.
-        """
-        setup, made = self.setup, {"frame": frame, "task": task}
-        names = ["prediction", "deviation"][: 1 + setup.options.uncertainty]
-        volumes = [self._volume(name) for name in names]
+    def _predicted(self, frame: int, task: str, title: str) -> Steps:
+        """Have a task predicted, as a z-score, unless that is there."""
+        made = {"frame": frame, "task": task}
         if self.work.note("prediction") == made:
-            return self._written(volumes)
-        signal = self._signal(frame)
+            return
+        signal = self._light.at(frame)
         self.work.write_note("prediction", {"task": None})
-        for volume in volumes:
+        for volume in self._stacks:
             volume.create()
-        predict_into(
-            setup.predictor(task),
-            signal,
-            lambda channels: Channels(volumes),
-            WindowGrid.over(signal.shape, setup.window, setup.overlap),
-            batch_size=setup.batch_size,
-            device=setup.device,
-            progress=setup.options.progress and f"{title}{task}",
-        )
-        for volume in volumes:
+        time = f"time {frame}, " if self.image.later else ""
+        yield partial(self._predict, signal, task, f"{title}{time}{task}")
+        for volume in self._stacks:
             volume.settle()
-        self._project(volumes)
+        self._project(self._stacks)
         self.work.write_note("prediction", made)
-        return self._written(volumes)
+
+    def _predict(self, signal: VolumeFile, task: str, title: str) -> None:
+        """Let the network predict."""
+        setup = self.setup
+        with self._failures_told():
+            predict_into(
+                setup.predictor(task),
+                signal,
+                lambda channels: Channels(self._stacks),
+                WindowGrid.over(signal.shape, setup.window, setup.overlap),
+                batch_size=setup.batch_size,
+                device=setup.device,
+                progress=setup.options.progress and title,
+            )
 
     def _project(self, stacks: Sequence[VolumeFile]) -> None:
         """Project predicted stacks, where that is what is to be written."""
@@ -341,14 +294,14 @@ class Job:
         channel, note = self.image.targets.get(task), f"metrics-{task}"
         if channel is None or self.work.note(note) is not None:
             return
-        target, mask = self._volume("target"), self._mask(0)
+        target, mask = self._volume("target"), self._light.mask(0)
         if self.setup.projection is not None:  # light of all planes stands for a voxel
             target, mask = VolumeFile(target.path, predicted[0].shape), None
         prepare_channel(
             channel,
             target,
             self.setup.preparation,
-            memory_bytes=resizing_memory(self.setup.memory),
+            memory_bytes=resizing_memory(self.setup.memory, self.room),
             strict=True,
             beside=mask,
             progress=self.setup.options.progress,

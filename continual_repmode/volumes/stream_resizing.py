@@ -19,6 +19,7 @@ from scipy import sparse
 
 from continual_repmode.errors import UserError
 from continual_repmode.files import format_bytes
+from continual_repmode.stopping import stop_if_told
 from continual_repmode.volumes.progress import byte_bar
 from continual_repmode.volumes.resampling import ResizeMethod, resize
 from continual_repmode.volumes.streamed import PlaneSource
@@ -89,6 +90,7 @@ def resize_stream(
                 taken = VolumeFile(folder / f"{number}.npy", step.new)
                 taken.create()
             for part, block in step.blocks(given, method, memory_bytes):
+                stop_if_told()
                 taken[part] = block
                 bar.update(block.nbytes)
             given = taken

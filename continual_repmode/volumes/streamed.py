@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continual_repmode.errors import UserError
+from continual_repmode.stopping import stop_if_told
 from continual_repmode.volumes.normalization import Intensity, check_range
 from continual_repmode.volumes.padding import (
     EdgeScan,
@@ -222,6 +223,7 @@ def _blocks(
     with byte_bar(doing, num_bytes, shown=progress) as bar:
         for start in range(0, num_z, step):
             planes = slice(start, min(start + step, num_z))
+            stop_if_told()
             block = source.read(planes)
             yield planes, block
             bar.update(block.nbytes)

@@ -395,7 +395,7 @@ sys.exit(status)
 """
 
 
-def peak_bytes(folder: Path, *words: str) -> int:
+def peak_bytes(folder: Path, *words: str, said: list[str] | None = None) -> int:
     """Return the peak resident memory of a call, with PyTorch and everything.
 
     ``ru_maxrss`` would tell that of this process, which starts the other, if higher.
@@ -409,11 +409,14 @@ def peak_bytes(folder: Path, *words: str) -> int:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    if said is not None:
+        said.append(done.stdout)
     return int(done.stderr.split()[-1])
 
 
 def save_large(path: Path, shape: tuple[int, int, int]) -> None:
     """Write a volume plane by plane, with a sidecar that tells its voxel size."""
+    path.parent.mkdir(exist_ok=True)
     volume = np.lib.format.open_memmap(path, "w+", np.uint16, shape)
     rng = np.random.default_rng(0)
     smooth = gaussian_filter(rng.normal(size=shape[1:]), 1)
@@ -446,6 +449,28 @@ def test_a_bound_holds_for_the_whole_process(folder, format_):
     written = open_volume(folder / "out" / f"large.ome.{suffix}")
     assert volume_shape(written) == (48, 900, 900)
     assert np.isfinite(written.read_channel(0, slice(20, 21))).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
+@pytest.mark.parametrize("format_", ["zarr", "tiff"])
+def test_the_bound_holds_while_files_are_read_and_written_beside(folder, format_):
+    """Where there is too little for both is known to ``test_ahead.py``."""
+    words = ["--tasks", "dna", "--format", format_, "--window", "8", "64", "64"]
+    for name in "cd":
+        save_large(folder / "large" / f"{name}.npy", (48, 900, 900))
+    small = peak_bytes(folder, "in/a.ome.tif", *words)
+    bound, said = small + 220_000_000, []
+
+    peak = peak_bytes(folder, "large", *words, "--memory", f"{bound}", said=said)
+
+    assert re.search(r"2 images: .* of memory: files are read and", said[0]), said
+    print(f"bound: {bound / 1e6:.0f} MB, peak: {peak / 1e6:.0f} MB")
+    assert peak <= bound
+    for name in "cd":
+        suffix = {"zarr": "zarr", "tiff": "tif"}[format_]
+        written = open_volume(folder / "out" / f"{name}.ome.{suffix}")
+        assert np.isfinite(written.read_channel(0, slice(20, 21))).all()
 
 
 @pytest.mark.slow

@@ -1,13 +1,15 @@
 """Files of pixels that are written piece by piece, in any order: TIFF and Zarr."""
 
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from continual_repmode.stopping import stop_if_told
 from continual_repmode.volumes.formats.image_metadata import NAMESPACE, ngff, ome_tiff
 from continual_repmode.volumes.formats.pyramid import num_levels, write_levels
 from continual_repmode.volumes.formats.shards import Shards
@@ -116,20 +118,27 @@ class TiffPixels:
         with tifffile.TiffFile(self._path) as tif:
             if tif.pages.first.compression != 1:
                 return  # done before the process was killed
-        raw = np.memmap(
-            self._path, image.dtype, "r", self._first_pixel(), image.stored_shape
-        )
         packed = self._path.with_name(f"{self._path.stem}.packed")
+        num_bytes = math.prod(image.stored_shape) * image.dtype.itemsize
         tifffile.imwrite(
             packed,
-            iter(raw.reshape(-1, *raw.shape[-2:])),
+            self._planes(),
             shape=image.stored_shape,
             dtype=image.dtype,
             photometric="minisblack",
-            **packed_ome(raw.nbytes, ome_tiff(image, self._attributes)),
+            **packed_ome(num_bytes, ome_tiff(image, self._attributes)),
         )
-        del raw  # some systems do not replace a file that is mapped
         packed.replace(self._path)
+
+    def _planes(self) -> Iterator[NDArray[Any]]:
+        """Read the planes as they are, one at a time."""
+        *others, num_y, num_x = self._image.stored_shape
+        with self._path.open("rb") as file:
+            file.seek(self._first_pixel())
+            for _ in range(math.prod(others)):
+                stop_if_told()
+                plane = np.fromfile(file, self._image.dtype, num_y * num_x)
+                yield plane.reshape(num_y, num_x)
 
     def _first_pixel(self) -> int:
         """Return where in the file the pixels begin."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from continual_repmode.stopping import stop_if_told
 from continual_repmode.volumes.formats.shards import Shards
 
 _LARGEST = 256
@@ -49,6 +50,7 @@ def write_levels(folder: Path, axes: str, count: int) -> None:
         place, loose = folder / str(level), folder.with_name(f"{folder.stem}.level")
         coarser = shards.create(place, loose, finer.dtype)
         for part in _blocks(finer.shape, axes):
+            stop_if_told()
             goal = tuple(
                 slice(side.start // 2, -(-side.stop // 2)) if axis in "YX" else side
                 for side, axis in zip(part, axes, strict=True)

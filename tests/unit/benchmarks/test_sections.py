@@ -16,7 +16,7 @@ from benchmarks.sections import SECTIONS
 from benchmarks.startup import describe_imports
 
 MEASURES_MEMORY = ("training", "extension", "prediction", "structures", "windows")
-OTHERS = ("prediction", "structures", "windows", "arithmetic", "resizing")
+OTHERS = ("ahead", "prediction", "structures", "windows", "arithmetic", "resizing")
 
 
 @pytest.fixture
