@@ -75,6 +75,8 @@ def unused_settings(config: RunConfig, given: Iterable[str]) -> list[str]:
         reasons[f"strategy.expert={expert} is not of low rank"] = (
             "strategy.outer_rate",
         )
+    if "_rank" in (getattr(config.model, "private_expert", None) or ""):
+        names = [name for name in names if name != "strategy.outer_rate"]
     if getattr(config.model, "private_bn", False) and not getattr(
         config.strategy, "private_bn", True
     ):

@@ -211,8 +211,10 @@ def literal(value: Any) -> Any:
 def register_configs() -> None:
     """Tell Hydra the types of all settings.
 
-    An option without a YAML file has the values of its class.
+    An option without a YAML file has the values of its class. In YAML,
+    ``${if_added:X,Y}`` is X where a new task's expert is added to the others, else Y.
     """
+    OmegaConf.register_new_resolver("if_added", _if_added, replace=True)
     store = ConfigStore.instance()
     store.store(name="run_schema", node=RunConfig)
     for group in GROUPS:
@@ -220,6 +222,11 @@ def register_configs() -> None:
             store.store(group=group, name=f"{name}_schema", node=schema)
             if not (config_folder() / group / f"{name}.yaml").is_file():
                 store.store(group=group, name=name, node=schema)
+
+
+def _if_added(value: Any, otherwise: Any, *, _root_: DictConfig) -> Any:
+    mix = OmegaConf.select(_root_, "strategy.expert_mix")
+    return value if mix == "additive" else otherwise
 
 
 def register_scenario(name: str, scenario: Scenario) -> None:

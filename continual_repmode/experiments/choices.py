@@ -13,7 +13,9 @@ from continual_repmode.experiments.methods import (
     ADDITIVE,
     METHODS,
     OWN_NORMALIZATION,
+    PRIVATE_EXPERTS,
     RECIPE,
+    SHARED_EXPERTS,
     kernel_settings,
 )
 from continual_repmode.experiments.table import Row, Table, experiences
@@ -26,7 +28,13 @@ AT_BEST = (
     "these tables lack."
 )
 
-CHOSEN: Mapping[str, str] = MappingProxyType({"individual": "k3_lr0.01"})
+CHOSEN: Mapping[str, str] = MappingProxyType(
+    {
+        "individual": "k3_lr0.01",
+        "multihead_dec": "k3_lr0.01",
+        "multinet": "k3_lr0.0025",
+    }
+)
 """Way to learn -> the try with the lowest validation MSE, such as ``k3_lr0.005``.
 
 Of a way that is not measured yet, the first of its tries is a first guess.
@@ -108,7 +116,12 @@ JOINT: Mapping[str, Way] = MappingProxyType(
             "Multi-Head (Dec.), normalization per task",
             *OWN_NORMALIZATION,
         ),
-        "repmode_recipe": _joint("repmode", "RepMode, recipe", *RECIPE),
+        "repmode_recipe": _joint(
+            "repmode", "RepMode, shared experts", *RECIPE, *SHARED_EXPERTS
+        ),
+        "repmode_private": _joint(
+            "repmode", "RepMode, private experts", *RECIPE, *PRIVATE_EXPERTS
+        ),
     }
 )
 """Ways to learn tasks together: the methods of Table 1, and RepMode with its recipe.
@@ -117,13 +130,16 @@ Multi-Head (Dec.) has the part of the recipe that it can have.
 """
 
 
-def additive(expert: str, label: str, *axes: Axis) -> Way:
+def additive(
+    expert: str, label: str, *axes: Axis, known_by: str = "repmode_recipe"
+) -> Way:
     """Return a way to extend RepMode by an expert outside the softmax."""
+    network = {"repmode_recipe": "RepMode", "repmode_private": "RepMode, private"}
     return Way(
-        label=f"RepMode, {label} added",
+        label=f"{network[known_by]}, {label} added",
         settings=("strategy=repmode_paper", f"strategy.expert={expert}", *ADDITIVE),
         axes=(*axes, RATES),
-        known_by="repmode_recipe",
+        known_by=known_by,
     )
 
 
@@ -153,6 +169,12 @@ EXTENDING: Mapping[str, Way] = MappingProxyType(
         "additive_conv3": additive("conv3", "3x3x3 expert"),
         "additive_rank4": additive("conv3_rank4", "rank 4 expert", OUTER_RATES),
         "additive_rank2": additive("conv3_rank2", "rank 2 expert", OUTER_RATES),
+        "additive_private_conv3": additive(
+            "conv3", "3x3x3 expert", known_by="repmode_private"
+        ),
+        "additive_private_rank4": additive(
+            "conv3_rank4", "rank 4 expert", OUTER_RATES, known_by="repmode_private"
+        ),
         "adapter_low_rank4": _adapter("low_rank4", "adapter of rank 4", OUTER_RATES),
         "adapter_residual": _adapter("residual", "residual adapter"),
         "adapter_grouped": _adapter("grouped", "grouped adapter"),
@@ -170,20 +192,19 @@ ALONE = (
 """The same for networks that share nothing, where one known task is as good as ten."""
 
 
-def chosen(way: Way, name: str, kernel: str = "") -> Level:
-    """Return the try that is used of a way: the best, or a first guess.
-
-    With a kernel such as ``k5``, the first guess among the tries that have it.
-    """
-    tries = way.tries()
-    if kernel:
-        return next(each for each in tries.values() if each.name.startswith(kernel))
-    return tries[CHOSEN[name]] if name in CHOSEN else next(iter(tries.values()))
+def first_guess(way: Way, kernel: str = "") -> Level:
+    """Return the first try of a way, perhaps of those with a kernel such as ``k5``."""
+    return next(t for t in way.tries().values() if t.name.startswith(kernel))
 
 
-def joint_settings(name: str, kernel: str = "") -> tuple[str, ...]:
+def chosen(way: Way, name: str) -> Level:
+    """Return the try that is used of a way: the best, or a first guess."""
+    return way.tries()[CHOSEN[name]] if name in CHOSEN else first_guess(way)
+
+
+def joint_settings(name: str) -> tuple[str, ...]:
     """Return how one of :data:`JOINT` learns tasks together; see :func:`chosen`."""
-    return chosen(JOINT[name], name, kernel).settings
+    return chosen(JOINT[name], name).settings
 
 
 def extending_row(
@@ -193,10 +214,12 @@ def extending_row(
     base: tuple[str, ...] = ("scenario=base_tasks",),
     kernel: str = "",
 ) -> Row:
-    """Return one of :data:`EXTENDING` at its best, after joint training at its best.
+    """Return one of :data:`EXTENDING` at its best, after joint training.
+
+    All start from tasks that were learned as first guessed, so equally.
 
     ``stream``, ``base``: what chooses the scenario, and its first experience alone.
-    ``kernel``: of the network before, such as ``k5``; by default its best.
+    ``kernel``: of the network before, such as ``k5``.
     """
     way = EXTENDING[name]
     tried = replace(chosen(way, name), name=name, label=way.label)
@@ -212,7 +235,7 @@ def tried_row(
     kernel: str = "",
 ) -> Row:
     """Return the run of a later task for one try; arguments as above."""
-    known = joint_settings(way.known_by, kernel)
+    known = first_guess(JOINT[way.known_by], kernel).settings
     network = (s for s in known if s.startswith("model"))
     own_network = (s for s in tried.settings if s.startswith("model."))
     return Row(

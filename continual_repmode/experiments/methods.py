@@ -23,6 +23,12 @@ FAST_GATES = ("strategy.gate_rate=20",)
 RECIPE = (*OWN_NORMALIZATION, *FAST_GATES)
 """What the recipe adds to the paper's settings in joint training."""
 
+SHARED_EXPERTS = ("model.scope=all", "model.private_expert=null")
+"""Experts in every block, which all base tasks share, as in the paper."""
+
+PRIVATE_EXPERTS = ("model.scope=decoder", "model.private_expert=conv3")
+"""A plain encoder for all tasks, and an expert for each task in the decoder."""
+
 ADDITIVE = (
     "strategy.expert_mix=additive",
     "strategy.private_bn=true",

@@ -14,8 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
-from continual_repmode.models.adapters import Adapter, build_adapter
+from continual_repmode.models.adapters import (
+    Adapter,
+    ParallelAdapter,
+    build_adapter,
+)
 from continual_repmode.models.convolution import SameConv3d
+from continual_repmode.models.experts import build_expert, merge_parallel
 from continual_repmode.models.spatial import Axes, per_axis
 from continual_repmode.models.task_groups import TaskGroups
 from continual_repmode.models.task_norm import TaskNorm
@@ -51,6 +56,7 @@ class ConvUnit(nn.Module):
     ``adapter_<task>``, or instead of the convolution ``head_<task>``.
 
     ``activate``: whether a ReLU follows.
+    ``level``: of the resolution, 1 for the full one; kept as ``level``.
     """
 
     def __init__(
@@ -59,8 +65,10 @@ class ConvUnit(nn.Module):
         norm: TaskNorm | None,
         *,
         activate: bool,
+        level: int = 1,
     ) -> None:
         super().__init__()
+        self.level = level
         self.conv = conv
         self.norm = norm
         self.activate = activate
@@ -101,16 +109,51 @@ class ConvUnit(nn.Module):
             self.add_module(f"head_{task}", head.requires_grad_(True))
             return
         self.norm.add_private(task, self.training, None if start is None else [start])
-        if any(side != 1 for side in self.conv.stride):
+        if not self.keeps_resolution:
             return
         adapter = None if start is None else copy.deepcopy(self.adapter_of(start))
         if adapter is None:
             channels = (self.conv.in_channels, self.conv.out_channels)
             adapter = build_adapter(kind, *channels, axes)
         if adapter is not None:
-            adapter.to(self.conv.weight).to(memory_format=torch.channels_last_3d)
-            adapter.requires_grad_(True).train(self.training)
-            self.add_module(f"adapter_{task}", adapter)
+            self._give(task, adapter)
+
+    def add_expert(self, task: str, kind: str, axes: Axes) -> None:
+        """Give a new task an expert beside the convolution, zero at first.
+
+        ``kind``: see :func:`~continual_repmode.models.experts.build_expert`.
+        ``axes``: axes that its kernel extends over.
+        """
+        channels = (self.conv.in_channels, self.conv.out_channels)
+        expert = build_expert(kind, *channels, axes, self.level)
+        self._give(task, ParallelAdapter(expert))
+
+    def kernel_of(self, task: str) -> Tensor:
+        """Return the kernel that a task uses, its adapter added; (O, I, kZ, kY, kX).
+
+        Raises UserError if its adapter equals no kernel.
+        """
+        kernel, adapter = self.conv_of(task).weight, self.adapter_of(task)
+        if adapter is None:
+            return kernel
+        if not isinstance(adapter, ParallelAdapter):
+            raise UserError(
+                f"task {task!r}: its adapters are grouped and equal no kernel; use "
+                "deploy()"
+            )
+        return merge_parallel(
+            [kernel, adapter.kernel()], kernel.new_ones(2, len(kernel))
+        )
+
+    @property
+    def keeps_resolution(self) -> bool:
+        """Whether the convolution neither halves nor doubles it."""
+        return all(side == 1 for side in self.conv.stride)
+
+    def _give(self, task: str, adapter: Adapter) -> None:
+        adapter.to(self.conv.weight).to(memory_format=torch.channels_last_3d)
+        adapter.requires_grad_(True).train(self.training)
+        self.add_module(f"adapter_{task}", adapter)
 
     def _convolve(self, features: Tensor, groups: TaskGroups | None) -> Tensor:
         tasks = [group.task for group in groups.groups] if groups is not None else []
@@ -167,4 +210,5 @@ def plain_unit(
     """
     last = spec.role == "output"
     norm = None if last else TaskNorm(spec.out_channels, own_norms)
-    return ConvUnit(build_conv(spec, kernel_size, bias=bias), norm, activate=not last)
+    conv = build_conv(spec, kernel_size, bias=bias)
+    return ConvUnit(conv, norm, activate=not last, level=spec.level)

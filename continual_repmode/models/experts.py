@@ -214,6 +214,12 @@ def check_expert(kind: str) -> str:
     return kind
 
 
+def largest_extent(kinds: Sequence[str]) -> int:
+    """Return the extent of the largest kernel among kinds of experts, in voxels."""
+    found = (_KIND.fullmatch(check_expert(kind)) for kind in kinds)
+    return max(int(m["conv"] or m["avg"]) for m in found if m is not None)
+
+
 def name_experts(kinds: Sequence[str]) -> tuple[str, ...]:
     """Name a set of experts by their kinds; repeated kinds are numbered from 2.
 

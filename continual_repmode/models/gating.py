@@ -12,6 +12,7 @@ The experts of a later task are mixed in one of two ways (:data:`EXPERT_MIXES`).
 our proposal: the softmax is over the base experts alone, and the task's own expert is
 added with weight 1. In the softmax a new expert starts with 12 % of the mix, so its
 kernel learns at about an eighth of the learning rate; added, it learns at the full one.
+Base tasks may have experts of their own from the start, which are added in this way.
 """
 
 from collections.abc import Sequence
@@ -102,7 +103,7 @@ class TaskGate(nn.Module):
         ``experts``: names of the rows, among them all experts that the tasks use; the
             weight is 0 where a task does not use an expert.
         """
-        if self.linear is not None and all(task in self._columns for task in tasks):
+        if self.linear is not None and tuple(experts) == self._base_experts:
             return activate(self._base_logits(tasks), self.activation)
         return torch.stack([self._rows(task, experts) for task in tasks])
 
@@ -152,6 +153,11 @@ class TaskGate(nn.Module):
         self.experts[task] = tuple(experts)
         self._mixes[task] = mix
         self.register_parameter(f"logits_{task}", nn.Parameter(table))
+
+    def give_expert(self, task: str) -> None:
+        """Let a base task use an expert of its own, added to the others, weight 1."""
+        self.experts[task] = (*self._base_experts, extension_name(task))
+        self._mixes[task] = "additive"
 
     def num_weights(self, task: str) -> int:
         """Count the gating weights that a task has, without those that are always 1."""
@@ -271,5 +277,5 @@ class TaskGate(nn.Module):
 
 
 def extension_name(task: str) -> str:
-    """Return the name of the expert that was added for a task."""
+    """Return the name of the expert that a task has to itself."""
     return f"extension_{task}"

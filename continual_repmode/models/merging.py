@@ -18,7 +18,7 @@ from continual_repmode.models.fingerprint import fingerprint, sha256_of_tensors
 from continual_repmode.models.model_card import ModelCard
 from continual_repmode.models.repmode import RepModeUNet
 
-_OWNED = ("extension", "private", "weights")
+_OWNED = ("extension", "private", "adapter", "weights")
 """What belongs to one extension of a frozen network, by the names of its parts."""
 
 VoxelSize = tuple[float, float, float]

@@ -38,6 +38,7 @@ class MoDEConv(nn.Module):
     ``axes``: axes that the kernels extend over.
     ``gate``: how the gate is made; as in the paper by default.
     ``level``: of the resolution, 1 for the full one; kept as ``level``.
+    ``private_expert``: kind of an expert that each base task has to itself, or None.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class MoDEConv(nn.Module):
         axes: Axes,
         gate: GateSpec = PAPER_GATE,
         level: int = 1,
+        private_expert: str | None = None,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
@@ -58,6 +60,10 @@ class MoDEConv(nn.Module):
         self.experts = build_experts(experts, in_channels, out_channels, axes, level)
         self.base_experts = tuple(self.experts)
         self.gate = TaskGate(tasks, self.base_experts, out_channels, gate)
+        if private_expert is not None:
+            for task in tasks:
+                self._add_expert(task, private_expert).zero_()
+                self.gate.give_expert(task)
         self._cache = KernelCache()
 
     def forward(self, features: Tensor, groups: TaskGroups) -> Tensor:
@@ -96,13 +102,7 @@ class MoDEConv(nn.Module):
         """
         used = [*self.base_experts, *map(extension_name, use_extensions)]
         if expert is not None:
-            extension = build_expert(
-                expert, self.in_channels, self.out_channels, self.axes, self.level
-            )
-            like = next(self.experts.parameters())
-            if not like.is_meta:
-                extension.to(like).to(memory_format=torch.channels_last_3d)
-            self.experts[extension_name(task)] = extension.train(self.training)
+            self._add_expert(task, expert)
             used.append(extension_name(task))
         self.gate.add_task(task, used, gate_init, expert_mix)
 
@@ -116,6 +116,16 @@ class MoDEConv(nn.Module):
         self._cache.clear()  # a moved network does not keep its old copy alive
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # untyped in torch
         return self
+
+    def _add_expert(self, task: str, kind: str) -> ConvExpert:
+        expert = build_expert(
+            kind, self.in_channels, self.out_channels, self.axes, self.level
+        )
+        like = next(self.experts.parameters())
+        if not like.is_meta:
+            expert.to(like).to(memory_format=torch.channels_last_3d)
+        self.experts[extension_name(task)] = expert.train(self.training)
+        return expert
 
     def _mixture(self, groups: TaskGroups) -> Mixture:
         own = [group for group in groups.groups if group.stop > group.start]

@@ -10,6 +10,7 @@ from torch import nn
 
 from continual_repmode.errors import UserError
 from continual_repmode.models.conv_units import UnitFactory, UnitSpec, plain_unit
+from continual_repmode.models.experts import largest_extent
 from continual_repmode.models.feature_gating import FeatureGatedBlock, FeatureGatedConv
 from continual_repmode.models.gate_spec import (
     Activation,
@@ -39,11 +40,11 @@ def mode_units(
     gate_activation: Activation = "softmax",
     gate_input: GateInput = "task",
     private_bn: bool = False,
+    private_expert: str | None = None,
 ) -> UnitFactory:
     """Return what builds the units of one RepMode network.
 
-    ``scope``, ``task_embedding``, ``gate_hidden``, ``gate_activation``, ``gate_input``,
-        ``private_bn``: see :class:`~continual_repmode.models.repmode.RepModeUNet`.
+    For the options see :class:`~continual_repmode.models.repmode.RepModeUNet`.
     Raises UserError if an option is unknown, or two exclude each other.
     """
     if scope not in _SCOPES:
@@ -56,18 +57,20 @@ def mode_units(
             f"gate_input 'features' with task_embedding {task_embedding!r} and "
             f"gate_hidden {gate_hidden}: these belong to gate_input 'task'"
         )
-    if from_features and private_bn:
+    own = {"private_bn": private_bn, "private_expert": private_expert}
+    for name in (name for name, value in own.items() if value and from_features):
         raise UserError(
-            "private_bn with gate_input 'features': these gates know no tasks; leave "
-            "private_bn out, or use gate_input 'task'"
+            f"{name} with gate_input 'features': these gates know no tasks; leave "
+            f"{name} out, or use gate_input 'task'"
         )
-    own_norms = tasks if private_bn else ()
     gate = make_gate_spec(len(tasks), task_embedding, gate_hidden, gate_activation)
 
     def unit(spec: UnitSpec) -> nn.Module:
         in_scope = spec.name.startswith(_SCOPES[scope])
+        knows_task = in_scope or scope == "encoder"
+        own_norms = tasks if private_bn and knows_task else ()
         if not in_scope or spec.role not in ("conv", "output"):
-            return plain_unit(spec, own_norms=own_norms)
+            return plain_unit(spec, largest_extent(experts), own_norms=own_norms)
         last = spec.role == "output"
         norm = None if last else TaskNorm(spec.out_channels, own_norms)
         channels = (spec.in_channels, spec.out_channels)
@@ -76,7 +79,9 @@ def mode_units(
                 *channels, experts, spec.axes, gate.activation, spec.level
             )
             return FeatureGatedBlock(conv, norm)
-        mixed = MoDEConv(*channels, tasks, experts, spec.axes, gate, spec.level)
+        mixed = MoDEConv(
+            *channels, tasks, experts, spec.axes, gate, spec.level, private_expert
+        )
         return MoDEBlock(mixed, norm)
 
     return unit

@@ -13,9 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from continual_repmode.errors import UserError
-from continual_repmode.models.adapters import ParallelAdapter
 from continual_repmode.models.conv_units import ConvUnit, UnitSpec, build_conv
-from continual_repmode.models.experts import merge_parallel
 from continual_repmode.models.methods.adaptable import AdaptableNetwork
 from continual_repmode.models.mode_conv import MoDEBlock
 from continual_repmode.models.repmode import RepModeUNet
@@ -86,7 +84,7 @@ def _merged_layers(net: RepModeUNet, task: str) -> dict[str, _Layer]:
         if isinstance(unit, MoDEBlock):
             kernel = unit.conv.merged_kernel(task)
         else:
-            kernel = unit.conv.weight
+            kernel = unit.kernel_of(task)
         norm = None if unit.norm is None else unit.norm.of(task)
         layers[name] = _Layer(kernel, None, norm)
     return layers
@@ -95,17 +93,8 @@ def _merged_layers(net: RepModeUNet, task: str) -> dict[str, _Layer]:
 def _adapted_layers(net: AdaptableNetwork, task: str) -> dict[str, _Layer]:
     layers = {}
     for name, unit in net.units_of(task).items():
-        kernel, adapter = unit.conv.weight, unit.adapter_of(task)
-        if isinstance(adapter, ParallelAdapter):
-            both = [kernel, adapter.kernel()]
-            kernel = merge_parallel(both, kernel.new_ones(2, len(kernel)))
-        elif adapter is not None:
-            raise UserError(
-                f"task {task!r}: its adapters are of the kind "
-                f"{net.adapter_kind(task)!r}, which equal no kernel; use deploy()"
-            )
         norm = None if unit.norm is None else unit.norm.of(task)
-        layers[name] = _Layer(kernel, unit.conv.bias, norm)
+        layers[name] = _Layer(unit.kernel_of(task), unit.conv_of(task).bias, norm)
     output = net.output_of(task)
     return layers | {"output": _Layer(output.weight, output.bias, None)}
 

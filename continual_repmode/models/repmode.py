@@ -49,9 +49,9 @@ class RepModeUNet(TaskNetwork):
     axes : {"ZYX", "YX"}
         ``"YX"``: kernels and sampling leave Z alone, for 2D images as Z = 1 stacks.
     scope : {"all", "encoder", "decoder"}
-        Where convolutions are MoDE blocks; elsewhere they are plain, 5x5x5. The paper
-        does not say which: here the bottleneck belongs to the encoder and the
-        output to the decoder (our adaptation).
+        Where convolutions are MoDE blocks; elsewhere they are plain, with the largest
+        kernel of the experts. The paper does not say which: here the bottleneck belongs
+        to the encoder and the output to the decoder (our adaptation).
     task_embedding : {"one_hot", "gaussian"}
         Task vectors that the gates start from; ``"gaussian"``: as many numbers from
         N(0, 1), drawn once and saved with the network.
@@ -63,13 +63,17 @@ class RepModeUNet(TaskNetwork):
         ``"features"``: gates follow from the globally averaged features of each sample,
         and the task enters nowhere; such a network cannot take a new task.
     private_bn : bool
-        Give every task batch normalization of its own from the start; nothing is shared
-        then, and tasks that are added have their own too. Running statistics that are
-        shared do not fit kernels that depend on the task. The paper's network shares
-        them; this is our proposal.
+        Give every task batch normalization of its own from the start, wherever features
+        depend on the task (so not in the encoder with ``scope="decoder"``), and to
+        added tasks. Shared running statistics do not fit kernels that depend on the
+        task. The paper's network shares them; this is our proposal.
+    private_expert : str or None
+        Kind of an expert that every base task has to itself in each block, called
+        ``extension_<task>`` as those of added tasks, added to what the shared experts
+        make, zero at first. It is our proposal; None: all are shared, as in the paper.
     """
 
-    owned = ("extension", "private")
+    owned = ("extension", "private", "adapter")
     reserved_names = GATE_INITS
     task_options = (
         "expert",
@@ -97,6 +101,7 @@ class RepModeUNet(TaskNetwork):
         gate_activation: Activation = "softmax",
         gate_input: GateInput = "task",
         private_bn: bool = False,
+        private_expert: str | None = None,
     ) -> None:
         gating: dict[str, Any] = {
             "scope": scope,
@@ -105,6 +110,7 @@ class RepModeUNet(TaskNetwork):
             "gate_activation": gate_activation,
             "gate_input": gate_input,
             "private_bn": private_bn,
+            "private_expert": private_expert,
         }
         super().__init__(
             task_names,
@@ -165,7 +171,8 @@ class RepModeUNet(TaskNetwork):
             ``"softmax"``: the new expert competes with the others (the paper).
             ``"additive"``: the softmax is over the base experts, and the new expert is
             added to what they make; see
-            :meth:`~continual_repmode.models.gating.TaskGate.add_task`.
+            :meth:`~continual_repmode.models.gating.TaskGate.add_task`. Where
+            convolutions are plain, it is added to these too, zero at first.
         freeze : bool
             Call :meth:`freeze` first. False leaves everything trainable (naive
             fine-tuning, which forgets).
@@ -232,9 +239,10 @@ class RepModeUNet(TaskNetwork):
 
         Empty with ``gate_input="features"``, whose gates belong to images.
         """
+        gates = {name: block.conv.gate for name, block in self.blocks().items()}
         return [
             GatingTable(name, task, gate.experts[task], gate(task).detach().clone())
-            for name, gate in ((n, b.conv.gate) for n, b in self.blocks().items())
+            for name, gate in gates.items()
             for task in self._task_names
         ]
 
@@ -242,9 +250,8 @@ class RepModeUNet(TaskNetwork):
         """Return the tensors that decide the predictions of one task.
 
         That is, for each unit: the kernels of the experts the task uses and its
-        activated gating weights (or the kernel of a plain convolution), and the
-        parameters and running statistics of the batch normalization it uses. The names
-        do not depend on whether the network is frozen.
+        activated gating weights (or the kernel of a plain convolution, and an adapter),
+        and what batch normalization it uses. Names do not depend on being frozen.
         """
         task = self.task_name(task)
         state: dict[str, Tensor] = {}
@@ -256,6 +263,9 @@ class RepModeUNet(TaskNetwork):
             else:
                 for key, parameter in unit.conv.named_parameters():
                     state[f"{name}.{key}"] = parameter
+            if isinstance(unit, ConvUnit) and (adapter := unit.adapter_of(task)):
+                for key, parameter in adapter.named_parameters():
+                    state[f"{name}.adapter.{key}"] = parameter
             if unit.norm is not None:
                 for key, tensor in unit.norm.of(task).effective_state().items():
                     state[f"{name}.norm.{key}"] = tensor
@@ -271,7 +281,7 @@ class RepModeUNet(TaskNetwork):
         """Count the parameters that were introduced for one task.
 
         These are its gating weights (E per output channel and block, stored or not),
-        its private batch normalization and, for an added task, its experts.
+        its private batch normalization, and experts of its own.
         """
         task = self.task_name(task)
         weights = sum(b.conv.gate.num_weights(task) for b in self.blocks().values())
@@ -315,6 +325,10 @@ class RepModeUNet(TaskNetwork):
     ) -> None:
         for block in self.blocks().values():
             block.conv.add_task(name, expert, use_extensions, gate_init, expert_mix)
+        if expert is not None and expert_mix == "additive":
+            plain = (unit for _, unit in self._units() if isinstance(unit, ConvUnit))
+            for unit in (unit for unit in plain if unit.keeps_resolution):
+                unit.add_expert(name, expert, self.axes)
         if private_bn:
             like = [gate_init] if gate_init in self._task_names else None
             for norm in self._norms():

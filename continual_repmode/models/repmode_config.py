@@ -30,8 +30,12 @@ class RepModeModelConfig(ModelConfig):
     gate_activation: str = setting("softmax", one_of("softmax", "sigmoid"))
     #: task, or features: gates follow from the image and no task is known.
     gate_input: str = setting("task", one_of("task", "features"))
-    #: Give every task batch normalization of its own from the start (not the paper).
+    #: Give every task batch normalization of its own from the start, wherever features
+    #: depend on the task (not the paper).
     private_bn: bool = False
+    #: Give every base task an expert of its own in each block, such as conv3_rank4,
+    #: added to what the shared ones make (not the paper).
+    private_expert: str | None = None
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -41,6 +45,7 @@ class RepModeModelConfig(ModelConfig):
                 ("task_embedding", "one_hot", "one_hot"),
                 ("gate_hidden", None, "null"),
                 ("private_bn", False, "false"),
+                ("private_expert", None, "null"),
             ):
                 given, rule = getattr(self, name), "with model.gate_input=features"
                 require(given == value, f"model.{name}", given, f"{told} {rule}")

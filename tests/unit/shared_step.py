@@ -18,12 +18,14 @@ TASKS = ("dna", "nucleolus", "golgi", "actin")
 LABELS = [0, 2, 2, 2, 0]
 """Of five samples: one process has both tasks, of three one has none of the first."""
 
+OWN_PARTS = {"private_bn": True, "private_expert": "conv3", "scope": "decoder"}
+
 
 def networks():
     """Make every network, in float64; RepMode also with normalization per task."""
     for name, offer in offers("networks").items():
         config = offer.load(ModelConfig)
-        options = [{"private_bn": True}, {}] if name == "repmode" else [{}]
+        options = [OWN_PARTS, {"private_bn": True}, {}] if name == "repmode" else [{}]
         for more in options:
             torch.manual_seed(0)
             net = config(width=4, depth=2, **more).build(TASKS).double().train()

@@ -209,6 +209,20 @@ def test_a_new_task_can_start_from_an_old_one(carry_out, overrides):
     assert start in net.task_names[:2]
 
 
+def test_the_network_follows_how_experts_are_added_unless_it_is_given():
+    own = ("decoder", "conv3")
+    for overrides, expected in (
+        ([], own),
+        (["strategy=repmode_paper"], ("all", None)),
+        (["strategy=repmode_paper", "strategy.expert_mix=additive"], own),
+        (["strategy=joint"], ("all", None)),
+        (["model.scope=all"], ("all", "conv3")),
+        (["model.private_expert=null"], ("decoder", None)),
+    ):
+        model = composed(*overrides).model
+        assert (model.scope, model.private_expert) == expected, overrides
+
+
 def test_joint_learning_makes_one_experience_of_all_tasks():
     tasks = ("dna", "nuclear_envelope", "nucleolus")
     config = composed("strategy=joint")
@@ -271,6 +285,7 @@ class TestBaseModel:
         ("overrides", "reason"),
         [
             (["strategy=repmode"], "its private_bn is False, that of this run True"),
+            (["model.scope=decoder"], "its scope is all, that of this run decoder"),
             (["model.width=4"], "its width is 2, that of this run 4"),
             (["model=tsn", "strategy=naive"], "its "),
             (["scenario.new_task=dna"], "its tasks are dna, nuclear_envelope"),
@@ -289,9 +304,9 @@ class TestBaseModel:
         _, folder = carry_out(composed(), "frozen")
         base = folder.checkpoint(0)
         carry_out(composed(f"base_model={base}"), "again")
-        fine_tuned = composed(
-            f"base_model={base}", "strategy=naive", "model.private_bn=true"
-        )
+        same = ["private_bn=true", "scope=decoder", "private_expert=conv3"]
+        network = [f"model.{setting}" for setting in same]
+        fine_tuned = composed(f"base_model={base}", "strategy=naive", *network)
         with pytest.raises(UserError, match="this network is frozen"):
             carry_out(fine_tuned, "naive")
 

@@ -36,13 +36,11 @@ def test_what_was_chosen_is_what_the_rows_have(monkeypatch):
     assert settings[-2:] == ("model.kernel_size=5", "train.learning_rate=0.01")
 
 
-def test_a_later_task_and_the_tasks_before_have_one_network_and_each_its_rate(
-    monkeypatch,
-):
+def test_a_later_task_has_the_network_of_those_before_which_start_alike(monkeypatch):
     chosen = {"multinet": "k5_lr0.01", "individual": "k3_lr0.0025"}
     monkeypatch.setattr(choices, "CHOSEN", chosen)
     row = choices.extending_row("individual")
-    for settings, rate in ((row.settings, "0.0025"), (row.base, "0.01")):
+    for settings, rate in ((row.settings, "0.0025"), (row.base, "0.005")):
         kernels = [s for s in settings if s.startswith("model.kernel_size")]
         assert kernels[-1] == "model.kernel_size=3"  # the last one holds
         assert f"train.learning_rate={rate}" in settings

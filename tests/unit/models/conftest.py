@@ -23,6 +23,15 @@ def randomize_norms(net: nn.Module, seed: int = 5) -> None:
                 norm.running_var.uniform_(0.4, 2.0, generator=generator)
 
 
+def randomize_zeros(net: nn.Module, seed: int = 6) -> None:
+    """Give parameters that start at zero other values."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.3, generator=generator)
+
+
 @pytest.fixture
 def make_net():
     """Build a small float64 RepMode in evaluation mode with non-trivial statistics."""
@@ -31,6 +40,7 @@ def make_net():
         torch.manual_seed(0)
         net = RepModeUNet(**{"task_names": TASKS, "width": 2, "depth": 2} | arguments)
         net.double()
+        randomize_zeros(net)
         randomize_norms(net)
         return net.eval()
 
@@ -92,6 +102,10 @@ class ExplicitRepMode:
             for extension in self.options["extensions"]
         }
         self.mixes = {e["name"]: e["expert_mix"] for e in self.options["extensions"]}
+        if self.options["private_expert"] is not None:
+            for task in self.options["task_names"]:
+                self.kinds[f"extension_{task}"] = self.options["private_expert"]
+                self.mixes[task] = "additive"
 
     def gates(self, prefix: str, task: str, sample: Tensor, num_experts: int) -> Tensor:
         gate = f"{prefix}.gate"
@@ -103,6 +117,7 @@ class ExplicitRepMode:
             vector = self.gate_input(gate, task, sample)
             if self.options["gate_hidden"]:
                 vector = self.linear(f"{gate}.hidden", vector).clamp_min(0)
+            num_experts -= self.mixes.get(task) == "additive"
             logits = self.linear(f"{gate}.linear", vector).reshape(num_experts, -1)
         if self.mixes.get(task) == "additive":
             return torch.cat([logits.softmax(0), torch.ones_like(logits[:1])])
@@ -126,7 +141,11 @@ class ExplicitRepMode:
     def mode_conv(self, place: str, x: Tensor, labels: list[int]) -> Tensor:
         prefix = f"unet.{place}.conv"
         if f"{prefix}.weight" in self.tensors:  # out of scope: a plain convolution
-            return F.conv3d(x, self.tensors[f"{prefix}.weight"], padding="same")
+            rows = [
+                self.plain_conv(place, x[row : row + 1], self.tasks[label])
+                for row, label in enumerate(labels)
+            ]
+            return torch.cat(rows)
         start = f"{prefix}.experts."
         weights = {
             name.removeprefix(start).removesuffix(".weight"): tensor
@@ -156,15 +175,27 @@ class ExplicitRepMode:
             )
         return torch.cat(rows)
 
+    def plain_conv(self, place: str, sample: Tensor, task: str) -> Tensor:
+        result = F.conv3d(
+            sample, self.tensors[f"unet.{place}.conv.weight"], padding="same"
+        )
+        own = self.tensors.get(f"unet.{place}.adapter_{task}.expert.weight")
+        if own is None:
+            return result
+        kind = self.kinds[f"extension_{task}"]
+        return result + run_branch(kind, own, sample, self.axes)
+
     def norm_relu(self, place: str, x: Tensor, labels: list[int]) -> Tensor:
-        """Normalize with what all tasks share, or sample by sample of a task."""
-        if f"unet.{place}.norm.weight" in self.tensors:
-            return self.normalize_relu(f"unet.{place}.norm", x)
-        result = torch.empty_like(x)
-        for label in set(labels):
-            rows = [row for row, other in enumerate(labels) if other == label]
+        """Normalize the samples of a task with its own norm, others with the shared."""
+        rows: dict[str, list[int]] = {}
+        for row, label in enumerate(labels):
             own = f"unet.{place}.norm.private_{self.tasks[label]}"
-            result[rows] = self.normalize_relu(own, x[rows])
+            shared = f"unet.{place}.norm"
+            norm = own if f"{own}.weight" in self.tensors else shared
+            rows.setdefault(norm, []).append(row)
+        result = torch.empty_like(x)
+        for norm, of_norm in rows.items():
+            result[of_norm] = self.normalize_relu(norm, x[of_norm])
         return result
 
     def normalize_relu(self, norm: str, x: Tensor) -> Tensor:

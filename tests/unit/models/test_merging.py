@@ -23,12 +23,14 @@ OPTIONS = {
     "private_bn": {"private_bn": True, "gate_init": "uniform"},
     "like_green": {"expert": "conv1", "gate_init": "green"},
     "low_rank": {"expert": "conv3_rank3-1"},
+    "added": {"expert_mix": "additive", "expert": "conv3_rank2"},
 }
 
 STRUCTURES = {
     "small": {"experts": ("conv3", "avg3_conv1")},
     "flat_encoder": {"axes": "YX", "scope": "encoder", "experts": ("conv3", "conv1")},
     "sigmoid": {"gate_activation": "sigmoid", "gate_hidden": 2, "experts": ("conv3",)},
+    "own_experts": {"scope": "decoder", "private_bn": True, "private_expert": "conv1"},
     "gaussian": {"task_embedding": "gaussian", "experts": ("conv3",), "depth": 2},
 }
 

@@ -1,4 +1,4 @@
-"""The rows of Table 2: each is the paper's formula with one thing changed."""
+"""The rows of Table 2, and experts of single tasks: the formula with one change."""
 
 import copy
 import json
@@ -35,6 +35,13 @@ ROWS = {
     "two_layer_gate": {"gate_hidden": 6},
     "sigmoid_gate": {"gate_activation": "sigmoid"},
     "input_dependent_gate": {"gate_input": "features"},
+    "private_experts": {"private_expert": "conv3"},
+    "private_decoder": {
+        "private_expert": "conv1",
+        "private_bn": True,
+        "scope": "decoder",
+        "experts": [C3, C1, A3],
+    },
 }
 FEATURES = ROWS["input_dependent_gate"]
 WITH_TASKS = {name: row for name, row in ROWS.items() if row != FEATURES}
@@ -107,6 +114,8 @@ def test_a_new_task_leaves_the_old_ones_alone_to_the_bit(
 @rows(WITH_TASKS)
 def test_a_new_gate_starts_as_what_it_is_copied_from(make_net, make_signal, options):
     net, signal = make_net(depth=1, **options), make_signal(1, 1, 4, 4, 4)
+    for block in net.blocks().values() if options.get("private_expert") else ():
+        block.conv.experts["extension_blue"].zero_()  # what no other task uses
     for name, stored in {"gold": False, "pink": True}.items():
         label = net.add_task(name, expert=None, gate_init="blue", freeze=stored)
         torch.testing.assert_close(net(signal, label), net(signal, 2))

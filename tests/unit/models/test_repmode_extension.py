@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from continual_repmode.errors import UserError
-from continual_repmode.models import RepModeUNet, load_model, save_model
+from continual_repmode.models import (
+    RepModeUNet,
+    load_model,
+    reparameterize,
+    save_model,
+)
+from continual_repmode.models.conv_units import ConvUnit
 
 OPTIONS = [
     {},
@@ -22,16 +28,23 @@ OPTIONS = [
     {"expert_mix": "additive", "expert": None, "use_extensions": True},
 ]
 
+OWN_NORMS = {"private_bn": True}
+OWN_EXPERTS = {**OWN_NORMS, "private_expert": "conv3", "scope": "decoder"}
+
 
 @pytest.mark.parametrize(
-    ("options", "own_norms"),
-    [*((o, False) for o in OPTIONS), *((o, True) for o in OPTIONS[::3])],
+    ("options", "network"),
+    [
+        *((o, {}) for o in OPTIONS),
+        *((o, OWN_NORMS) for o in OPTIONS[::3]),
+        *((o, OWN_EXPERTS) for o in (OPTIONS[1], *OPTIONS[8:])),
+    ],
     ids=str,
 )
 def test_old_tasks_are_bit_identical_after_training_new_ones(
-    make_net, options, own_norms, tmp_path, extending
+    make_net, options, network, tmp_path, extending
 ):
-    net = make_net(depth=1, private_bn=own_norms)
+    net = make_net(depth=1, **network)
     extending.train(net, 1)  # leaves gradients and momentum behind
     old = net.task_names
     before = extending.snapshot(net, old)
@@ -56,15 +69,15 @@ def test_old_tasks_are_bit_identical_after_training_new_ones(
     extending.assert_unchanged(loaded, before)
 
 
-@pytest.mark.parametrize("own_norms", [False, True])
+@pytest.mark.parametrize("network", [{}, OWN_NORMS, OWN_EXPERTS], ids=str)
 @pytest.mark.parametrize(
     ("expert", "mix"),
     [("conv3", "additive"), ("conv7", "softmax"), ("avg3_conv1", "additive")],
 )
 def test_extended_network_is_the_explicit_one(
-    make_net, make_signal, explicit, expert, mix, own_norms, extending
+    make_net, make_signal, explicit, expert, mix, network, extending
 ):
-    net = make_net(private_bn=own_norms)
+    net = make_net(**network)
     net.add_task("gold", expert=expert, expert_mix=mix)
     extending.train(net, 3)
     signal, labels = make_signal(4, 1, 4, 4, 8), [3, 0, 3, 1]
@@ -99,6 +112,23 @@ def test_an_additive_task_without_training_is_its_start_task(make_net, make_sign
             "gold", gate_init="blue", expert_mix="additive", expert_init="zero"
         )
         torch.testing.assert_close(net(signal, label), net(signal, 2))
+
+
+def test_an_expert_beside_a_plain_convolution_is_added_and_can_be_merged(
+    make_net, make_signal, extending
+):
+    net, signal = make_net(**OWN_EXPERTS), make_signal(1, 1, 4, 4, 4)
+    label = net.add_task("gold", expert="conv3_rank2", expert_mix="additive")
+    net.add_task("pink", freeze=False)  # of a softmax: none there
+    plain = [unit for _, unit in net.unet.units() if isinstance(unit, ConvUnit)]
+    having = [unit for unit in plain if unit.adapter_of("gold") is not None]
+    assert [unit for unit in plain if unit.keeps_resolution] == having
+    assert len(having) == 2 * (net.depth + 1)
+    assert all(unit.adapter_of("pink") is None for unit in plain)
+    extending.train(net, label)
+    assert all(unit.adapter_of("gold").kernel().any() for unit in having)
+    with torch.no_grad():
+        torch.testing.assert_close(reparameterize(net, "gold")(signal), net(signal, 3))
 
 
 def test_a_new_norm_starts_from_that_of_its_start_task_or_the_mean(make_net):
