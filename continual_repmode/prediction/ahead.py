@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from continual_repmode.errors import UserError
-from continual_repmode.prediction.bounds import RESERVE_BYTES, room_beside
+from continual_repmode.prediction.bounds import RESERVE_BOTH_BYTES, room_beside
 from continual_repmode.prediction.checking import check_disk
 from continual_repmode.prediction.estimate import Estimate
 from continual_repmode.prediction.job import Job, Predict, Steps
@@ -61,7 +61,7 @@ def memory_of(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> int | None:
         if job.room is not None
     ]
     network = max((estimate.network_bytes for estimate in estimates), default=0)
-    return RESERVE_BYTES + network + max(both) if both else None
+    return RESERVE_BOTH_BYTES + network + max(both) if both else None
 
 
 def predict_all(items: Sequence[Item]) -> Ended[None]:

@@ -9,6 +9,9 @@ from continual_repmode.volumes.volume import Size3, memory_bytes
 RESERVE_BYTES = 60_000_000
 """For what comes and goes unseen: compressed chunks, buffers of files, holes."""
 
+RESERVE_BOTH_BYTES = 2 * RESERVE_BYTES
+"""The same for two threads at work; with that for one, 15 MB too much were measured."""
+
 _LEAST_BYTES = 20_000_000
 WRITING_BYTES = 40_000_000
 """Chunks that Zarr decodes, merges and encodes; measured: 23 to 32 MB."""
@@ -45,7 +48,7 @@ def room_beside(allowed: int, network: int) -> int:
 
     ``network``: the most that the process has while it does.
     """
-    return min(allowed - network - RESERVE_BYTES, _RESIZING_BYTES)
+    return min(allowed - network - RESERVE_BOTH_BYTES, _RESIZING_BYTES)
 
 
 def resizing_memory(allowed: int, room: int | None = None) -> int:

@@ -15,7 +15,7 @@ import pytest
 from continual_repmode.prediction import job as job_module
 from continual_repmode.prediction import light as light_module
 from continual_repmode.prediction.ahead import memory_of, predict_all, with_room
-from continual_repmode.prediction.bounds import RESERVE_BYTES
+from continual_repmode.prediction.bounds import RESERVE_BOTH_BYTES
 from continual_repmode.prediction.estimate import Estimate
 from continual_repmode.prediction.job import Job
 from continual_repmode.prediction.options import PredictOptions
@@ -207,7 +207,7 @@ def test_whoever_stops_listening_ends_the_work(jobs_for, tmp_path):
 
 
 def test_images_overlap_where_both_fit_memory_and_disk(jobs_for, monkeypatch):
-    needed = RESERVE_BYTES + ROOMY.network_bytes + ROOMY.least_file_bytes
+    needed = RESERVE_BOTH_BYTES + ROOMY.network_bytes + ROOMY.least_file_bytes
     large = replace(ROOMY, least_file_bytes=ROOMY.least_file_bytes + 1)
     jobs = jobs_for("out", "dna", memory=needed + 10**9)
 
@@ -230,7 +230,7 @@ def test_images_overlap_where_both_fit_memory_and_disk(jobs_for, monkeypatch):
         assert [job.room is not None for job in overlapped(jobs)] == [overlap] * 4
     monkeypatch.undo()
     took = memory_of(overlapped(jobs), [ROOMY] * 4)
-    assert took == RESERVE_BYTES + ROOMY.network_bytes + ROOMY.file_bytes
+    assert took == RESERVE_BOTH_BYTES + ROOMY.network_bytes + ROOMY.file_bytes
 
 
 def test_an_image_without_room_is_worked_on_alone(
