@@ -37,8 +37,8 @@ from continual_repmode.tasks import display_name
 _NO_LABELS = [""]
 _DIVERGING = "PuOr_r"  # keeps apart for people with color-vision deficiencies
 _UNUSED = "#c8c8c8"
-_NEW = "new expert"
-_EARLIER_NEW = "earlier new experts"
+_OWN = "own expert"
+_EARLIER = "own experts of others"
 _MARKERS = "osD^vP*X<>"
 
 
@@ -77,7 +77,9 @@ def plot_gating(
         panels[0].set_ylabel(text, fontsize=SMALL)
     if earlier_tasks(rows):
         handles.append(Line2D([], [], ls="", label=BOLD))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, **LEGEND)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=2 * len(blocks), **LEGEND
+    )
     return figure
 
 
@@ -98,7 +100,7 @@ def plot_gating_overview(rows: Sequence[GatingRow]) -> Figure:
         0.4 + (1.1 + 0.16 * len(blocks)) * num_rows,
     )
     panels = figure.subplots(num_rows, columns, squeeze=False).ravel()
-    shared = [e for e in experts if e not in (_NEW, _EARLIER_NEW)]
+    shared = [e for e in experts if e not in (_OWN, _EARLIER)]
     equal = 1 / len(shared)
     found = [w[e] for of in weights.values() for w in of.values() for e in shared]
     low, high = min(found), max(found)
@@ -149,7 +151,7 @@ def _draw_gates(
         axes.hlines(
             y, min(found.values()), max(found.values()), "#e0e0e0", lw=1, zorder=0
         )
-    num_base = len(set(styles) - {_NEW, _EARLIER_NEW})
+    num_base = len(set(styles) - {_OWN, _EARLIER})
     axes.axvline(1 / num_base, color=GREY, lw=1, ls=":", zorder=0)
     axes.set_xlabel("gating weight, mean over channels", fontsize=SMALL + 0.5)
     plain_frame(axes)
@@ -173,9 +175,9 @@ def _weights_by_block(
 def _expert_label(row: GatingRow) -> str:
     """Return the expert as text; added experts are told apart by whose they are."""
     if row.expert == extension_name(row.task):
-        return _NEW
+        return _OWN
     if row.expert.startswith(extension_name("")):
-        return _EARLIER_NEW
+        return _EARLIER
     return row.expert.replace("_conv1", " + conv1").replace("_", " ")
 
 
@@ -185,7 +187,7 @@ def _expert_labels(rows: Sequence[GatingRow]) -> list[str]:
     The base experts of each kind go from the largest kernel to the smallest.
     """
     extents = {_expert_label(row): row.extent_px for row in rows}
-    added = [label for label in (_NEW, _EARLIER_NEW) if label in extents]
+    added = [label for label in (_OWN, _EARLIER) if label in extents]
     base = [label for label in extents if label not in added]
     base.sort(key=lambda label: (label.startswith("avg"), -extents[label]))
     return base + added
@@ -196,7 +198,7 @@ def _expert_styles(experts: Sequence[str]) -> dict[str, dict[str, Any]]:
     families = {
         "Blues": [e for e in experts if e.startswith("conv")],
         "Oranges": [e for e in experts if e.startswith("avg")],
-        "Greys": [e for e in experts if e in (_NEW, _EARLIER_NEW)],
+        "Greys": [e for e in experts if e in (_OWN, _EARLIER)],
     }
     return {
         expert: {"color": colour, "marker": _MARKERS[experts.index(expert) % 10]}

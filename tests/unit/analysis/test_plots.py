@@ -241,7 +241,7 @@ def test_gating_shows_the_weight_of_every_expert(rows):
 def test_gating_adds_up_the_experts_of_earlier_extensions(rows):
     figure = plot_gating(rows, ["output"])
 
-    names = {"conv5", "avg3 + conv1", "new expert", "earlier new experts"}
+    names = {"conv5", "avg3 + conv1", "own expert", "own experts of others"}
     assert names <= set(texts(figure))
 
 
