@@ -103,7 +103,8 @@ class TaskGate(nn.Module):
         ``experts``: names of the rows, among them all experts that the tasks use; the
             weight is 0 where a task does not use an expert.
         """
-        if self.linear is not None and tuple(experts) == self._base_experts:
+        of_layer = self.linear is not None and self._columns.keys() >= set(tasks)
+        if of_layer and tuple(experts) == self._base_experts:
             return activate(self._base_logits(tasks), self.activation)
         return torch.stack([self._rows(task, experts) for task in tasks])
 
