@@ -138,8 +138,8 @@ class ConvUnit(nn.Module):
             return kernel
         if not isinstance(adapter, ParallelAdapter):
             raise UserError(
-                f"task {task!r}: its adapters are of the kind 'grouped', which equal no "
-                "kernel; use deploy()"
+                f"task {task!r}: its adapters are of the kind 'grouped', which equal "
+                "no kernel; use deploy()"
             )
         return merge_parallel(
             [kernel, adapter.kernel()], kernel.new_ones(2, len(kernel))
