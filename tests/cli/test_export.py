@@ -65,7 +65,10 @@ def test_a_file_is_replaced_only_if_asked(folder, capsys):
         (["--format", "torch"], "--task"),
         (["--task", "dna", "--format", "torch", "--out", "a.txt"], "is .pt2"),
         (["--task", "all", "--format", "torch", "--out", "a.pt2"], "is a folder"),
-        (["--task", "dna", "--format", "torch", "--license", "MIT"], "give both"),
+        (
+            ["--task", "dna", "--format", "torch", "--license", "MIT"],
+            "keeps no license",
+        ),
         (["--task", "dna", "--format", "bioimageio"], "needs --license and --author"),
         (
             ["--task", "dna", "--format", "torch", "--voxel-size", "0", "1", "1"],

@@ -74,7 +74,7 @@ def test_another_folder_is_one_line(tmp_path, capsys):
 
 def test_a_real_run_tells_how_far_it_was(run_tiny, tmp_path, capsys):
     settings = "train.patience=1 train.validate_every=1 train.learning_rate=3 "
-    settings += "train.epochs=60 loggers=csv hydra.run.dir=run"
+    settings += "train.epochs=60 loggers=csv strategy=repmode_paper hydra.run.dir=run"
     done = run_tiny(tmp_path, *settings.split())
     assert done.returncode == 0, done.stderr
     first, *others = said(capsys, tmp_path / "run")

@@ -209,7 +209,7 @@ def test_whoever_stops_listening_ends_the_work(jobs_for, tmp_path):
 def test_images_overlap_where_both_fit_memory_and_disk(jobs_for, monkeypatch):
     needed = RESERVE_BOTH_BYTES + ROOMY.network_bytes + ROOMY.least_file_bytes
     large = replace(ROOMY, least_file_bytes=ROOMY.least_file_bytes + 1)
-    jobs = jobs_for("out", "dna", memory=needed + 10**9)
+    jobs = jobs_for("out", "dna", memory=10**11)
 
     def room(memory: int, *estimates: Estimate) -> list[int | None]:
         setup = replace(jobs[0].setup, memory=memory)
