@@ -49,6 +49,9 @@ class WorkFolder:
         try:
             lock.acquire()
         except Timeout:
+            with suppress(OSError):
+                self.path.rmdir()  # made anew while the other process was ending
+            self._remove_empty()
             raise UserError(
                 f"{self.path}: in use by another process; wait for it to end"
             ) from None

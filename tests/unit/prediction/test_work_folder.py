@@ -44,6 +44,14 @@ def test_two_processes_do_not_share_it(work):
         pass
 
 
+def test_one_that_comes_while_the_other_ends_leaves_nothing_behind(work, tmp_path):
+    with work.held(PROVENANCE):
+        work.remove()
+        with pytest.raises(UserError, match="another process"), work.held(PROVENANCE):
+            pass
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_the_last_one_removes_the_common_folder(work, tmp_path):
     other = WorkFolder(tmp_path / "b.ome.zarr", tmp_path)
     for folder in (work, other):
