@@ -54,7 +54,7 @@ SECTIONS = {
     "extension": Section("Training step on a new task, batch 8", extension.measure),
     "processes": Section("Training step shared by two processes", processes.measure),
     "cluster": Section("Many fields: workers, shards, precision", cluster.measure),
-    "ahead": Section("A folder of fields: files beside the network", ahead.measure),
+    "ahead": Section("Fields: files read while others are predicted", ahead.measure),
     "prediction": Section("Prediction of a volume", prediction.measure),
     "structures": Section("Twelve structures from one image", structures.measure),
     "windows": Section("Prediction of one window", windows.measure),

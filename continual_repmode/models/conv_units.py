@@ -119,7 +119,7 @@ class ConvUnit(nn.Module):
             self._give(task, adapter)
 
     def add_expert(self, task: str, kind: str, axes: Axes) -> None:
-        """Give a new task an expert beside the convolution, zero at first.
+        """Give a new task an expert, added to the convolution, that starts at zero.
 
         ``kind``: see :func:`~continual_repmode.models.experts.build_expert`.
         ``axes``: axes that its kernel extends over.

@@ -58,11 +58,12 @@ def mode_units(
             f"gate_hidden {gate_hidden}: these belong to gate_input 'task'"
         )
     own = {"private_bn": private_bn, "private_expert": private_expert}
-    for name in (name for name, value in own.items() if value and from_features):
-        raise UserError(
-            f"{name} with gate_input 'features': these gates know no tasks; leave "
-            f"{name} out, or use gate_input 'task'"
-        )
+    for name, value in own.items():
+        if from_features and value:
+            raise UserError(
+                f"{name} with gate_input 'features': these gates know no tasks; leave "
+                f"{name} out, or use gate_input 'task'"
+            )
     gate = make_gate_spec(len(tasks), task_embedding, gate_hidden, gate_activation)
 
     def unit(spec: UnitSpec) -> nn.Module:

@@ -31,8 +31,8 @@ Item = tuple[Job, str]
 def with_room(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> list[Job]:
     """Let images be prepared and written while another is predicted, if all that fits.
 
-    An image for which there is no memory beside the network is worked on alone; so are
-    all of them where the disk has no place for the work on several.
+    An image that does not fit into memory together with the network is predicted alone.
+    All are, if the disk has no room for the files of several.
 
     ``estimates``: one for each job.
     """

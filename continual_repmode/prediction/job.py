@@ -156,8 +156,8 @@ class Job:
     def steps(self, title: str = "") -> Steps:
         """Do the same, but for the network: it is yielded, to be called each time.
 
-        All else is done by whoever goes on with the generator, in one thread: files
-        are read and written there. Close it when a call fails.
+        Files are read and written in the thread that advances the generator; it must
+        be one thread. Close the generator when a call fails.
 
         Raises UserError: as :meth:`run`.
         """

@@ -50,7 +50,7 @@ class WorkFolder:
             lock.acquire()
         except Timeout:
             with suppress(OSError):
-                self.path.rmdir()  # made anew while the other process was ending
+                self.path.rmdir()  # the other process had just removed it
             self._remove_empty()
             raise UserError(
                 f"{self.path}: in use by another process; wait for it to end"
